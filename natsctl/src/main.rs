@@ -1,0 +1,5 @@
+//! natsctl: one command from nothing to a proven NATS cluster.
+mod provider;
+mod remote;
+mod topology;
+fn main() {}

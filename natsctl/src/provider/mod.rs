@@ -1,0 +1,147 @@
+//! Where machines come from: one trait, one file per provider.
+//!
+//! A provider makes, finds, powers and removes machines and says how to reach them. It knows
+//! nothing of NATS: what runs on a machine is the business of `deploy`. `list` is the truth;
+//! nothing here trusts a state file.
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::Pin;
+
+use crate::remote::Remote;
+use crate::topology::Node;
+
+/// A boxed future, since providers and remotes are used as trait objects.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What a provider can do, as data: drills and plans ask before they promise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Machines are made and removed by us (not by the user).
+    pub creates_machines: bool,
+    /// The machine can be cut off without a shutdown.
+    pub power_cut: bool,
+    /// How many machines may be created at once, after the first.
+    pub parallel_creates: usize,
+}
+
+/// One machine of this cluster, as the provider sees it now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// The node of `cluster.yaml` it serves.
+    pub node: String,
+    /// The provider's own name for it (`demo-node1`).
+    pub id: String,
+    /// What it is doing.
+    pub state: MachineState,
+    /// Address for SSH, clients and routes, when known.
+    pub address: Option<IpAddr>,
+}
+
+/// What a machine is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MachineState {
+    /// Booting, or not yet answering.
+    Starting,
+    /// Up, as far as the provider knows.
+    Running,
+    /// Powered off.
+    Stopped,
+    /// Memory saved, not running.
+    Suspended,
+    /// Removed but its name is still taken.
+    Deleted,
+    /// The provider cannot tell.
+    Unknown,
+}
+
+/// Wanted change of power.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Power {
+    /// Boot or resume it.
+    On,
+    /// Shut it down cleanly.
+    Off,
+    /// Cut it off: no FIN, no RST.
+    Cut,
+}
+
+/// Told about each step of a long call, so that a person sees what is being waited for.
+pub trait Progress: Send + Sync {
+    /// A new step began (`downloading image`, `waiting for SSH`).
+    fn step(&self, text: &str);
+}
+
+/// Makes, finds, powers and removes the machines of ONE cluster.
+pub trait Provider: Send + Sync {
+    /// `multipass`, `local` or `hosts`.
+    fn name(&self) -> &'static str;
+
+    /// What it can do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Checks that the provider itself can be used (installed, new enough, reachable).
+    ///
+    /// # Errors
+    /// Says what is missing and the command that mends it.
+    fn preflight(&self) -> BoxFuture<'_, Result<(), ProviderError>>;
+
+    /// All machines of this cluster that exist now.
+    ///
+    /// # Errors
+    /// When the provider cannot be asked.
+    fn list(&self) -> BoxFuture<'_, Result<Vec<Machine>, ProviderError>>;
+
+    /// Makes the machine of a node and waits until it can be reached.
+    ///
+    /// # Errors
+    /// The machine may exist afterwards; `list` tells.
+    fn create<'a>(
+        &'a self,
+        node: &'a Node,
+        progress: &'a dyn Progress,
+    ) -> BoxFuture<'a, Result<Machine, ProviderError>>;
+
+    /// Removes a machine for good. Removing what is not there is not an error.
+    ///
+    /// # Errors
+    /// When it is still there afterwards.
+    fn destroy<'a>(&'a self, machine: &'a Machine) -> BoxFuture<'a, Result<(), ProviderError>>;
+
+    /// Changes the power of a machine and waits until it is so; `On` returns the fresh machine
+    /// (its address may have changed).
+    ///
+    /// # Errors
+    /// When the machine did not get there in time, or the provider cannot do it.
+    fn power<'a>(
+        &'a self,
+        machine: &'a Machine,
+        power: Power,
+    ) -> BoxFuture<'a, Result<Machine, ProviderError>>;
+
+    /// Opens a way to run commands on a machine.
+    ///
+    /// # Errors
+    /// When the machine cannot be reached, or is not the one we made.
+    fn reach<'a>(
+        &'a self,
+        machine: &'a Machine,
+    ) -> BoxFuture<'a, Result<Box<dyn Remote>, ProviderError>>;
+}
+
+/// Why a provider could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+#[error("{attempt}")]
+pub struct ProviderError {
+    /// What was attempted, in the user's words (`launch node1 with multipass`).
+    pub attempt: String,
+    /// The node, when it is about one.
+    pub node: Option<String>,
+    /// Why: the evidence, last line of the tool's own words included.
+    #[source]
+    pub cause: Option<Box<dyn std::error::Error + Send + Sync>>,
+    /// The next command to try.
+    pub hint: Option<String>,
+    /// Whether trying the same again may help without any change.
+    pub transient: bool,
+}

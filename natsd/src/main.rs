@@ -1,0 +1,2 @@
+//! natsd
+fn main() {}
