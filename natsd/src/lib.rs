@@ -1,1 +1,2 @@
-//! natsd
+//! natsd: a NATS server.
+pub mod config;
