@@ -269,20 +269,27 @@ impl Outbound {
         queue.pending_bytes = 0;
     }
 
-    /// For the connection's own task after a close: one last write of what waits.
-    pub fn last_flush(&self) {
-        let (sink, mut batch) = {
+    /// For the connection's own task after a close: writes what waits, as far as the socket
+    /// takes it; true when nothing is left to do.
+    pub fn last_flush(&self) -> bool {
+        let mut batch = {
             let mut queue = self.queue.lock();
-            let Some(sink) = queue.sink.clone() else { return };
+            if queue.state == State::Writing {
+                return false; // another thread is in the middle of it
+            }
+            let Some(sink) = queue.sink.clone() else { return true };
             let tail = std::mem::take(&mut queue.tail);
             let mut chunks = std::mem::take(&mut queue.full);
-            chunks.push_back(Chunk::Owned(tail));
-            let written_of_first = queue.written_of_first;
-            (Arc::clone(&sink), Batch { sink, chunks, written_of_first, written: 0 })
+            if !tail.is_empty() {
+                chunks.push_back(Chunk::Owned(tail));
+            }
+            Batch { sink, chunks, written_of_first: queue.written_of_first, written: 0 }
         };
-        // What the socket does not take now is lost with the connection.
-        drop(batch.write());
-        drop(sink);
+        let result = batch.write();
+        let mut queue = self.queue.lock();
+        queue.written_of_first = batch.written_of_first;
+        queue.full = batch.chunks;
+        !matches!(result, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 }
 

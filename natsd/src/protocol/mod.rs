@@ -13,3 +13,4 @@ pub mod info;
 pub mod line;
 pub mod message;
 pub mod route;
+pub mod stash;
