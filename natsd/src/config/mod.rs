@@ -11,8 +11,10 @@ mod draft;
 mod duration;
 pub mod file;
 pub mod flags;
+mod nkey;
 mod secret;
 mod security;
+mod subjects;
 mod url;
 
 use std::collections::BTreeMap;
