@@ -12,6 +12,7 @@ mod duration;
 pub mod file;
 pub mod flags;
 mod nkey;
+pub mod reload;
 mod secret;
 mod security;
 mod subjects;

@@ -76,8 +76,8 @@ mod tests {
     use super::*;
 
     // Made for tests by `nk -gen`; nobody has the seeds.
-    const USER: &str = "UCNGL4W5QX66CFX6A6DCBVDH5VOHMI7B2UZZU7TXAUQQSI2JPHULCKBR";
-    const ACCOUNT: &str = "ADFB2JXYTXOJEL6LNAXDREUGRX35BOLZI3B4PFFAC7IRPR3OA4QNKBN2";
+    const USER: &str = "UA3C5TBZYK5GJQJRWPMU6NFY5JNAEVQB2V2TUZFZDHFJFUYVKTTUOFKZ";
+    const ACCOUNT: &str = "ABJHLOVMPA4CI6R5KLNGOB4GSLNIY7IOUPAJC4YFNDLQVIOBYQGUWVLA";
 
     #[test]
     fn keys_are_known_by_their_letter_and_checksum() {
