@@ -112,8 +112,8 @@ const RULES: &[Rule<Block>] = &[
     (&["timeout"], |b, e, r| match e.timeout() {
         Ok(timeout) => {
             if timeout > TIMEOUT_MAX {
-                let seconds = timeout.as_secs_f64();
-                e.warn_use(r, e.key, format_args!("timeout of {seconds} seconds is high, consider keeping it under 60 seconds. possibly caused by unquoted duration; use '1m' instead of 1m, for example"));
+                let (written, seconds) = (e.written(), timeout.as_secs_f64());
+                e.warn_use(r, e.key, format_args!("timeout of {written} ({seconds:.6} seconds) is high, consider keeping it under 60 seconds. possibly caused by unquoted duration; use '1m' instead of 1m, for example"));
             }
             b.timeout = Some(timeout);
         }

@@ -11,8 +11,8 @@ use crate::config::{ClusterPermissions, Permissions, duration};
 
 /// Routes ask for a sign of life at least this often.
 const PING_INTERVAL_MAX: std::time::Duration = std::time::Duration::from_secs(30);
-/// A cluster name that leafnodes use for themselves.
-const RESERVED_NAME: &str = "_LN_";
+/// A cluster name that leafnodes without a cluster use.
+const RESERVED_NAME: &str = "_";
 
 pub(super) fn read(draft: &mut Draft, entry: Entry<'_>, report: &mut Report) {
     let Value::Map(map) = entry.value() else {

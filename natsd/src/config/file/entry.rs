@@ -75,6 +75,17 @@ impl<'a> Entry<'a> {
         );
     }
 
+    /// Shows a plain value that is no secret.
+    pub(crate) fn written(self) -> String {
+        match self.value() {
+            Value::Text(text) | Value::Time(text) => text.clone(),
+            Value::Int(number) => number.to_string(),
+            Value::Float(number) => number.to_string(),
+            Value::Bool(bool) => bool.to_string(),
+            other => other.kind().to_owned(),
+        }
+    }
+
     fn mismatch<T>(self, report: &mut Report, wanted: &str) -> Option<T> {
         let found = self.value().kind();
         self.error(report, format!("{:?} should be {wanted}, but is {found}", self.key));

@@ -90,10 +90,13 @@ fn base64url(text: &str) -> Option<Vec<u8>> {
 
 fn trusted_keys(draft: &mut Draft, entry: Entry<'_>, report: &mut Report) {
     let Some(keys) = entry.texts("trusted", report) else { return };
-    for key in &keys {
+    let single = std::slice::from_ref(entry.node);
+    let nodes = if let Value::List(nodes) = entry.value() { nodes } else { single };
+    for node in nodes {
+        let Value::Text(key) = &node.value else { continue };
         if !is_public(key, Kind::Operator) {
             let text = format!("trust key {key:?} required to be a valid public operator nkey");
-            entry.error(report, text);
+            report.error(&node.place, text);
         }
     }
     draft.config.operators.trusted_keys = keys;

@@ -371,7 +371,8 @@ fn certificates(block: &mut Block, entry: Entry<'_>, report: &mut Report) {
             }
         }
         if cert.is_empty() || key.is_empty() {
-            report.error(&node.place, "error parsing certificates config: both 'cert_file' and 'cert_key' options are required");
+            let place = map.iter().last().map_or(&node.place, |(_, node)| &node.place);
+            report.error(place, "error parsing certificates config: both 'cert_file' and 'cert_key' options are required");
             continue;
         }
         block
