@@ -1,0 +1,1 @@
+//! Several servers as one cluster, of any mix of binaries, started in any order.

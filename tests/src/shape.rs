@@ -1,0 +1,1 @@
+//! The shape of JSON documents: which keys, of which type.
