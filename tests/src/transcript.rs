@@ -370,7 +370,10 @@ impl Player {
     async fn next_line(&mut self, who: &str) -> Result<Vec<u8>, String> {
         let conversation = self.conversation(who).await?;
         let line = conversation.line().await.map_err(|missed| missed.to_string())?;
-        self.note(who, '<', &line);
+        // The account of the system is no part of the conversation.
+        if !line.starts_with(b"RS+ $SYS ") {
+            self.note(who, '<', &line);
+        }
         Ok(line)
     }
 
