@@ -231,12 +231,10 @@ impl Setup {
         command.args(&self.args);
         let stderr = File::create(&log).expect("the log file is made");
         let stdout = stderr.try_clone().expect("the log file is shared");
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(stdout)
-            .stderr(stderr)
-            .spawn()
-            .unwrap_or_else(|error| panic!("cannot start {}: {error}", self.binary.path.display()));
+        let child =
+            command.stdin(Stdio::null()).stdout(stdout).stderr(stderr).spawn().unwrap_or_else(
+                |error| panic!("cannot start {}: {error}", self.binary.path.display()),
+            );
         let title = format!("{} {}", self.binary.path.display(), self.args.join(" "));
         Server { child, exited: None, dir, log, title, ports: Value::Null }
     }

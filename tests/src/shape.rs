@@ -26,11 +26,10 @@ fn merge(a: Value, b: Value) -> Value {
         (Value::Object(a), Value::Object(b)) => {
             let mut merged: Map<String, Value> = a;
             for (key, value) in b {
-                let value = match merged.remove(&key) {
-                    Some(other) => merge(other, value),
-                    None => value,
-                };
-                merged.insert(key, value);
+                match merged.get_mut(&key) {
+                    Some(known) => *known = merge(known.take(), value),
+                    None => drop(merged.insert(key, value)),
+                }
             }
             Value::Object(merged)
         }
@@ -83,12 +82,14 @@ mod tests {
     #[test]
     fn a_missing_key_and_another_type_are_faults_and_more_keys_are_none() {
         let wanted = of(&json!({"a": 1, "b": {"c": "x"}, "d": [{"e": 1}]}));
-        assert_eq!(lacks(&wanted, &of(&json!({"a": 2, "b": {"c": ""}, "d": [{"e": 3}], "z": 1}))), [""; 0]);
+        assert_eq!(
+            lacks(&wanted, &of(&json!({"a": 2, "b": {"c": ""}, "d": [{"e": 3}], "z": 1}))),
+            [""; 0]
+        );
         let actual = of(&json!({"a": "2", "b": {}, "d": []}));
-        assert_eq!(lacks(&wanted, &actual), [
-            ".a is \"string\", not \"number\"",
-            ".b.c is missing",
-            ".d is empty",
-        ]);
+        assert_eq!(
+            lacks(&wanted, &actual),
+            [".a is \"string\", not \"number\"", ".b.c is missing", ".d is empty",]
+        );
     }
 }

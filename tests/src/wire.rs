@@ -201,7 +201,8 @@ pub fn escape(bytes: &[u8]) -> String {
 pub async fn http_get(address: SocketAddr, path: &str) -> io::Result<(u16, String)> {
     let answer = async {
         let mut stream = TcpStream::connect(address).await?;
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await?;

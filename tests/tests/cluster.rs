@@ -2,6 +2,12 @@
 //!
 //! Every test is written for a list of binaries. By default all nodes are the server under test;
 //! the mixes with a stock nats-server are ignored unless asked for, and then need it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests: a failed step is a failed test"
+)]
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -113,7 +119,11 @@ async fn a_queue_group_spans_the_nodes(clients: &[Client]) {
         // Uniform over the cluster: an expected share of each/n from each publisher.
         let fair = each / clients.len();
         for (publisher, share) in from.iter().enumerate() {
-            assert!(*share > fair / 3, "{share} of {each} from node {}, fair {fair}", publisher + 1);
+            assert!(
+                *share > fair / 3,
+                "{share} of {each} from node {}, fair {fair}",
+                publisher + 1
+            );
         }
     }
     assert!(seen.values().all(|count| *count == 1), "a job was done twice");

@@ -1,4 +1,10 @@
 //! The official Rust client against one server.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests: a failed step is a failed test"
+)]
 
 use std::collections::BTreeSet;
 use std::time::Duration;
