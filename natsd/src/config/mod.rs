@@ -1,11 +1,31 @@
 //! What the server runs on: checked values with every default filled in.
 //!
-//! `conf/` reads the configuration grammar, `file.rs` turns a parsed file into these values,
-//! `flags.rs` does the same for the command line. Nothing here opens a socket. Defaults are
-//! those of nats-server 2.15.
+//! `conf/` reads the configuration grammar, `file/` turns a parsed file into these values,
+//! `flags.rs` does the same for the command line; both fill a `Draft`, which `draft.rs` checks as
+//! a whole. `reload.rs` says what may change while the server runs. Nothing here opens a socket,
+//! and no text can make it panic. Defaults are those of nats-server 2.15. `main.rs` calls
+//! [`flags::parse`]; natsctl uses the values to write configurations.
 
+pub mod conf;
+mod draft;
+mod duration;
+pub mod file;
+pub mod flags;
+mod secret;
+mod security;
+mod url;
+
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub use secret::Secret;
+pub use security::{
+    Account, AccountLimits, Auth, AuthCallout, CertificatePair, ConnectionType, HandshakeFirst,
+    Latency, Mapping, MappingDestination, MessageTrace, NkeyUser, Operators, PermissionSubject,
+    Permissions, Proxies, Resolver, ResponsePermission, ResponseType, ServiceExport, ServiceImport,
+    StreamExport, StreamImport, SubjectPermission, Tls, TlsVersion, User, Websocket,
+};
 
 /// Everything the server needs to know before it starts.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,6 +52,45 @@ pub struct Config {
     pub lame_duck: LameDuck,
     /// `no_header_support` negated.
     pub headers: bool,
+    /// `cluster.name` as configured, known even where clustering is off.
+    pub cluster_name: Option<String>,
+    /// TLS on the client port.
+    pub tls: Option<Tls>,
+    /// `allow_non_tls`: clients may do without TLS although it is configured.
+    pub allow_non_tls: bool,
+    /// Who may connect, in the default account and in all others.
+    pub auth: Auth,
+    /// Configured accounts in the order of the file, without `$G`.
+    pub accounts: Vec<Account>,
+    /// Subject mappings of the default account.
+    pub mappings: Vec<Mapping>,
+    /// `system_account` as configured; `$SYS` when absent, unless `no_system_account`.
+    pub system_account: Option<String>,
+    /// `no_system_account`.
+    pub no_system_account: bool,
+    /// JWT operator mode.
+    pub operators: Operators,
+    /// WebSocket listener.
+    pub websocket: Option<Websocket>,
+    /// `proxies`.
+    pub proxies: Proxies,
+    /// `server_tags`, lower case, each once.
+    pub tags: Vec<String>,
+    /// `server_metadata`.
+    pub metadata: BTreeMap<String, String>,
+    /// First attempts to connect that are logged: the first and every n-th (3600).
+    pub connect_error_reports: u32,
+    /// The same for attempts after a connection was lost (1).
+    pub reconnect_error_reports: u32,
+    /// `disable_sublist_cache`.
+    pub no_sublist_cache: bool,
+    /// `prof_port`; 0 lets the system choose.
+    pub profile_port: Option<u16>,
+    /// `strict` and `--strict`: a warning about the configuration ends the start.
+    pub strict: bool,
+    /// Why the server cannot run although its configuration reads well. nats-server finds these
+    /// while it starts: each is a [FTL] line, exit code 1.
+    pub refusals: Vec<String>,
     /// The file this came from, for the banner and for reload.
     pub source: Option<Source>,
 }
@@ -50,8 +109,20 @@ pub struct Listen {
 pub struct HostPort {
     /// Host name or address, without brackets.
     pub host: String,
-    /// Port.
+    /// Port; 0 means the one that the listener got.
     pub port: u16,
+}
+
+/// What to do when a peer does not take what is written in time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WriteTimeout {
+    /// Close clients, retry routes.
+    #[default]
+    Default,
+    /// Close the connection.
+    Close,
+    /// Keep it as long as some bytes are taken.
+    Retry,
 }
 
 /// Bounds on clients. All sizes in bytes.
@@ -75,7 +146,9 @@ pub struct Limits {
     pub ping_max: u32,
     /// How long one write may wait for a peer that does not read (10 s).
     pub write_deadline: Duration,
-    /// How long a client may take to authenticate (2 s).
+    /// What happens then.
+    pub write_timeout: WriteTimeout,
+    /// How long a client may take to authenticate (2 s; with TLS a second more than the handshake).
     pub auth_timeout: Duration,
     /// Closed connections remembered for monitoring (10000).
     pub max_closed_clients: usize,
@@ -110,6 +183,79 @@ pub struct Cluster {
     pub ping_interval: Option<Duration>,
     /// Unanswered PINGs on routes.
     pub ping_max: Option<u32>,
+    /// TLS between servers, verified both ways.
+    pub tls: Option<Tls>,
+    /// What may cross routes.
+    pub permissions: ClusterPermissions,
+    /// Compression offered to peers.
+    pub compression: Compression,
+    /// How long one write may wait; the client one when absent.
+    pub write_deadline: Option<Duration>,
+    /// What happens then.
+    pub write_timeout: WriteTimeout,
+    /// natsd's own `dead_peer_timeout`: how long sent bytes may stay unacknowledged by the peer's
+    /// machine before the route counts as dead (10 s); `None` leaves it to TCP.
+    pub dead_peer_timeout: Option<Duration>,
+    /// natsd's own `start_gate`: how long clients wait at start for the configured routes;
+    /// `None` accepts them at once, as nats-server does.
+    pub start_gate: Option<Duration>,
+}
+
+/// What may cross routes; nothing said means everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClusterPermissions {
+    /// Subjects on which messages are taken from peers.
+    pub import: Option<SubjectPermission>,
+    /// Subjects whose subscriptions are told to peers.
+    pub export: Option<SubjectPermission>,
+}
+
+/// How much to compress.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CompressionMode {
+    /// Say that compression is unknown here.
+    NotSupported,
+    /// Never compress.
+    Off,
+    /// Compress if the peer wants to.
+    #[default]
+    Accept,
+    /// Choose by round trip time.
+    Auto,
+    /// Never compress, but by S2 framing.
+    Uncompressed,
+    /// S2, fast.
+    Fast,
+    /// S2, better.
+    Better,
+    /// S2, best.
+    Best,
+}
+
+impl CompressionMode {
+    /// The mode's name on the wire and in /routez.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotSupported => "not supported",
+            Self::Off => "off",
+            Self::Accept => "accept",
+            Self::Auto => "s2_auto",
+            Self::Uncompressed => "s2_uncompressed",
+            Self::Fast => "s2_fast",
+            Self::Better => "s2_better",
+            Self::Best => "s2_best",
+        }
+    }
+}
+
+/// Compression between servers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Compression {
+    /// The mode.
+    pub mode: CompressionMode,
+    /// For `Auto`: the round trip times from which the next stronger level is used, for
+    /// uncompressed, fast, better and best. Zero skips a level. 10, 50 and 100 ms.
+    pub rtt_thresholds: Vec<Duration>,
 }
 
 /// One configured route.
@@ -168,6 +314,8 @@ pub struct Log {
     pub trace: bool,
     /// `-VV`: trace the system account too.
     pub trace_verbose: bool,
+    /// `trace_headers`: trace message headers, not payloads.
+    pub trace_headers: bool,
     /// Print the time.
     pub time: bool,
     /// Print it in UTC.
@@ -216,6 +364,7 @@ impl Default for Limits {
             ping_interval: Duration::from_secs(120),
             ping_max: 2,
             write_deadline: Duration::from_secs(10),
+            write_timeout: WriteTimeout::Default,
             auth_timeout: Duration::from_secs(2),
             max_closed_clients: 10_000,
             no_fast_producer_stall: false,
@@ -238,6 +387,13 @@ impl Default for Cluster {
             authorization: None,
             ping_interval: None,
             ping_max: None,
+            tls: None,
+            permissions: ClusterPermissions::default(),
+            compression: Compression::default(),
+            write_deadline: None,
+            write_timeout: WriteTimeout::Default,
+            dead_peer_timeout: Some(Duration::from_secs(10)),
+            start_gate: None,
         }
     }
 }
@@ -248,6 +404,7 @@ impl Default for Log {
             debug: false,
             trace: false,
             trace_verbose: false,
+            trace_headers: false,
             time: true,
             utc: false,
             file: None,
@@ -280,6 +437,25 @@ impl Default for Config {
             ports_file_dir: None,
             lame_duck: LameDuck::default(),
             headers: true,
+            cluster_name: None,
+            tls: None,
+            allow_non_tls: false,
+            auth: Auth::default(),
+            accounts: Vec::new(),
+            mappings: Vec::new(),
+            system_account: None,
+            no_system_account: false,
+            operators: Operators::default(),
+            websocket: None,
+            proxies: Proxies::default(),
+            tags: Vec::new(),
+            metadata: BTreeMap::new(),
+            connect_error_reports: 3600,
+            reconnect_error_reports: 1,
+            no_sublist_cache: false,
+            profile_port: None,
+            strict: false,
+            refusals: Vec::new(),
             source: None,
         }
     }

@@ -1,0 +1,280 @@
+//! The keys of the top level.
+
+use std::path::PathBuf;
+
+use super::cluster;
+use super::entry::{Entry, Report, Rule, fill, read as read_map, set};
+use crate::config::conf::{Map, Value};
+use crate::config::draft::Draft;
+use crate::config::{WriteTimeout, duration, url};
+
+pub(super) fn read(map: &Map, draft: &mut Draft, report: &mut Report) {
+    read_map(map, RULES, draft, report);
+}
+
+const RULES: &[Rule<Draft>] = &[
+    (&["listen"], |d, e, r| listen(e, r, &mut d.host, &mut d.port)),
+    (&["host", "net"], |d, e, r| text(&mut d.host, e, r)),
+    (&["port"], |d, e, r| set(&mut d.port, e.port(r))),
+    (&["client_advertise"], |d, e, r| text(&mut d.client_advertise, e, r)),
+    (&["server_name"], server_name),
+    (&["debug"], |d, e, r| set(&mut d.config.log.debug, e.bool(r))),
+    (&["trace"], |d, e, r| set(&mut d.config.log.trace, e.bool(r))),
+    (&["trace_verbose"], trace_verbose),
+    (&["trace_headers"], trace_headers),
+    (&["logtime"], |d, e, r| set(&mut d.config.log.time, e.bool(r))),
+    (&["logtime_utc"], |d, e, r| set(&mut d.config.log.utc, e.bool(r))),
+    (&["logfile", "log_file"], |d, e, r| set(&mut d.config.log.file, path(e, r))),
+    (&["logfile_size_limit", "log_size_limit"], |d, e, r| {
+        set(&mut d.config.log.size_limit, e.count(r));
+    }),
+    (&["logfile_max_num", "log_max_num"], |d, e, r| set(&mut d.config.log.max_files, e.count(r))),
+    (&["syslog"], |d, e, r| set(&mut d.config.log.syslog, e.bool(r))),
+    (&["remote_syslog"], |d, e, r| set(&mut d.config.log.remote_syslog, e.filled(r))),
+    (&["max_traced_msg_len"], |d, e, r| set(&mut d.config.log.max_traced_msg_len, e.count(r))),
+    (&["pidfile", "pid_file"], |d, e, r| set(&mut d.config.pid_file, path(e, r))),
+    (&["ports_file_dir"], |d, e, r| set(&mut d.config.ports_file_dir, path(e, r))),
+    (&["http"], |d, e, r| listen(e, r, &mut d.http_host, &mut d.http_port)),
+    (&["https"], |d, e, r| listen(e, r, &mut d.http_host, &mut d.https_port)),
+    (&["http_port", "monitor_port"], |d, e, r| set(&mut d.http_port, e.port(r))),
+    (&["https_port"], |d, e, r| set(&mut d.https_port, e.port(r))),
+    (&["http_base_path"], |d, e, r| text(&mut d.http_base_path, e, r)),
+    (&["prof_port"], |d, e, r| set(&mut d.profile_port, e.port(r))),
+    (&["max_control_line"], |d, e, r| {
+        size(&mut d.config.limits.max_control_line, 4096, e, r);
+    }),
+    (&["max_payload"], |d, e, r| size(&mut d.config.limits.max_payload, 1 << 20, e, r)),
+    (&["max_pending"], max_pending),
+    (&["max_connections", "max_conn"], max_connections),
+    (&["max_subscriptions", "max_subs"], |d, e, r| {
+        set(&mut d.config.limits.max_subscriptions, e.count(r));
+    }),
+    (&["max_sub_tokens", "max_subscription_tokens"], max_subscription_tokens),
+    (&["max_closed_clients"], |d, e, r| {
+        set(&mut d.config.limits.max_closed_clients, e.count(r).map(|n| n.unwrap_or(10_000)));
+    }),
+    (&["ping_interval"], |d, e, r| {
+        let interval = e.duration("ping_interval", r);
+        set(&mut d.config.limits.ping_interval, interval.map(|d| or_seconds(d, 120)));
+    }),
+    (&["ping_max"], |d, e, r| {
+        set(&mut d.config.limits.ping_max, e.count(r).map(|n| n.unwrap_or(2)));
+    }),
+    (&["write_deadline"], |d, e, r| {
+        let deadline = e.duration("write_deadline", r);
+        set(&mut d.config.limits.write_deadline, deadline.map(|d| or_seconds(d, 10)));
+    }),
+    (&["write_timeout"], |d, e, r| set(&mut d.config.limits.write_timeout, write_timeout(e, r))),
+    (&["no_fast_producer_stall"], |d, e, r| {
+        set(&mut d.config.limits.no_fast_producer_stall, e.bool(r));
+    }),
+    (&["lame_duck_duration"], lame_duck_duration),
+    (&["lame_duck_grace_period"], lame_duck_grace_period),
+    (&["no_header_support"], |d, e, r| set(&mut d.config.headers, e.bool(r).map(|no| !no))),
+    (&["disable_sublist_cache", "no_sublist_cache"], |d, e, r| {
+        set(&mut d.config.no_sublist_cache, e.bool(r));
+    }),
+    (&["connect_error_reports"], |d, e, r| {
+        set(&mut d.config.connect_error_reports, e.count(r).map(|n| n.unwrap_or(3600)));
+    }),
+    (&["reconnect_error_reports"], |d, e, r| {
+        set(&mut d.config.reconnect_error_reports, e.count(r).map(|n| n.unwrap_or(1)));
+    }),
+    (&["server_tags"], server_tags),
+    (&["server_metadata"], server_metadata),
+    (&["cluster"], cluster::read),
+    (&["strict"], |d, e, r| set(&mut d.config.strict, e.bool(r))),
+];
+
+/// Reads `listen`: a port or `host:port`.
+pub(super) fn listen(entry: Entry<'_>, report: &mut Report, host: &mut String, port: &mut i64) {
+    match entry.value() {
+        Value::Int(_) => {
+            if let Some(number) = entry.port(report) {
+                *port = number;
+                host.clear();
+            }
+        }
+        Value::Text(address) => {
+            let Some((name, number)) = url::split_host_port(address) else {
+                entry.error(report, format!("could not parse address string {address:?}"));
+                return;
+            };
+            match number.parse() {
+                Ok(number @ -1..=65535) => {
+                    *port = number;
+                    name.clone_into(host);
+                }
+                _ => entry.error(report, format!("could not parse port {number:?}")),
+            }
+        }
+        other => {
+            let found = other.go_type();
+            entry.error(report, format!("expected port or host:port, got {found}"));
+        }
+    }
+}
+
+pub(super) fn text(slot: &mut String, entry: Entry<'_>, report: &mut Report) {
+    set(slot, entry.text(report).map(str::to_owned));
+}
+
+fn path(entry: Entry<'_>, report: &mut Report) -> Option<Option<PathBuf>> {
+    entry.filled(report).map(|path| path.map(PathBuf::from))
+}
+
+fn server_name(draft: &mut Draft, entry: Entry<'_>, report: &mut Report) {
+    let Some(name) = entry.text(report) else { return };
+    if name.contains(' ') {
+        entry.error(report, "server name cannot contain spaces");
+        return;
+    }
+    draft.config.server_name = (!name.is_empty()).then(|| name.to_owned());
+}
+
+fn trace_verbose(draft: &mut Draft, entry: Entry<'_>, report: &mut Report) {
+    let on = entry.bool(report);
+    set(&mut draft.config.log.trace_verbose, on);
+    set(&mut draft.config.log.trace, on);
+}
+
+fn trace_headers(draft: &mut Draft, entry: Entry<'_>, report: &mut Report) {
+    let on = entry.bool(report);
+    set(&mut draft.config.log.trace_headers, on);
+    set(&mut draft.config.log.trace, on);
+}
+
+/// Reads a size in bytes; zero means the default, less than zero no limit.
+fn size(slot: &mut usize, default: usize, entry: Entry<'_>, report: &mut Report) {
+    let Some(number) = entry.int(report) else { return };
+    if number > i64::from(i32::MAX) {
+        entry.error(report, format!("{} value is too big", entry.key));
+        return;
+    }
+    *slot = match usize::try_from(number) {
+        Ok(0) => default,
+        Ok(number) => number,
+        Err(_) => i32::MAX as usize,
+    };
+}
+
+fn max_pending(draft: &mut Draft, entry: Entry<'_>, report: &mut Report) {
+    let Some(number) = entry.int(report) else { return };
+    draft.config.limits.max_pending = match usize::try_from(number) {
+        Ok(0) => 64 << 20,
+        Ok(number) => number,
+        // Less than any payload: the check of the whole refuses it.
+        Err(_) => 0,
+    };
+}
+
+fn max_connections(draft: &mut Draft, entry: Entry<'_>, report: &mut Report) {
+    let Some(number) = entry.int(report) else { return };
+    // Observed: zero and less admit nobody.
+    draft.config.limits.max_connections = Some(usize::try_from(number).unwrap_or(0));
+}
+
+fn max_subscription_tokens(draft: &mut Draft, entry: Entry<'_>, report: &mut Report) {
+    let Some(number) = entry.int(report) else { return };
+    match u8::try_from(number) {
+        Ok(tokens @ 1..) => {
+            draft.config.limits.max_subscription_tokens = Some(usize::from(tokens));
+        }
+        _ if number > 0 => entry.error(report, format!("{} value is too big", entry.key)),
+        _ => entry.error(report, format!("{} value can not be negative", entry.key)),
+    }
+}
+
+/// Reads what to do about a peer that does not take what is written.
+pub(super) fn write_timeout(entry: Entry<'_>, report: &mut Report) -> Option<WriteTimeout> {
+    match entry.text(report)? {
+        "default" => Some(WriteTimeout::Default),
+        "close" => Some(WriteTimeout::Close),
+        "retry" => Some(WriteTimeout::Retry),
+        _ => {
+            entry.error(report, "write_timeout must be 'default', 'close' or 'retry'");
+            None
+        }
+    }
+}
+
+fn or_seconds(duration: std::time::Duration, seconds: u64) -> std::time::Duration {
+    if duration.is_zero() { std::time::Duration::from_secs(seconds) } else { duration }
+}
+
+fn lame_duck_duration(draft: &mut Draft, entry: Entry<'_>, report: &mut Report) {
+    let Some(nanos) = lame_duck(entry, report) else { return };
+    let duration = std::time::Duration::from_nanos(u64::try_from(nanos).unwrap_or(0));
+    if duration.as_secs() < 30 {
+        let sign = if nanos < 0 { "-" } else { "" };
+        let size = duration::show(std::time::Duration::from_nanos(nanos.unsigned_abs()));
+        entry.error(
+            report,
+            format!("invalid lame_duck_duration of {sign}{size}, minimum is 30 seconds"),
+        );
+        return;
+    }
+    draft.config.lame_duck.duration = duration;
+}
+
+fn lame_duck_grace_period(draft: &mut Draft, entry: Entry<'_>, report: &mut Report) {
+    let Some(nanos) = lame_duck(entry, report) else { return };
+    match u64::try_from(nanos) {
+        Ok(nanos) => {
+            draft.config.lame_duck.grace = or_seconds(std::time::Duration::from_nanos(nanos), 10);
+        }
+        Err(_) => entry.error(report, "invalid lame_duck_grace_period, needs to be positive"),
+    }
+}
+
+fn lame_duck(entry: Entry<'_>, report: &mut Report) -> Option<i64> {
+    match entry.duration_text(report)? {
+        Ok(nanos) => Some(nanos),
+        Err(error) => {
+            entry.error(report, format!("error parsing {}: {error}", entry.key.to_lowercase()));
+            None
+        }
+    }
+}
+
+fn server_tags(draft: &mut Draft, entry: Entry<'_>, report: &mut Report) {
+    let tags = match entry.value() {
+        Value::Text(tag) => vec![tag.clone()],
+        Value::List(_) => match entry.texts("tags", report) {
+            Some(tags) => tags,
+            None => return,
+        },
+        other => {
+            let found = other.go_type();
+            entry.error(report, format!("error parsing tags: unsupported type {found}"));
+            return;
+        }
+    };
+    for tag in tags {
+        let tag = tag.trim().to_lowercase();
+        if !tag.is_empty() && !draft.config.tags.contains(&tag) {
+            draft.config.tags.push(tag);
+        }
+    }
+}
+
+fn server_metadata(draft: &mut Draft, entry: Entry<'_>, report: &mut Report) {
+    let Value::Map(map) = entry.value() else {
+        let found = entry.value().go_type();
+        entry.error(report, format!("error parsing metadata: unsupported type {found}"));
+        return;
+    };
+    for (key, node) in map.iter() {
+        if let Some(value) = (Entry { key, node }).text(report) {
+            draft.config.metadata.insert(key.to_owned(), value.to_owned());
+        }
+    }
+}
+
+/// Fills an optional name.
+pub(super) fn name(slot: &mut Option<String>, entry: Entry<'_>, report: &mut Report) {
+    if let Some(text) = entry.filled(report) {
+        *slot = None;
+        fill(slot, text);
+    }
+}
