@@ -106,6 +106,11 @@ pub fn tracing_wire() -> bool {
     tracing::enabled!(Level::TRACE)
 }
 
+/// Logs a warning on behalf of a caller outside the server.
+pub fn warn(text: &str) {
+    tracing::warn!("{text}");
+}
+
 fn level_of(config: &Log) -> u8 {
     match (config.debug, config.trace) {
         (_, true) => 4,

@@ -6,6 +6,7 @@
 
 mod connection;
 mod desk;
+mod interfaces;
 mod listener;
 mod workers;
 
@@ -20,6 +21,7 @@ use crate::router::Publisher;
 
 pub use connection::{Reader, serve, split};
 pub use desk::with_publisher;
+pub use interfaces::interface_addresses;
 pub use listener::{Bound, accept_loop, bind};
 pub use workers::Workers;
 
