@@ -109,8 +109,13 @@ impl Client {
             self.send_error(&text, publisher);
             return;
         }
+        if message.has_headers() && headers::is_trace_only(message.headers()) {
+            self.last_line.forget();
+            return;
+        }
         match line {
-            Some(line) if !invalid => self.last_line.remember(&message, line),
+            // What a header block asks for may differ from message to message.
+            Some(line) if !invalid && !message.has_headers() => self.last_line.remember(&message, line),
             _ => self.last_line.forget(),
         }
         self.route(message, frame, publisher);

@@ -20,6 +20,13 @@ pub fn find<'a>(block: &'a [u8], name: &str) -> Option<&'a [u8]> {
     })
 }
 
+/// Whether a message is to be traced only, not delivered (ADR-41).
+#[must_use]
+pub fn is_trace_only(block: &[u8]) -> bool {
+    let on = |value: &[u8]| matches!(value, b"1" | b"true" | b"True" | b"TRUE" | b"on" | b"On" | b"ON");
+    find(block, "Nats-Trace-Dest").is_some() && find(block, "Nats-Trace-Only").is_some_and(on)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
