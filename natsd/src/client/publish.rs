@@ -81,6 +81,9 @@ impl Client {
             tail: whole.get(last.subject.end + 1..).unwrap_or_default(),
             shared: None,
         };
+        if message.has_headers() && headers::may_ask_for_trace(message.headers()) {
+            return Ok(None); // what headers ask for may differ from message to message
+        }
         self.entry.received.count(message.size());
         self.send_ok_if_verbose(publisher);
         self.route(message, frame, publisher);
@@ -114,8 +117,7 @@ impl Client {
             return;
         }
         match line {
-            // What a header block asks for may differ from message to message.
-            Some(line) if !invalid && !message.has_headers() => self.last_line.remember(&message, line),
+            Some(line) if !invalid => self.last_line.remember(&message, line),
             _ => self.last_line.forget(),
         }
         self.route(message, frame, publisher);

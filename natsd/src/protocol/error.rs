@@ -36,7 +36,9 @@ pub const INVALID_SUBSCRIPTION: &str = "Invalid Subscription";
 /// A connection for one account between servers that do not pool; closes.
 #[must_use]
 pub fn dedicated_route_impossible(account: &str) -> String {
-    format!("Not possible to have a dedicated route for account \"{account}\" between those servers")
+    format!(
+        "Not possible to have a dedicated route for account \"{account}\" between those servers"
+    )
 }
 
 /// A compression mode that does not exist; closes.

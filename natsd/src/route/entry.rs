@@ -92,7 +92,8 @@ impl RouteEntry {
     /// Whether the peer was heard of within this time.
     #[must_use]
     pub fn heard_within(&self, time: std::time::Duration) -> bool {
-        let silent = self.started_at.elapsed().as_millis().saturating_sub(self.activity_millis().into());
+        let silent =
+            self.started_at.elapsed().as_millis().saturating_sub(self.activity_millis().into());
         silent < time.as_millis()
     }
 

@@ -143,11 +143,7 @@ impl Route {
         }
     }
 
-    pub(super) fn on_no_interest(
-        &mut self,
-        named: RoutedInterest<'_>,
-        publisher: &mut Publisher,
-    ) {
+    pub(super) fn on_no_interest(&mut self, named: RoutedInterest<'_>, publisher: &mut Publisher) {
         self.send_ok_if_verbose(publisher);
         let Some(account) = self.account_of(named.account) else { return };
         let removed = self.interest.remove((&*account.name, named.subject, named.queue));
