@@ -39,7 +39,7 @@ fn cases() -> Vec<Case> {
         }
         let Some(case) = cases.last_mut() else { continue };
         if let Some(text) = line.strip_prefix('|') {
-            let content = case.files.get_mut(&file).expect("a file name comes first");
+            let content = case.files.entry(file.clone()).or_default();
             content.push_str(text.strip_prefix(' ').unwrap_or(text));
             content.push('\n');
         } else if let Some(text) = line.strip_prefix("= ") {

@@ -11,6 +11,7 @@ mod draft;
 mod duration;
 pub mod file;
 pub mod flags;
+mod jwt;
 mod nkey;
 pub mod reload;
 mod secret;

@@ -138,7 +138,7 @@ fn part(token: &str) -> Result<Part, &'static str> {
     }
     let Some((name, arguments)) = call(token) else { return Err("unknown function") };
     let list: Vec<&str> = arguments.split(',').map(str::trim_start).collect();
-    let number = |text: &&str| text.trim().parse::<i64>().map_err(|_| INVALID);
+    let number = |text: &&str| text.trim().parse::<i64>().ok().ok_or(INVALID);
     match (name.as_str(), list.as_slice()) {
         ("wildcard", [""]) => Err("not enough arguments passed to the function"),
         ("wildcard", [index]) => Ok(Part::Uses(vec![number(index)?])),

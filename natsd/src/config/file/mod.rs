@@ -76,3 +76,6 @@ pub(crate) fn draft(
     top::read(&map, &mut draft, &mut report);
     Ok((draft, report))
 }
+
+#[cfg(test)]
+mod tests;

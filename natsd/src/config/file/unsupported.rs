@@ -6,7 +6,7 @@ use crate::config::conf::{Map, Value};
 /// The keys of a block; behind some of them another block or a list of such.
 pub(super) struct Shape {
     keys: &'static [&'static str],
-    inside: &'static [(&'static [&'static str], &'static Shape)],
+    inside: &'static [(&'static [&'static str], &'static Self)],
 }
 
 /// Keys of a block that natsd does not look into.
