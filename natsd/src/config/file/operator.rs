@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::entry::{Entry, Report, Rule, read_or, set};
 use super::tls::{Side, tls};
 use super::top::text;
-use crate::config::conf::{Surroundings, System, Value, why};
+use crate::config::conf::{Surroundings, Value, why};
 use crate::config::draft::Draft;
 use crate::config::nkey::{Kind, is_public};
 use crate::config::{Resolver, Secret, duration, jwt, url};
@@ -31,10 +31,10 @@ pub(super) const RULES: &[Rule<Draft>] = &[
     }),
 ];
 
-fn operators(draft: &mut Draft, entry: Entry<'_>, report: &mut Report) {
+fn operators(draft: &mut Draft, entry: Entry<'_>, report: &mut Report<'_>) {
     let Some(sources) = entry.texts("operators", report) else { return };
     for source in sources {
-        match operator_jwt(&source, &System) {
+        match operator_jwt(&source, report.around) {
             Ok(token) => draft.config.operators.jwts.push(token),
             Err(error) => entry.error(report, format!("error parsing operator JWT: {error}")),
         }
@@ -57,7 +57,7 @@ fn operator_jwt(source: &str, around: &dyn Surroundings) -> Result<String, Strin
     }
 }
 
-fn trusted_keys(draft: &mut Draft, entry: Entry<'_>, report: &mut Report) {
+fn trusted_keys(draft: &mut Draft, entry: Entry<'_>, report: &mut Report<'_>) {
     let Some(keys) = entry.texts("trusted", report) else { return };
     let single = std::slice::from_ref(entry.node);
     let nodes = if let Value::List(nodes) = entry.value() { nodes } else { single };
@@ -71,7 +71,7 @@ fn trusted_keys(draft: &mut Draft, entry: Entry<'_>, report: &mut Report) {
     draft.config.operators.trusted_keys = keys;
 }
 
-fn preload(draft: &mut Draft, entry: Entry<'_>, report: &mut Report) {
+fn preload(draft: &mut Draft, entry: Entry<'_>, report: &mut Report<'_>) {
     let Value::Map(map) = entry.value() else {
         entry.error(report, "preload should be a map of account_public_key:account_jwt");
         return;
@@ -89,7 +89,7 @@ fn preload(draft: &mut Draft, entry: Entry<'_>, report: &mut Report) {
 
 const WANTED: &str = "error parsing account resolver, should be MEM or  URL(\"url\") or a map containing dir and type state=[FULL|CACHE])";
 
-fn resolver(entry: Entry<'_>, report: &mut Report) -> Option<Resolver> {
+fn resolver(entry: Entry<'_>, report: &mut Report<'_>) -> Option<Resolver> {
     match entry.value() {
         Value::Text(text) => named(text, entry, report),
         Value::Map(map) => {
@@ -115,7 +115,7 @@ fn resolver(entry: Entry<'_>, report: &mut Report) -> Option<Resolver> {
 }
 
 /// Reads `MEMORY` or `URL(...)`.
-fn named(text: &str, entry: Entry<'_>, report: &mut Report) -> Option<Resolver> {
+fn named(text: &str, entry: Entry<'_>, report: &mut Report<'_>) -> Option<Resolver> {
     let upper = text.to_uppercase();
     if upper.contains("MEM") {
         return Some(Resolver::Memory);
@@ -164,7 +164,7 @@ const DIRECTORY_RULES: &[Rule<Directory>] = &[
     (&["timeout"], |d, e, r| d.timeout = time(e, r)),
 ];
 
-fn time(entry: Entry<'_>, report: &mut Report) -> Option<Duration> {
+fn time(entry: Entry<'_>, report: &mut Report<'_>) -> Option<Duration> {
     match duration::parse(entry.text(report)?) {
         Ok(nanos) => u64::try_from(nanos).ok().filter(|nanos| *nanos > 0).map(Duration::from_nanos),
         Err(error) => {
@@ -175,7 +175,7 @@ fn time(entry: Entry<'_>, report: &mut Report) -> Option<Duration> {
 }
 
 impl Directory {
-    fn checked(self, entry: Entry<'_>, report: &mut Report) -> Option<Resolver> {
+    fn checked(self, entry: Entry<'_>, report: &mut Report<'_>) -> Option<Resolver> {
         let kind = self.kind.to_uppercase();
         match kind.as_str() {
             "MEM" | "MEMORY" => return Some(Resolver::Memory),

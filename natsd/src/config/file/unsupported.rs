@@ -242,7 +242,7 @@ const MQTT: Shape = Shape {
 };
 
 /// Reads `jetstream`, which may be switched off.
-pub(super) fn jetstream(entry: Entry<'_>, report: &mut Report) {
+pub(super) fn jetstream(entry: Entry<'_>, report: &mut Report<'_>) {
     match entry.value() {
         Value::Bool(false) => {}
         Value::Bool(true) => entry.unsupported(report),
@@ -270,19 +270,19 @@ pub(super) fn jetstream(entry: Entry<'_>, report: &mut Report) {
     }
 }
 
-pub(super) fn gateway(entry: Entry<'_>, report: &mut Report) {
+pub(super) fn gateway(entry: Entry<'_>, report: &mut Report<'_>) {
     block(entry, "Expected gateway to be a map", &GATEWAY, report);
 }
 
-pub(super) fn leafnodes(entry: Entry<'_>, report: &mut Report) {
+pub(super) fn leafnodes(entry: Entry<'_>, report: &mut Report<'_>) {
     block(entry, "Expected map to define a leafnode", &LEAFNODES, report);
 }
 
-pub(super) fn mqtt(entry: Entry<'_>, report: &mut Report) {
+pub(super) fn mqtt(entry: Entry<'_>, report: &mut Report<'_>) {
     block(entry, "Expected mqtt to be a map", &MQTT, report);
 }
 
-fn block(entry: Entry<'_>, wanted: &str, shape: &Shape, report: &mut Report) {
+fn block(entry: Entry<'_>, wanted: &str, shape: &Shape, report: &mut Report<'_>) {
     let Value::Map(map) = entry.value() else {
         let found = entry.value().go_type();
         entry.error(report, format!("{wanted}, got {found}"));
@@ -293,7 +293,7 @@ fn block(entry: Entry<'_>, wanted: &str, shape: &Shape, report: &mut Report) {
 }
 
 /// Looks for keys that nobody knows.
-fn walk(map: &Map, shape: &Shape, report: &mut Report) {
+fn walk(map: &Map, shape: &Shape, report: &mut Report<'_>) {
     if shape.keys == ANY.keys {
         return;
     }
