@@ -1,2 +1,21 @@
 //! natsd: a NATS server.
+pub mod account;
+pub mod client;
+pub mod close;
 pub mod config;
+pub mod discovery;
+pub mod heartbeat;
+pub mod interest;
+pub mod log;
+pub mod monitor;
+pub mod net;
+pub mod node;
+pub mod outbound;
+pub mod ports_file;
+pub mod protocol;
+pub mod registry;
+pub mod route;
+pub mod router;
+pub mod server;
+pub mod signal;
+pub mod subject;

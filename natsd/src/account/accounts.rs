@@ -1,0 +1,81 @@
+//! All accounts of this server, by name.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use super::{Account, GLOBAL_ACCOUNT, Link, SYSTEM_ACCOUNT, Touch};
+
+/// All accounts of this server, by name.
+#[derive(Debug)]
+pub struct Accounts {
+    /// The account of clients that name none.
+    pub global: Arc<Account>,
+    /// The account of servers.
+    pub system: Arc<Account>,
+    inner: RwLock<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    by_name: HashMap<Arc<str>, Arc<Account>>,
+    /// Routes that carry every account without a connection of its own; a new account joins.
+    links: Vec<Arc<Link>>,
+}
+
+impl Accounts {
+    /// Makes the two accounts that every server has.
+    #[must_use]
+    pub fn new() -> Self {
+        let global = Arc::new(Account::new(GLOBAL_ACCOUNT));
+        let system = Arc::new(Account::new(SYSTEM_ACCOUNT));
+        let by_name = [&global, &system]
+            .map(|account| (Arc::clone(&account.name), Arc::clone(account)))
+            .into();
+        Self { global, system, inner: RwLock::new(Inner { by_name, links: Vec::new() }) }
+    }
+
+    /// The account of a name as it stands on the wire.
+    #[must_use]
+    pub fn find(&self, name: &[u8]) -> Option<Arc<Account>> {
+        let name = std::str::from_utf8(name).ok()?;
+        self.inner.read().by_name.get(name).cloned()
+    }
+
+    /// All accounts, in no order.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Account>> {
+        self.inner.read().by_name.values().cloned().collect()
+    }
+
+    /// Tells a new route all local interest of all accounts, and every change from now on.
+    pub fn add_link(&self, link: &Arc<Link>, touched: &mut dyn Touch) {
+        let mut inner = self.inner.write();
+        inner.links.push(Arc::clone(link));
+        for account in inner.by_name.values() {
+            account.add_link(link, touched);
+        }
+    }
+
+    /// No longer tells this route anything.
+    pub fn remove_link(&self, link: &Arc<Link>) {
+        let mut inner = self.inner.write();
+        inner.links.retain(|held| !Arc::ptr_eq(held, link));
+        for account in inner.by_name.values() {
+            account.remove_link(link);
+        }
+    }
+
+    /// Subscriptions in all accounts, those of peers included.
+    #[must_use]
+    pub fn subscriptions(&self) -> usize {
+        self.inner.read().by_name.values().map(|account| account.subscriptions()).sum()
+    }
+}
+
+impl Default for Accounts {
+    fn default() -> Self {
+        Self::new()
+    }
+}

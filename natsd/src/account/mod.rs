@@ -1,0 +1,205 @@
+//! An account: a subject space of its own, and everything that is subscribed in it.
+//!
+//! Holds the interest of local clients and of peer servers in one structure, and announces
+//! changes of local interest to the routes that carry this account. The lock of an account is
+//! taken before that of an outbound queue, never after. Here nothing is delivered: `router`
+//! takes matches, lets go of the lock, and queues.
+
+mod accounts;
+mod link;
+mod subscriber;
+mod subscription;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use parking_lot::RwLock;
+
+pub use accounts::Accounts;
+pub use link::Link;
+pub use subscriber::Subscriber;
+pub use subscription::{InternalHandler, LocalTarget, PeerTarget, Sid, Subscription, Take, Target};
+
+use crate::interest::Interest;
+use crate::outbound::Outbound;
+
+/// Name of the account of clients that name none.
+pub const GLOBAL_ACCOUNT: &str = "$G";
+/// Name of the account of servers.
+pub const SYSTEM_ACCOUNT: &str = "$SYS";
+
+/// A subject space.
+#[derive(Debug)]
+pub struct Account {
+    /// Name, as on the wire.
+    pub name: Arc<str>,
+    inner: RwLock<Inner>,
+    /// Counts changes of interest: matches taken at one value are good as long as it stays.
+    generation: AtomicU64,
+    /// Client connections bound to this account.
+    pub clients: AtomicUsize,
+    /// Client connections ever bound.
+    pub clients_total: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    interest: Interest<Arc<Subscription>>,
+    /// Routes that are told of local interest, one per peer server.
+    links: Vec<Arc<Link>>,
+}
+
+/// Where queues are noted that have been appended to and want a flush.
+pub trait Touch {
+    /// Notes a queue; called for the first append of a batch only.
+    fn touch(&mut self, outbound: &Arc<Outbound>);
+}
+
+impl Account {
+    /// Makes an account with no interest.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            inner: RwLock::default(),
+            generation: AtomicU64::new(1),
+            clients: AtomicUsize::new(0),
+            clients_total: AtomicU64::new(0),
+        }
+    }
+
+    /// The generation of its interest.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Adds a local subscription and announces it before it returns: on every route `RS+`
+    /// precedes whatever the subscriber publishes next.
+    pub fn subscribe(&self, subscription: &Arc<Subscription>, touched: &mut dyn Touch) {
+        let mut inner = self.inner.write();
+        inner.interest.insert(Arc::clone(subscription));
+        self.generation.fetch_add(1, Ordering::Release);
+        inner.announce(self, subscription, Change::Added, touched);
+    }
+
+    /// Removes a local subscription and announces it; false when it was gone already.
+    pub fn unsubscribe(&self, subscription: &Arc<Subscription>, touched: &mut dyn Touch) -> bool {
+        let mut inner = self.inner.write();
+        let removed = inner.interest.remove(subscription);
+        if removed {
+            self.generation.fetch_add(1, Ordering::Release);
+            inner.announce(self, subscription, Change::Removed, touched);
+        }
+        removed
+    }
+
+    /// Adds the interest of a peer server.
+    pub fn add_remote(&self, subscription: &Arc<Subscription>) {
+        self.inner.write().interest.insert(Arc::clone(subscription));
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// Removes interest of peer servers, many at once under one lock.
+    pub fn remove_remote<'a>(&self, subscriptions: impl Iterator<Item = &'a Arc<Subscription>>) {
+        let mut inner = self.inner.write();
+        for subscription in subscriptions {
+            inner.interest.remove(subscription);
+        }
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// Tells a new route all local interest, and from now on every change of it.
+    pub fn add_link(&self, link: &Arc<Link>, touched: &mut dyn Touch) {
+        let mut inner = self.inner.write();
+        let mut text = Vec::new();
+        inner.interest.for_each_pattern(|subscriptions| {
+            for (queue, count) in local_groups(subscriptions) {
+                let pattern = subscriptions.first().map_or(&[][..], |first| &first.pattern);
+                link.write_interest(&mut text, &self.name, pattern, queue, count);
+            }
+        });
+        if !text.is_empty() {
+            link.send(&text, touched);
+        }
+        inner.links.push(Arc::clone(link));
+    }
+
+    /// No longer tells this route anything.
+    pub fn remove_link(&self, link: &Arc<Link>) {
+        self.inner.write().links.retain(|held| !Arc::ptr_eq(held, link));
+    }
+
+    /// Calls `visit` with every subscription that matches, and returns the generation of
+    /// interest for which that holds.
+    pub fn for_each_match(&self, subject: &[u8], visit: impl FnMut(&Arc<Subscription>)) -> u64 {
+        let inner = self.inner.read();
+        inner.interest.for_each_match(subject, visit);
+        // Read under the lock: writers change it under the write lock only.
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Calls `visit` with every subscription.
+    pub fn for_each(&self, mut visit: impl FnMut(&Arc<Subscription>)) {
+        let inner = self.inner.read();
+        inner.interest.for_each_pattern(|list| list.iter().for_each(&mut visit));
+    }
+
+    /// Number of subscriptions, those of peers included.
+    #[must_use]
+    pub fn subscriptions(&self) -> usize {
+        self.inner.read().interest.len()
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Change {
+    Added,
+    Removed,
+}
+
+impl Inner {
+    /// Queues `RS+` or `RS-` on every route if the change is visible from outside: for plain
+    /// subscriptions the first and the last of a subject, for queue groups every change.
+    fn announce(
+        &self,
+        account: &Account,
+        subscription: &Subscription,
+        change: Change,
+        touched: &mut dyn Touch,
+    ) {
+        if self.links.is_empty() {
+            return;
+        }
+        let queue = subscription.queue.as_deref();
+        let same = |held: &&Arc<Subscription>| held.is_local() && held.queue.as_deref() == queue;
+        let held = self.interest.of(&subscription.pattern);
+        let count = match queue {
+            // Two are enough to know that nothing changes for the peers.
+            None => held.iter().filter(same).take(2).count(),
+            Some(_) => held.iter().filter(same).count(),
+        };
+        if queue.is_none() && count != usize::from(change == Change::Added) {
+            return;
+        }
+        let mut text = Vec::with_capacity(128);
+        for link in &self.links {
+            text.clear();
+            link.write_interest(&mut text, &account.name, &subscription.pattern, queue, count);
+            link.send(&text, touched);
+        }
+    }
+}
+
+/// The local queue groups (and `None` for plain subscriptions) of one pattern, with their size.
+fn local_groups(subscriptions: &[Arc<Subscription>]) -> Vec<(Option<&[u8]>, usize)> {
+    let mut groups: Vec<(Option<&[u8]>, usize)> = Vec::new();
+    for subscription in subscriptions.iter().filter(|held| held.is_local()) {
+        let queue = subscription.queue.as_deref();
+        match groups.iter_mut().find(|(name, _)| *name == queue) {
+            Some((_, count)) => *count += 1,
+            None => groups.push((queue, 1)),
+        }
+    }
+    groups
+}

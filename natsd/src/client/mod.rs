@@ -1,0 +1,333 @@
+//! A client connection as a state machine: bytes in, queues touched. No socket, no waiting.
+//!
+//! `connect.rs` is the handshake, `publish.rs` the hot path, `subscribe.rs` SUB and UNSUB.
+//! Permissions are checked here; delivery is the business of `router`.
+
+mod connect;
+mod publish;
+mod subscribe;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use tokio::time::Instant;
+
+use crate::account::{Account, Subscriber};
+use crate::close::CloseReason;
+use crate::heartbeat::{Beat, Heartbeat};
+use crate::log;
+use crate::net::Conversation;
+use crate::node::Node;
+use crate::outbound::{Outbound, SHARED_BODY_BYTES};
+use crate::protocol::client::{ClientOp, parse};
+use crate::protocol::error;
+use crate::protocol::info::Connect;
+use crate::protocol::line::{Bounds, Need, ParseError, Step};
+use crate::protocol::stash::Stash;
+use crate::registry::ClientEntry;
+use crate::router::{Matches, Publisher};
+use publish::LastLine;
+
+/// A client connection.
+#[derive(Debug)]
+pub struct Client {
+    node: Arc<Node>,
+    entry: Arc<ClientEntry>,
+    subscriber: Arc<Subscriber>,
+    account: Arc<Account>,
+    options: Options,
+    bounds: Bounds,
+    stash: Stash,
+    matches: Matches,
+    last_line: LastLine,
+    heartbeat: Heartbeat,
+    connected: bool,
+    /// The INFO that follows the first PONG was sent.
+    introduced: bool,
+}
+
+/// What CONNECT chose. Without CONNECT the reference's defaults hold.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of CONNECT")]
+struct Options {
+    verbose: bool,
+    pedantic: bool,
+    echo: bool,
+    headers: bool,
+    no_responders: bool,
+    /// It understands repeated INFO.
+    repeated_info: bool,
+}
+
+impl From<&Connect> for Options {
+    fn from(connect: &Connect) -> Self {
+        Self {
+            verbose: connect.verbose,
+            pedantic: connect.pedantic,
+            echo: connect.echo,
+            headers: connect.headers,
+            no_responders: connect.no_responders,
+            repeated_info: connect.protocol >= 1,
+        }
+    }
+}
+
+/// What became of one step over the input.
+enum Progress {
+    /// So many bytes are done with.
+    Done(usize),
+    /// The op goes on beyond the input.
+    More(Need),
+}
+
+impl Client {
+    /// Makes the state of a connection that was just accepted.
+    #[must_use]
+    pub fn new(node: Arc<Node>, peer: SocketAddr, outbound: Arc<Outbound>) -> Self {
+        let id = outbound.id;
+        let subscriber = Arc::new(Subscriber::new(outbound));
+        let entry = Arc::new(ClientEntry::new(id, peer, Arc::clone(&subscriber)));
+        let limits = node.config().limits.clone();
+        let heartbeat = Heartbeat::of_client(Instant::now(), limits.ping_interval, limits.ping_max);
+        Self {
+            entry,
+            subscriber,
+            account: Arc::clone(&node.accounts.global),
+            options: Options::from(&Connect::default()),
+            bounds: node.client_bounds(),
+            stash: Stash::new(),
+            matches: Matches::default(),
+            last_line: LastLine::default(),
+            heartbeat,
+            connected: false,
+            introduced: false,
+            node,
+        }
+    }
+
+    fn send(&self, bytes: &[u8], publisher: &mut Publisher) {
+        publisher.send(&self.subscriber.outbound, bytes);
+    }
+
+    fn send_error(&self, text: &str, publisher: &mut Publisher) {
+        self.send(error::line(text).as_bytes(), publisher);
+    }
+
+    fn send_ok_if_verbose(&self, publisher: &mut Publisher) {
+        if self.options.verbose {
+            self.send(b"+OK\r\n", publisher);
+        }
+    }
+
+    /// Reads one op and does what it asks for. `frame` is the input as a shared buffer, if it
+    /// is one.
+    fn step(
+        &mut self,
+        input: &[u8],
+        frame: Option<&Bytes>,
+        publisher: &mut Publisher,
+    ) -> Result<Progress, CloseReason> {
+        if let Some(progress) = self.repeat_last_line(input, frame, publisher)? {
+            return Ok(progress);
+        }
+        match parse(input, &self.bounds, self.options.headers) {
+            Ok(Step::Op(op, used)) => {
+                self.on_op(op, input, frame, publisher)?;
+                Ok(Progress::Done(used))
+            }
+            Ok(Step::More(need)) => Ok(Progress::More(need)),
+            Err(error) => Err(self.on_parse_error(&error, input, publisher)),
+        }
+    }
+
+    fn on_op(
+        &mut self,
+        op: ClientOp<'_>,
+        input: &[u8],
+        frame: Option<&Bytes>,
+        publisher: &mut Publisher,
+    ) -> Result<(), CloseReason> {
+        match op {
+            ClientOp::Publish(message, line_len) => {
+                self.on_publish(message, input.get(..line_len), frame, publisher);
+            }
+            ClientOp::Subscribe { subject, queue, sid } => {
+                self.on_subscribe(subject, queue, sid, publisher);
+            }
+            ClientOp::Unsubscribe { sid, max } => self.on_unsubscribe(sid, max, publisher),
+            ClientOp::Connect(json) => self.on_connect(json, publisher)?,
+            ClientOp::Ping => self.on_ping(publisher),
+            ClientOp::Pong => {
+                if let Some(rtt) = self.heartbeat.answered(Instant::now()) {
+                    self.entry.note_rtt(rtt);
+                }
+            }
+            ClientOp::Ignored => {}
+        }
+        Ok(())
+    }
+
+    fn on_ping(&mut self, publisher: &mut Publisher) {
+        if log::tracing_wire() {
+            tracing::trace!("{} - <<- [PING]", self.entry.label());
+            tracing::trace!("{} - ->> [PONG]", self.entry.label());
+        }
+        self.send(b"PONG\r\n", publisher);
+        if self.connected && self.options.repeated_info && !self.introduced {
+            self.introduced = true;
+            self.introduce(publisher);
+        }
+    }
+
+    /// Tells the peer what it must be told, and why the connection ends.
+    fn on_parse_error(
+        &self,
+        error: &ParseError,
+        input: &[u8],
+        publisher: &mut Publisher,
+    ) -> CloseReason {
+        let start = input.get(..input.len().min(32)).unwrap_or_default();
+        match error {
+            ParseError::UnknownOperation => {
+                self.send_error(error::UNKNOWN_PROTOCOL_OPERATION, publisher);
+                self.log_error(&format!(
+                    "Client parser ERROR, state=0, i=0: proto='\"{}\"...'",
+                    start.escape_ascii()
+                ));
+                CloseReason::ProtocolViolation
+            }
+            ParseError::ControlLine => {
+                self.send_error(error::MAX_CONTROL_LINE, publisher);
+                self.log_error(&format!(
+                    "maximum control line exceeded (max {})",
+                    self.bounds.control_line_max
+                ));
+                CloseReason::MaxControlLineExceeded
+            }
+            ParseError::Payload { .. } => {
+                self.send_error(error::MAX_PAYLOAD, publisher);
+                self.log_error(&error.to_string());
+                CloseReason::MaxPayloadExceeded
+            }
+            ParseError::Arguments(text) => {
+                self.log_error(text);
+                CloseReason::ParseError
+            }
+            ParseError::PeerReported(text) => {
+                self.log_error(&format!("Client Error {text}"));
+                CloseReason::ParseError
+            }
+        }
+    }
+
+    fn log_error(&self, text: &str) {
+        tracing::error!("{} - {text}", self.entry.label());
+    }
+
+    /// Continues the unfinished op with new input; returns the input behind it.
+    fn finish_stashed<'i>(
+        &mut self,
+        input: &'i [u8],
+        publisher: &mut Publisher,
+    ) -> Result<&'i [u8], CloseReason> {
+        let mut input = input;
+        while !self.stash.is_empty() {
+            let before = input.len();
+            input = self.stash.fill(input);
+            let held = self.stash.take();
+            if held.len() >= SHARED_BODY_BYTES {
+                self.finish_large(held, publisher)?;
+            } else {
+                match self.step(&held, None, publisher)? {
+                    Progress::Done(used) => self.stash.finish(held, used),
+                    Progress::More(need) => self.stash.restore(held, need),
+                }
+            }
+            if input.len() == before {
+                break; // nothing new to look at
+            }
+        }
+        Ok(input)
+    }
+
+    /// The same for an op with a large body: it is shared with its receivers, not copied.
+    fn finish_large(
+        &mut self,
+        held: BytesMut,
+        publisher: &mut Publisher,
+    ) -> Result<(), CloseReason> {
+        let frame = held.freeze();
+        match self.step(&frame, Some(&frame), publisher)? {
+            Progress::Done(used) if used == frame.len() => {}
+            Progress::Done(used) => self.stash.finish(BytesMut::from(&*frame), used),
+            Progress::More(need) => {
+                let held = frame.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&*shared));
+                self.stash.restore(held, need);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Conversation for Client {
+    fn outbound(&self) -> &Arc<Outbound> {
+        &self.subscriber.outbound
+    }
+
+    fn on_open(&mut self, publisher: &mut Publisher) -> Result<(), CloseReason> {
+        self.greet(publisher)
+    }
+
+    fn on_bytes(&mut self, input: &[u8], publisher: &mut Publisher) -> Result<(), CloseReason> {
+        let now = Instant::now();
+        self.heartbeat.heard(now);
+        self.entry.note_activity(now);
+        self.bounds = self.node.client_bounds();
+        let mut input = self.finish_stashed(input, publisher)?;
+        while !input.is_empty() {
+            match self.step(input, None, publisher)? {
+                Progress::Done(used) => input = input.get(used..).unwrap_or_default(),
+                Progress::More(need) => {
+                    self.stash.keep(input, need);
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read_into(&mut self) -> Option<(&mut BytesMut, usize)> {
+        self.stash.missing(SHARED_BODY_BYTES)
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        Some(self.heartbeat.next())
+    }
+
+    fn on_deadline(&mut self, now: Instant, publisher: &mut Publisher) -> Result<(), CloseReason> {
+        match self.heartbeat.beat(now) {
+            Beat::Nothing => Ok(()),
+            Beat::Ping => {
+                self.send(b"PING\r\n", publisher);
+                Ok(())
+            }
+            Beat::Stale => {
+                self.send_error(error::STALE_CONNECTION, publisher);
+                Err(CloseReason::StaleConnection)
+            }
+        }
+    }
+
+    fn on_close(&mut self, reason: CloseReason, publisher: &mut Publisher) {
+        self.drop_subscriptions(publisher);
+        self.leave_account();
+        self.node.registry.remove(&self.entry, reason);
+        if log::debugging() {
+            tracing::debug!("{} - Client connection closed: {reason}", self.entry.label());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

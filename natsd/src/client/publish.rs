@@ -1,0 +1,173 @@
+//! PUB and HPUB: the hot path.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{Client, Progress};
+use crate::account::Target;
+use crate::close::CloseReason;
+use crate::outbound::SHARED_BODY_BYTES;
+use crate::protocol::error;
+use crate::protocol::headers;
+use crate::protocol::line::ParseError;
+use crate::protocol::message::Message;
+use crate::router::{Origin, Publisher};
+use crate::subject;
+
+/// The control line of the last publish. Most clients send the same one again and again: one
+/// comparison then stands for parsing, checking and matching.
+#[derive(Debug, Default)]
+pub(super) struct LastLine {
+    text: Vec<u8>,
+    subject: Range<usize>,
+    reply: Range<usize>,
+    header_len: usize,
+    size: usize,
+}
+
+/// A longer line is not worth remembering.
+const REMEMBERED_BYTES: usize = 256;
+
+impl LastLine {
+    pub(super) fn forget(&mut self) {
+        self.text.clear();
+    }
+
+    /// Remembers a line whose message was let through; only the usual form is.
+    fn remember(&mut self, message: &Message<'_>, line: &[u8]) {
+        self.text.clear();
+        if message.tail.is_empty() || line.len() > REMEMBERED_BYTES {
+            return;
+        }
+        let place = |part: &[u8]| {
+            let start = part.as_ptr().addr().saturating_sub(line.as_ptr().addr());
+            start..start + part.len()
+        };
+        self.subject = place(message.subject);
+        self.reply = if message.reply.is_empty() { 0..0 } else { place(message.reply) };
+        self.header_len = message.header_len;
+        self.size = message.size();
+        self.text.extend_from_slice(line);
+    }
+}
+
+impl Client {
+    /// Handles a publish whose control line is the same as the last one's.
+    pub(super) fn repeat_last_line(
+        &mut self,
+        input: &[u8],
+        frame: Option<&Bytes>,
+        publisher: &mut Publisher,
+    ) -> Result<Option<Progress>, CloseReason> {
+        let last = &self.last_line;
+        let line_len = last.text.len();
+        if line_len == 0 || !input.starts_with(&last.text) || last.size > self.bounds.payload_max {
+            return Ok(None);
+        }
+        let total = line_len + last.size + 2;
+        let Some(whole) = input.get(..total) else {
+            return Ok(None); // the parser says what is missing, or what is wrong
+        };
+        if !whole.ends_with(b"\r\n") {
+            return Err(self.on_parse_error(&ParseError::UnknownOperation, input, publisher));
+        }
+        let message = Message {
+            subject: whole.get(last.subject.clone()).unwrap_or_default(),
+            reply: whole.get(last.reply.clone()).unwrap_or_default(),
+            header_len: last.header_len,
+            body: whole.get(line_len..).unwrap_or_default(),
+            tail: whole.get(last.subject.end + 1..).unwrap_or_default(),
+            shared: None,
+        };
+        self.entry.received.count(message.size());
+        self.send_ok_if_verbose(publisher);
+        self.route(message, frame, publisher);
+        Ok(Some(Progress::Done(total)))
+    }
+
+    pub(super) fn on_publish(
+        &mut self,
+        message: Message<'_>,
+        line: Option<&[u8]>,
+        frame: Option<&Bytes>,
+        publisher: &mut Publisher,
+    ) {
+        self.entry.received.count(message.size());
+        let invalid = self.options.pedantic && !subject::is_valid_literal(message.subject);
+        if invalid {
+            self.send_error(error::INVALID_PUBLISH_SUBJECT, publisher);
+        }
+        self.send_ok_if_verbose(publisher);
+        if let Some(text) = violation(&message) {
+            self.last_line.forget();
+            self.log_error(&format!(
+                "Publish Violation - Subject \"{}\"",
+                message.subject.escape_ascii()
+            ));
+            self.send_error(&text, publisher);
+            return;
+        }
+        match line {
+            Some(line) if !invalid => self.last_line.remember(&message, line),
+            _ => self.last_line.forget(),
+        }
+        self.route(message, frame, publisher);
+    }
+
+    /// Hands a message that may be published to its receivers.
+    fn route(&mut self, message: Message<'_>, frame: Option<&Bytes>, publisher: &mut Publisher) {
+        if !self.matches.hold_for(&self.account, message.subject) {
+            self.matches.take(&self.account, message.subject);
+        }
+        let shared = share(&message, frame);
+        let message = Message { shared: shared.as_ref(), ..message };
+        let origin = Origin::Client { id: self.entry.id, echo: self.options.echo };
+        let count = publisher.publish(&self.account, &message, &self.matches, origin);
+        if count == 0 && self.options.no_responders && !message.reply.is_empty() {
+            self.report_no_responders(&message, publisher);
+        }
+    }
+
+    /// Answers a request that nobody takes, on the requester's own subscription to the reply.
+    fn report_no_responders(&self, message: &Message<'_>, publisher: &mut Publisher) {
+        let mut sid = None;
+        self.account.for_each_match(message.reply, |subscription| {
+            if let Target::Local(target) = &subscription.target
+                && subscription.queue.is_none()
+                && Arc::ptr_eq(&target.subscriber, &self.subscriber)
+            {
+                sid = Some(target.sid.clone());
+            }
+        });
+        let Some(sid) = sid else { return };
+        let block = headers::no_responders(message.subject);
+        let sizes = format!(" {0} {0}\r\n", block.len());
+        let parts = [b"HMSG ", message.reply, b" ", &sid, sizes.as_bytes(), &block, b"\r\n"];
+        self.send(&parts.concat(), publisher);
+    }
+}
+
+/// Makes the body of a large message shareable: it goes to every receiver without a copy.
+fn share(message: &Message<'_>, frame: Option<&Bytes>) -> Option<Bytes> {
+    if message.body.len() < SHARED_BODY_BYTES {
+        return None;
+    }
+    match frame {
+        Some(frame) => Some(frame.slice_ref(message.body)),
+        None => Some(Bytes::copy_from_slice(message.body)),
+    }
+}
+
+/// Subjects that belong to the server, whoever publishes (nats-server 2.15.1).
+fn violation(message: &Message<'_>) -> Option<String> {
+    let (subject, reply) = (message.subject, message.reply);
+    if [&b"$GNR."[..], b"_GR_.", b"$NRG."].iter().any(|prefix| subject.starts_with(prefix)) {
+        return Some(error::publish_violation(subject));
+    }
+    if [&b"_R_."[..], b"$JS.ACK.", b"_GR_."].iter().any(|prefix| reply.starts_with(prefix)) {
+        return Some(error::reply_violation(reply));
+    }
+    None
+}

@@ -1,0 +1,116 @@
+//! SUB and UNSUB.
+
+use std::sync::Arc;
+
+use super::Client;
+use crate::account::{LocalTarget, Subscription, Target};
+use crate::log;
+use crate::protocol::error;
+use crate::router::Publisher;
+use crate::subject;
+
+/// Queue name that the reference reserves for itself.
+const RESERVED_QUEUE: &[u8] = b"_sys_";
+
+impl Client {
+    pub(super) fn on_subscribe(
+        &mut self,
+        subject: &[u8],
+        queue: Option<&[u8]>,
+        sid: &[u8],
+        publisher: &mut Publisher,
+    ) {
+        if let Some(text) = self.refusal(subject, queue) {
+            self.log_error(&text);
+            self.send_error(&text, publisher);
+            return;
+        }
+        // A live sid stays what it is; the reference does not complain.
+        if self.subscriber.find(sid).is_none() {
+            self.subscribe(subject, queue, sid, publisher);
+        }
+        self.send_ok_if_verbose(publisher);
+    }
+
+    /// Why a subscription is not possible.
+    fn refusal(&self, subject: &[u8], queue: Option<&[u8]>) -> Option<String> {
+        let limits = &self.node.config().limits;
+        if queue == Some(RESERVED_QUEUE) {
+            return Some(error::subscription_violation(subject, queue));
+        }
+        if limits
+            .max_subscription_tokens
+            .is_some_and(|most| subject::tokens(subject).count() > most)
+        {
+            return Some(error::too_many_tokens(subject));
+        }
+        if limits.max_subscriptions.is_some_and(|most| self.subscriber.count() >= most) {
+            return Some(error::MAX_SUBSCRIPTIONS.into());
+        }
+        if !subject::is_valid_pattern(subject) {
+            return Some(error::INVALID_SUBJECT.into());
+        }
+        None
+    }
+
+    fn subscribe(
+        &self,
+        subject: &[u8],
+        queue: Option<&[u8]>,
+        sid: &[u8],
+        publisher: &mut Publisher,
+    ) {
+        let subscription = Arc::new(Subscription {
+            pattern: subject.into(),
+            queue: queue.map(Into::into),
+            target: Target::Local(LocalTarget::new(Arc::clone(&self.subscriber), sid)),
+        });
+        self.subscriber.add(Arc::clone(&subscription));
+        self.account.subscribe(&subscription, publisher);
+    }
+
+    pub(super) fn on_unsubscribe(
+        &mut self,
+        sid: &[u8],
+        max: Option<u64>,
+        publisher: &mut Publisher,
+    ) {
+        if let Some(subscription) = self.subscriber.find(sid) {
+            let target = subscription.local();
+            let now = match (max, target) {
+                (Some(max), Some(target)) => target.limit(max),
+                _ => true,
+            };
+            if now {
+                self.unsubscribe(&subscription, sid, publisher);
+            } else if log::debugging() {
+                let received = target.map_or(0, LocalTarget::delivered);
+                tracing::debug!(
+                    "{} - Deferring actual UNSUB({}): {} max, {received} received",
+                    self.entry.label(),
+                    subscription.pattern.escape_ascii(),
+                    max.unwrap_or_default(),
+                );
+            }
+        }
+        self.send_ok_if_verbose(publisher);
+    }
+
+    fn unsubscribe(&self, subscription: &Arc<Subscription>, sid: &[u8], publisher: &mut Publisher) {
+        if let Some(target) = subscription.local() {
+            target.end();
+        }
+        self.subscriber.remove(sid);
+        self.account.unsubscribe(subscription, publisher);
+    }
+
+    /// Ends all subscriptions of the connection.
+    pub(super) fn drop_subscriptions(&self, publisher: &mut Publisher) {
+        for subscription in self.subscriber.take_all() {
+            if let Some(target) = subscription.local() {
+                target.end();
+            }
+            self.account.unsubscribe(&subscription, publisher);
+        }
+    }
+}

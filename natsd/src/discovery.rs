@@ -1,0 +1,218 @@
+//! What clients are told of the cluster: INFO, and which servers they can go to.
+//!
+//! Every change of the cluster goes to all clients that understand repeated INFO at once.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+
+use crate::protocol::info::{Info, InfoEnd};
+use crate::registry::{ClientEntry, Registry};
+
+/// Keeps the INFO of clients true.
+#[derive(Debug)]
+pub struct Discovery {
+    /// INFO without what differs between clients.
+    base: ArcSwap<Info>,
+    urls: Mutex<Urls>,
+}
+
+#[derive(Debug, Default)]
+struct Urls {
+    own: Vec<String>,
+    /// URLs of peers and how many of them announce each.
+    peers: BTreeMap<String, usize>,
+    /// Whether any peer was ever known: only then is the list given at all.
+    clustered: bool,
+    /// Peers' URLs are kept from clients.
+    private: bool,
+    lame_duck: bool,
+}
+
+impl Urls {
+    /// The list for clients: own first, then the peers'.
+    fn listed(&self) -> Vec<String> {
+        if !self.clustered || self.private {
+            return Vec::new();
+        }
+        let own = self.own.iter().filter(|_| !self.lame_duck);
+        own.chain(self.peers.keys()).cloned().collect()
+    }
+}
+
+impl Discovery {
+    /// Starts with an INFO that names no other server.
+    #[must_use]
+    pub fn new(base: Info, own_urls: Vec<String>, private: bool) -> Self {
+        let urls = Urls { own: own_urls, private, ..Urls::default() };
+        Self { base: ArcSwap::from_pointee(base), urls: Mutex::new(urls) }
+    }
+
+    /// The URLs of this server, as announced to peers.
+    #[must_use]
+    pub fn own_urls(&self) -> Vec<String> {
+        self.urls.lock().own.clone()
+    }
+
+    /// All URLs that clients are told now.
+    #[must_use]
+    pub fn listed_urls(&self) -> Vec<String> {
+        self.base.load().connect_urls.clone()
+    }
+
+    /// The INFO of one client.
+    #[must_use]
+    pub fn info_for(&self, client: &ClientEntry) -> Info {
+        let mut info = Info::clone(&self.base.load());
+        info.client_id = client.id;
+        info.client_ip = client.peer.ip().to_canonical().to_string();
+        info
+    }
+
+    /// A peer with these client URLs joined.
+    pub fn add_peer(&self, urls: &[String], registry: &Registry) {
+        self.change(registry, |held| {
+            held.clustered = true;
+            for url in urls {
+                *held.peers.entry(url.clone()).or_default() += 1;
+            }
+        });
+    }
+
+    /// A peer with these client URLs left, or asks not to be named any more.
+    pub fn remove_peer(&self, urls: &[String], registry: &Registry) {
+        self.change(registry, |held| {
+            for url in urls {
+                if let Some(count) = held.peers.get_mut(url) {
+                    *count -= 1;
+                    if *count == 0 {
+                        held.peers.remove(url);
+                    }
+                }
+            }
+        });
+    }
+
+    /// This server takes no new clients any more: it names only the others.
+    pub fn enter_lame_duck(&self, registry: &Registry) {
+        self.urls.lock().lame_duck = true;
+        self.update(|info| info.ldm = true);
+        self.refresh_urls();
+        self.tell_all(registry);
+    }
+
+    /// Changes what all clients are told from now on (reload).
+    pub fn update(&self, change: impl FnOnce(&mut Info)) {
+        let mut info = Info::clone(&self.base.load());
+        change(&mut info);
+        self.base.store(Arc::new(info));
+    }
+
+    fn change(&self, registry: &Registry, change: impl FnOnce(&mut Urls)) {
+        let before = self.base.load_full();
+        change(&mut self.urls.lock());
+        self.refresh_urls();
+        if before.connect_urls != self.base.load().connect_urls {
+            self.tell_all(registry);
+        }
+    }
+
+    fn refresh_urls(&self) {
+        // Held until stored, so that the youngest list wins.
+        let urls = self.urls.lock();
+        let listed = urls.listed();
+        self.update(|info| info.connect_urls = listed);
+        drop(urls);
+    }
+
+    /// Sends every client that takes it a fresh INFO, without waiting for any of them.
+    pub fn tell_all(&self, registry: &Registry) {
+        for client in registry.clients() {
+            if client.takes_info() {
+                let line = self.info_for(&client).to_line(InfoEnd::Spaced);
+                client.subscriber.outbound.append_bytes(&line);
+                client.subscriber.outbound.flush();
+            }
+        }
+    }
+}
+
+/// The client URLs of a server: what it advertises, or where it listens. A wildcard address
+/// stands for every global address of the machine (observed: loopback and link-local are
+/// never advertised for it).
+#[must_use]
+pub fn client_urls(host: &str, port: u16, interfaces: &[IpAddr]) -> Vec<String> {
+    let unspecified = host.parse::<IpAddr>().is_ok_and(|address| address.is_unspecified());
+    if !unspecified {
+        return vec![host_port(host, port)];
+    }
+    let found: Vec<String> = interfaces
+        .iter()
+        .filter(|address| is_global_unicast(**address))
+        .map(|address| host_port(&address.to_string(), port))
+        .collect();
+    if found.is_empty() { vec![host_port(host, port)] } else { found }
+}
+
+/// `host:port`, with brackets around an IPv6 address.
+#[must_use]
+pub fn host_port(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+fn is_global_unicast(address: IpAddr) -> bool {
+    let link_local = match address {
+        IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    !(address.is_loopback() || address.is_unspecified() || address.is_multicast() || link_local)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn urls(listed: &[&str]) -> Vec<String> {
+        listed.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_list_appears_with_the_first_peer_and_shrinks_to_the_own_url() {
+        let registry = Registry::new(0);
+        let discovery = Discovery::new(Info::default(), urls(&["10.0.0.1:4222"]), false);
+        assert!(discovery.listed_urls().is_empty());
+        discovery.add_peer(&urls(&["10.0.0.2:4222"]), &registry);
+        discovery.add_peer(&urls(&["10.0.0.2:4222", "10.0.0.3:4222"]), &registry);
+        assert_eq!(
+            discovery.listed_urls(),
+            urls(&["10.0.0.1:4222", "10.0.0.2:4222", "10.0.0.3:4222"])
+        );
+        discovery.remove_peer(&urls(&["10.0.0.2:4222", "10.0.0.3:4222"]), &registry);
+        discovery.remove_peer(&urls(&["10.0.0.2:4222"]), &registry);
+        assert_eq!(discovery.listed_urls(), urls(&["10.0.0.1:4222"]));
+    }
+
+    #[test]
+    fn a_lame_duck_names_only_the_others() {
+        let registry = Registry::new(0);
+        let discovery = Discovery::new(Info::default(), urls(&["a:1"]), false);
+        discovery.add_peer(&urls(&["b:1"]), &registry);
+        discovery.enter_lame_duck(&registry);
+        assert_eq!(discovery.listed_urls(), urls(&["b:1"]));
+    }
+
+    #[test]
+    fn loopback_is_never_advertised_for_a_wildcard_address() {
+        let interfaces =
+            ["127.0.0.1", "10.1.2.3", "fe80::1", "2001:db8::1"].map(|text| text.parse().unwrap());
+        assert_eq!(
+            client_urls("0.0.0.0", 4222, &interfaces),
+            urls(&["10.1.2.3:4222", "[2001:db8::1]:4222"])
+        );
+        assert_eq!(client_urls("127.0.0.1", 4222, &interfaces), urls(&["127.0.0.1:4222"]));
+        assert_eq!(client_urls("0.0.0.0", 1, &interfaces[..1]), urls(&["0.0.0.0:1"]));
+    }
+}

@@ -1,0 +1,168 @@
+//! Who wants which subject: the matching structure (nats-server says sublist).
+//!
+//! Generic and pure: it stores values that know their own pattern and finds those whose
+//! pattern matches a subject. It takes no lock and knows no connection; `account` guards it.
+//!
+//! Literal patterns live in one hash table keyed by the whole subject (one look-up, no walk);
+//! patterns with wildcards live in a trie of tokens. An account without wildcards never walks.
+
+mod trie;
+
+use std::hash::{BuildHasher, RandomState};
+
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+use smallvec::SmallVec;
+
+use crate::subject;
+use trie::Trie;
+
+/// A value that can be stored: it knows the pattern it stands for.
+pub trait Interested: Clone {
+    /// The pattern, valid ([`subject::is_valid_pattern`]).
+    fn pattern(&self) -> &[u8];
+
+    /// Whether two values are the same subscription (identity, not equality of patterns).
+    fn is(&self, other: &Self) -> bool;
+}
+
+/// The values of one pattern. Two pointers fit without a heap block.
+type Values<S> = SmallVec<[S; 2]>;
+
+/// A set of values by pattern.
+#[derive(Debug)]
+pub struct Interest<S> {
+    literals: HashTable<Values<S>>,
+    wildcards: Trie<S>,
+    hasher: RandomState,
+    count: usize,
+}
+
+impl<S: Interested> Interest<S> {
+    /// Makes an empty set.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            literals: HashTable::new(),
+            wildcards: Trie::new(),
+            hasher: RandomState::new(),
+            count: 0,
+        }
+    }
+
+    /// Number of values.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether it holds nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Adds a value under its pattern.
+    pub fn insert(&mut self, value: S) {
+        self.count += 1;
+        if subject::has_wildcard(value.pattern()) {
+            self.wildcards.insert(value);
+            return;
+        }
+        let hash = self.hasher.hash_one(value.pattern());
+        let hasher = &self.hasher;
+        let entry = self.literals.entry(
+            hash,
+            |values| pattern_of(values) == value.pattern(),
+            |values| hasher.hash_one(pattern_of(values)),
+        );
+        match entry {
+            Entry::Occupied(mut found) => found.get_mut().push(value),
+            Entry::Vacant(slot) => {
+                slot.insert(SmallVec::from_iter([value]));
+            }
+        }
+    }
+
+    /// Removes a value; false when it was not there.
+    pub fn remove(&mut self, value: &S) -> bool {
+        let removed = if subject::has_wildcard(value.pattern()) {
+            self.wildcards.remove(value)
+        } else {
+            self.remove_literal(value)
+        };
+        self.count -= usize::from(removed);
+        removed
+    }
+
+    fn remove_literal(&mut self, value: &S) -> bool {
+        let hash = self.hasher.hash_one(value.pattern());
+        let found = self.literals.find_entry(hash, |values| pattern_of(values) == value.pattern());
+        let Ok(mut found) = found else { return false };
+        let removed = take_from(found.get_mut(), value);
+        if found.get().is_empty() {
+            found.remove();
+            self.give_back_memory();
+        }
+        removed
+    }
+
+    /// Shrinks the table after most of it has been removed, so that churn does not keep memory.
+    fn give_back_memory(&mut self) {
+        let hasher = &self.hasher;
+        if self.literals.capacity() > 1024 && self.literals.len() * 4 < self.literals.capacity() {
+            let wanted = self.literals.len() * 2;
+            self.literals.shrink_to(wanted, |values| hasher.hash_one(pattern_of(values)));
+        }
+    }
+
+    /// Calls `visit` with every value whose pattern matches the subject.
+    pub fn for_each_match<'a>(&'a self, subject: &[u8], mut visit: impl FnMut(&'a S)) {
+        let hash = self.hasher.hash_one(subject);
+        if let Some(values) = self.literals.find(hash, |values| pattern_of(values) == subject) {
+            values.iter().for_each(&mut visit);
+        }
+        self.wildcards.for_each_match(subject, &mut visit);
+    }
+
+    /// The values of exactly this pattern (wildcards taken literally).
+    pub fn of(&self, pattern: &[u8]) -> &[S] {
+        if subject::has_wildcard(pattern) {
+            return self.wildcards.of(pattern);
+        }
+        let hash = self.hasher.hash_one(pattern);
+        self.literals
+            .find(hash, |values| pattern_of(values) == pattern)
+            .map_or(&[], SmallVec::as_slice)
+    }
+
+    /// Calls `visit` with the values of each pattern; never with an empty list.
+    pub fn for_each_pattern<'a>(&'a self, mut visit: impl FnMut(&'a [S])) {
+        self.literals.iter().for_each(|values| visit(values));
+        self.wildcards.for_each_pattern(&mut visit);
+    }
+}
+
+impl<S: Interested> Default for Interest<S> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The pattern that a non-empty list of values stands for.
+fn pattern_of<S: Interested>(values: &Values<S>) -> &[u8] {
+    values.first().map_or(&[], Interested::pattern)
+}
+
+/// Removes one value from a list, order not kept.
+fn take_from<S: Interested>(values: &mut Values<S>, value: &S) -> bool {
+    let Some(index) = values.iter().position(|held| held.is(value)) else { return false };
+    values.swap_remove(index);
+    if values.spilled() && values.len() <= values.inline_size() {
+        values.shrink_to_fit();
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests;

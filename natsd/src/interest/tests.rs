@@ -1,0 +1,105 @@
+use std::rc::Rc;
+
+use proptest::prelude::*;
+
+use super::{Interest, Interested};
+use crate::subject;
+
+impl Interested for Rc<String> {
+    fn pattern(&self) -> &[u8] {
+        self.as_bytes()
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        Self::ptr_eq(self, other)
+    }
+}
+
+fn found(interest: &Interest<Rc<String>>, subject: &str) -> Vec<String> {
+    let mut all = Vec::new();
+    interest.for_each_match(subject.as_bytes(), |value| all.push(value.to_string()));
+    all.sort();
+    all
+}
+
+#[test]
+fn an_empty_token_matches_nothing() {
+    let mut interest = Interest::new();
+    for pattern in ["foo.*", "foo.>.", "*.*.x"] {
+        if subject::is_valid_pattern(pattern.as_bytes()) {
+            interest.insert(Rc::new(pattern.to_owned()));
+        }
+    }
+    assert!(found(&interest, "foo..x").is_empty());
+    assert!(found(&interest, "foo.").is_empty());
+}
+
+fn token() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec!["a", "b", "c", "*", "x*"])
+}
+
+fn pattern() -> impl Strategy<Value = String> {
+    (prop::collection::vec(token(), 1..5), any::<bool>()).prop_map(|(mut tokens, full)| {
+        if full {
+            tokens.push(">");
+        }
+        tokens.join(".")
+    })
+}
+
+fn literal() -> impl Strategy<Value = String> {
+    let token = prop::sample::select(vec!["a", "b", "c", "x*"]);
+    prop::collection::vec(token, 1..6).prop_map(|tokens| tokens.join("."))
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Insert(String),
+    Remove(prop::sample::Index),
+    Match(String),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => pattern().prop_map(Step::Insert),
+        2 => any::<prop::sample::Index>().prop_map(Step::Remove),
+        3 => literal().prop_map(Step::Match),
+    ]
+}
+
+proptest! {
+    /// The structure agrees with a list that is searched one by one, whatever is done to it.
+    #[test]
+    fn equals_a_naive_matcher(steps in prop::collection::vec(step(), 1..200)) {
+        let mut interest = Interest::new();
+        let mut naive: Vec<Rc<String>> = Vec::new();
+        for step in steps {
+            match step {
+                Step::Insert(pattern) => {
+                    let value = Rc::new(pattern);
+                    naive.push(Rc::clone(&value));
+                    interest.insert(value);
+                }
+                Step::Remove(index) if !naive.is_empty() => {
+                    let value = naive.swap_remove(index.index(naive.len()));
+                    prop_assert!(interest.remove(&value));
+                    prop_assert!(!interest.remove(&value));
+                }
+                Step::Remove(_) => {}
+                Step::Match(subject) => {
+                    let mut expected: Vec<String> = naive
+                        .iter()
+                        .filter(|value| subject::matches(value.as_bytes(), subject.as_bytes()))
+                        .map(|value| value.to_string())
+                        .collect();
+                    expected.sort();
+                    prop_assert_eq!(found(&interest, &subject), expected);
+                }
+            }
+            prop_assert_eq!(interest.len(), naive.len());
+        }
+        let mut all = 0;
+        interest.for_each_pattern(|values| all += values.len());
+        prop_assert_eq!(all, naive.len());
+    }
+}

@@ -1,0 +1,211 @@
+//! Patterns with wildcards, as a trie of tokens.
+
+use std::hash::RandomState;
+
+use hashbrown::HashMap;
+use smallvec::SmallVec;
+
+use super::{Interested, Values, take_from};
+use crate::subject;
+
+/// A trie over the tokens of patterns.
+#[derive(Debug)]
+pub(super) struct Trie<S> {
+    root: Level<S>,
+}
+
+/// The branches below one prefix.
+#[derive(Debug)]
+struct Level<S> {
+    /// Branches by literal token; boxed, since most levels have none or one.
+    literals: Option<Box<Literals<S>>>,
+    /// The branch of `*`.
+    star: Option<Box<Branch<S>>>,
+    /// The values that end here with `>`.
+    rest: Values<S>,
+}
+
+type Literals<S> = HashMap<Box<[u8]>, Branch<S>, RandomState>;
+
+/// What follows one token.
+#[derive(Debug)]
+struct Branch<S> {
+    /// The values whose pattern ends with this token.
+    here: Values<S>,
+    /// The tokens that may follow.
+    next: Level<S>,
+}
+
+impl<S> Level<S> {
+    fn new() -> Self {
+        Self { literals: None, star: None, rest: SmallVec::new() }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.literals.is_none() && self.star.is_none() && self.rest.is_empty()
+    }
+}
+
+impl<S> Branch<S> {
+    fn new() -> Self {
+        Self { here: SmallVec::new(), next: Level::new() }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.here.is_empty() && self.next.is_empty()
+    }
+}
+
+impl<S: Interested> Trie<S> {
+    pub(super) fn new() -> Self {
+        Self { root: Level::new() }
+    }
+
+    pub(super) fn insert(&mut self, value: S) {
+        let mut level = &mut self.root;
+        let mut tokens = subject::tokens(value.pattern()).peekable();
+        while let Some(token) = tokens.next() {
+            if token == b">" {
+                level.rest.push(value.clone());
+                return;
+            }
+            let branch = level.branch_mut(token);
+            if tokens.peek().is_none() {
+                branch.here.push(value.clone());
+                return;
+            }
+            level = &mut branch.next;
+        }
+    }
+
+    pub(super) fn remove(&mut self, value: &S) -> bool {
+        self.root.remove(&mut subject::tokens(value.pattern()), value)
+    }
+
+    pub(super) fn of(&self, pattern: &[u8]) -> &[S] {
+        let mut level = &self.root;
+        let mut tokens = subject::tokens(pattern).peekable();
+        while let Some(token) = tokens.next() {
+            if token == b">" {
+                return &level.rest;
+            }
+            let Some(branch) = level.branch(token) else { return &[] };
+            if tokens.peek().is_none() {
+                return &branch.here;
+            }
+            level = &branch.next;
+        }
+        &[]
+    }
+
+    pub(super) fn for_each_match<'a>(&'a self, subject: &[u8], visit: &mut impl FnMut(&'a S)) {
+        if !self.root.is_empty() && !subject::has_empty_token(subject) {
+            self.root.for_each_match(Some(subject), visit);
+        }
+    }
+
+    pub(super) fn for_each_pattern<'a>(&'a self, visit: &mut impl FnMut(&'a [S])) {
+        self.root.for_each_pattern(visit);
+    }
+}
+
+impl<S: Interested> Level<S> {
+    fn branch(&self, token: &[u8]) -> Option<&Branch<S>> {
+        if token == b"*" {
+            return self.star.as_deref();
+        }
+        self.literals.as_ref()?.get(token)
+    }
+
+    fn branch_mut(&mut self, token: &[u8]) -> &mut Branch<S> {
+        if token == b"*" {
+            return self.star.get_or_insert_with(|| Box::new(Branch::new()));
+        }
+        let literals = self.literals.get_or_insert_with(Box::default);
+        literals.entry(token.into()).or_insert_with(Branch::new)
+    }
+
+    fn remove<'t>(&mut self, tokens: &mut impl Iterator<Item = &'t [u8]>, value: &S) -> bool {
+        match tokens.next() {
+            None => false,
+            Some(b">") => take_from(&mut self.rest, value),
+            Some(b"*") => {
+                let Some(branch) = self.star.as_deref_mut() else { return false };
+                let removed = branch.remove(tokens, value);
+                if branch.is_empty() {
+                    self.star = None;
+                }
+                removed
+            }
+            Some(token) => self.remove_literal(token, tokens, value),
+        }
+    }
+
+    fn remove_literal<'t>(
+        &mut self,
+        token: &[u8],
+        tokens: &mut impl Iterator<Item = &'t [u8]>,
+        value: &S,
+    ) -> bool {
+        let Some(literals) = self.literals.as_deref_mut() else { return false };
+        let Some(branch) = literals.get_mut(token) else { return false };
+        let removed = branch.remove(tokens, value);
+        if branch.is_empty() {
+            literals.remove(token);
+            if literals.is_empty() {
+                self.literals = None;
+            } else if literals.len() * 8 < literals.capacity() {
+                literals.shrink_to_fit();
+            }
+        }
+        removed
+    }
+
+    /// `rest` is what is left of the subject, `None` when all its tokens are used.
+    fn for_each_match<'a>(&'a self, rest: Option<&[u8]>, visit: &mut impl FnMut(&'a S)) {
+        let Some(rest) = rest else { return };
+        self.rest.iter().for_each(&mut *visit);
+        let (token, rest) = match memchr::memchr(b'.', rest) {
+            Some(dot) => (rest.get(..dot).unwrap_or_default(), rest.get(dot + 1..)),
+            None => (rest, None),
+        };
+        if let Some(branch) = self.literals.as_deref().and_then(|map| map.get(token)) {
+            branch.for_each_match(rest, visit);
+        }
+        if let Some(branch) = self.star.as_deref() {
+            branch.for_each_match(rest, visit);
+        }
+    }
+
+    fn for_each_pattern<'a>(&'a self, visit: &mut impl FnMut(&'a [S])) {
+        visit_some(&self.rest, visit);
+        let literals = self.literals.as_deref().into_iter().flat_map(HashMap::values);
+        for branch in literals.chain(self.star.as_deref()) {
+            visit_some(&branch.here, visit);
+            branch.next.for_each_pattern(visit);
+        }
+    }
+}
+
+impl<S: Interested> Branch<S> {
+    fn remove<'t>(&mut self, tokens: &mut impl Iterator<Item = &'t [u8]>, value: &S) -> bool {
+        // The pattern ends here or goes on below; a value can be in one of the two only.
+        if self.here.iter().any(|held| held.is(value)) {
+            return take_from(&mut self.here, value);
+        }
+        self.next.remove(tokens, value)
+    }
+
+    fn for_each_match<'a>(&'a self, rest: Option<&[u8]>, visit: &mut impl FnMut(&'a S)) {
+        match rest {
+            None => self.here.iter().for_each(visit),
+            some => self.next.for_each_match(some, visit),
+        }
+    }
+}
+
+fn visit_some<'a, S>(values: &'a Values<S>, visit: &mut impl FnMut(&'a [S])) {
+    if !values.is_empty() {
+        visit(values);
+    }
+}

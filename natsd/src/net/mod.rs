@@ -1,0 +1,62 @@
+//! Sockets: the only room that waits.
+//!
+//! A connection is one task on one thread for life. It reads into a buffer of the thread, hands
+//! the bytes to its [`Conversation`] (a plain function: nothing awaits between bytes and
+//! queue), writes every queue that was touched, and goes back to wait.
+
+mod connection;
+mod desk;
+mod interfaces;
+mod listener;
+mod workers;
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use tokio::time::Instant;
+
+use crate::close::CloseReason;
+use crate::outbound::Outbound;
+use crate::router::Publisher;
+
+pub use connection::{Reader, serve, split};
+pub use desk::with_publisher;
+pub use interfaces::interface_addresses;
+pub use listener::{Bound, accept_loop, bind};
+pub use workers::Workers;
+
+/// One end of a connection as a state machine: bytes in, queues touched.
+pub trait Conversation: Send + 'static {
+    /// Its own queue.
+    fn outbound(&self) -> &Arc<Outbound>;
+
+    /// Called once, before anything is read.
+    ///
+    /// # Errors
+    /// Closes the connection.
+    fn on_open(&mut self, publisher: &mut Publisher) -> Result<(), CloseReason>;
+
+    /// Takes the bytes that were read; what they ask for is queued when it returns.
+    ///
+    /// # Errors
+    /// Closes the connection after what is queued for it was written.
+    fn on_bytes(&mut self, input: &[u8], publisher: &mut Publisher) -> Result<(), CloseReason>;
+
+    /// Where a large message continues, if one is being read: the socket is read straight into
+    /// it, up to so many more bytes. `on_bytes` is called with no input afterwards.
+    fn read_into(&mut self) -> Option<(&mut BytesMut, usize)> {
+        None
+    }
+
+    /// When it wants to be called next if nothing happens.
+    fn deadline(&self) -> Option<Instant>;
+
+    /// That time has come.
+    ///
+    /// # Errors
+    /// Closes the connection.
+    fn on_deadline(&mut self, now: Instant, publisher: &mut Publisher) -> Result<(), CloseReason>;
+
+    /// Called once at the end, whatever the reason.
+    fn on_close(&mut self, reason: CloseReason, publisher: &mut Publisher);
+}

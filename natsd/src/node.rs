@@ -1,0 +1,117 @@
+//! What all connections of this server share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use crate::account::Accounts;
+use crate::config::Config;
+use crate::discovery::Discovery;
+use crate::protocol::line::Bounds;
+use crate::registry::Registry;
+
+/// The version that clients and peers are told. Official clients switch features on by it, so
+/// it names the nats-server whose protocol this is; natsd's own version is the build metadata.
+pub const VERSION: &str = concat!("2.15.1+natsd.", env!("CARGO_PKG_VERSION"));
+/// The value of INFO's `go`, where nats-server names its compiler.
+pub const TOOLCHAIN: &str = concat!("rust", env!("CARGO_PKG_RUST_VERSION"));
+
+/// Who this server is, for the life of the process.
+#[derive(Debug)]
+pub struct Identity {
+    /// Server id: a public nkey, new at every start.
+    pub id: String,
+    /// Configured name, or the id.
+    pub name: String,
+    /// When it started.
+    pub started: Timestamp,
+    /// The same, on the clock that never jumps.
+    pub started_at: Instant,
+}
+
+/// What all connections of this server share.
+#[derive(Debug)]
+pub struct Node {
+    /// Who this server is.
+    pub identity: Identity,
+    /// Subject spaces.
+    pub accounts: Accounts,
+    /// Live and closed clients.
+    pub registry: Registry,
+    /// What clients are told.
+    pub discovery: Discovery,
+    config: ArcSwap<Config>,
+    ids: AtomicU64,
+    lame_duck: AtomicBool,
+}
+
+/// A control line on a route may be this much longer than one of a client (nats-server 2.15).
+const ROUTE_CONTROL_LINE_FACTOR: usize = 16;
+
+impl Node {
+    /// Makes the shared part of a server.
+    #[must_use]
+    pub fn new(identity: Identity, config: Config, discovery: Discovery) -> Self {
+        Self {
+            identity,
+            accounts: Accounts::new(),
+            registry: Registry::new(config.limits.max_closed_clients),
+            discovery,
+            config: ArcSwap::from_pointee(config),
+            // nats-server's first client is number 5, after four internal ones.
+            ids: AtomicU64::new(5),
+            lame_duck: AtomicBool::new(false),
+        }
+    }
+
+    /// The configuration now.
+    #[must_use]
+    pub fn config(&self) -> Arc<Config> {
+        self.config.load_full()
+    }
+
+    /// Replaces the configuration (reload).
+    pub fn set_config(&self, config: Config) {
+        self.config.store(Arc::new(config));
+    }
+
+    /// What the parser enforces on clients now.
+    #[must_use]
+    pub fn client_bounds(&self) -> Bounds {
+        let config = self.config.load();
+        Bounds {
+            control_line_max: config.limits.max_control_line,
+            payload_max: config.limits.max_payload,
+        }
+    }
+
+    /// What the parser enforces on peers now: payloads are not bounded there.
+    #[must_use]
+    pub fn route_bounds(&self) -> Bounds {
+        let control_line_max = self.config.load().limits.max_control_line;
+        Bounds {
+            control_line_max: control_line_max * ROUTE_CONTROL_LINE_FACTOR,
+            payload_max: usize::MAX,
+        }
+    }
+
+    /// A connection id that was never used before.
+    #[must_use]
+    pub fn next_id(&self) -> u64 {
+        self.ids.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// From now on clients are moved away; false when that was so already.
+    pub fn enter_lame_duck(&self) -> bool {
+        !self.lame_duck.swap(true, Ordering::AcqRel)
+    }
+
+    /// Whether clients are being moved away.
+    #[must_use]
+    pub fn is_lame_duck(&self) -> bool {
+        self.lame_duck.load(Ordering::Acquire)
+    }
+}

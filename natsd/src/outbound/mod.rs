@@ -1,0 +1,492 @@
+//! One connection's queue of bytes to its peer, with a bound.
+//!
+//! Anyone may append, from any thread, and whoever finished a batch writes, without blocking
+//! ([`Outbound::flush`]); only when the socket refuses does the connection's own task wait for
+//! it. Nothing awaits here and no lock is held over a system call. Pending bytes fall when they
+//! are written, not when they are taken. At the bound the peer is a slow consumer and is cut
+//! off; producers are never made to wait here.
+
+mod pool;
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::task::Waker;
+
+use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
+use smallvec::SmallVec;
+use tokio::time::Instant;
+
+use crate::close::CloseReason;
+
+/// Bodies of this size and above are shared between receivers, smaller ones are copied into
+/// each queue. Measured: a copy is cheaper than a reference and one more slice below about this.
+pub const SHARED_BODY_BYTES: usize = 16 * 1024;
+
+/// Most slices handed to one vectored write.
+const SLICES_MAX: usize = 64;
+
+/// The writing side of a socket.
+pub trait Sink: Send + Sync {
+    /// Writes what the socket takes now.
+    ///
+    /// # Errors
+    /// `WouldBlock` when it takes nothing; any other error is final.
+    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+}
+
+/// A connection's queue of bytes.
+pub struct Outbound {
+    /// Connection id (`cid`, `rid`), unique in this process.
+    pub id: u64,
+    queue: Mutex<Queue>,
+}
+
+struct Queue {
+    sink: Option<Arc<dyn Sink>>,
+    full: VecDeque<Chunk>,
+    tail: Vec<u8>,
+    /// Bytes of the first chunk that are written already.
+    written_of_first: usize,
+    pending_bytes: usize,
+    pending_bytes_max: usize,
+    state: State,
+    /// Some producer has it on its list and will flush it.
+    touched: bool,
+    closed: Option<CloseReason>,
+    owner: Option<Waker>,
+    messages: u64,
+    bytes: u64,
+    stalls: u64,
+}
+
+enum Chunk {
+    Owned(Vec<u8>),
+    Shared(Bytes),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Idle,
+    /// Somebody is in a system call with the chunks.
+    Writing,
+    /// The socket took nothing since this time; the owner waits for it.
+    Blocked(Instant),
+}
+
+/// What became of a flush.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flush {
+    /// All is written, or somebody else is writing it.
+    Done,
+    /// The socket is full; the owner was told to wait for it.
+    Blocked,
+}
+
+/// What an append did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The caller must put the queue on its list of queues to flush.
+    pub first_touch: bool,
+    /// So many bytes wait now.
+    pub pending_bytes: usize,
+    /// The queue is more than three quarters full and its peer still reads: a considerate
+    /// producer slows down.
+    pub choked: bool,
+}
+
+/// Counters of what was delivered to a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Delivered {
+    /// Messages queued.
+    pub messages: u64,
+    /// Payload bytes queued, headers included.
+    pub bytes: u64,
+    /// Bytes waiting now.
+    pub pending_bytes: usize,
+    /// How often a producer was slowed down for it.
+    pub stalls: u64,
+}
+
+impl Outbound {
+    /// Makes an empty queue. `pending_bytes_max` of `usize::MAX` is no bound (routes).
+    #[must_use]
+    pub fn new(id: u64, sink: Arc<dyn Sink>, pending_bytes_max: usize) -> Self {
+        let queue = Queue {
+            sink: Some(sink),
+            full: VecDeque::new(),
+            tail: Vec::new(),
+            written_of_first: 0,
+            pending_bytes: 0,
+            pending_bytes_max,
+            state: State::Idle,
+            touched: false,
+            closed: None,
+            owner: None,
+            messages: 0,
+            bytes: 0,
+            stalls: 0,
+        };
+        Self { id, queue: Mutex::new(queue) }
+    }
+
+    /// Opens the queue for appending; `None` when the connection is closed.
+    pub fn append(&self) -> Option<Append<'_>> {
+        let queue = self.queue.lock();
+        if queue.closed.is_some() {
+            return None;
+        }
+        let before = queue.pending_bytes;
+        Some(Append { queue, added: before })
+    }
+
+    /// Appends bytes that are not a message (PONG, INFO, RS+).
+    pub fn append_bytes(&self, bytes: &[u8]) -> Option<Appended> {
+        let mut append = self.append()?;
+        append.put(bytes);
+        Some(append.finish())
+    }
+
+    /// Writes what waits, as far as the socket takes it, without blocking.
+    pub fn flush(&self) -> Flush {
+        loop {
+            let Some(mut batch) = self.take() else { return Flush::Done };
+            let result = batch.write();
+            match self.put_back(batch, result) {
+                Next::Again => {}
+                Next::Stop(flush) => return flush,
+            }
+        }
+    }
+
+    /// Takes all chunks for writing; `None` when there is nothing to do for the caller.
+    fn take(&self) -> Option<Batch> {
+        let mut queue = self.queue.lock();
+        queue.touched = false;
+        if queue.state != State::Idle || queue.pending_bytes == 0 {
+            return None;
+        }
+        let sink = queue.sink.clone()?;
+        queue.state = State::Writing;
+        let mut chunks = std::mem::take(&mut queue.full);
+        let tail = std::mem::take(&mut queue.tail);
+        if !tail.is_empty() {
+            chunks.push_back(Chunk::Owned(tail));
+        }
+        Some(Batch { sink, chunks, written_of_first: queue.written_of_first, written: 0 })
+    }
+
+    fn put_back(&self, batch: Batch, result: io::Result<()>) -> Next {
+        let mut queue = self.queue.lock();
+        queue.pending_bytes = queue.pending_bytes.saturating_sub(batch.written);
+        queue.written_of_first = batch.written_of_first;
+        let mut chunks = batch.chunks;
+        if !chunks.is_empty() {
+            chunks.append(&mut queue.full);
+            queue.full = chunks;
+        }
+        match result {
+            _ if queue.closed.is_some() => {
+                queue.state = State::Idle;
+                queue.wake_owner();
+                Next::Stop(Flush::Done)
+            }
+            Ok(()) => {
+                queue.state = State::Idle;
+                if queue.pending_bytes == 0 { Next::Stop(Flush::Done) } else { Next::Again }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                queue.state = State::Blocked(Instant::now());
+                queue.wake_owner();
+                Next::Stop(Flush::Blocked)
+            }
+            Err(_) => {
+                queue.state = State::Idle;
+                queue.close(CloseReason::WriteError);
+                Next::Stop(Flush::Done)
+            }
+        }
+    }
+
+    /// Ends the connection: nothing is appended any more, its task is woken.
+    pub fn close(&self, reason: CloseReason) {
+        self.queue.lock().close(reason);
+    }
+
+    /// Why the connection was closed, if it was.
+    pub fn closed(&self) -> Option<CloseReason> {
+        self.queue.lock().closed
+    }
+
+    /// Changes the bound (reload, or an account's own limits).
+    pub fn set_pending_bytes_max(&self, bytes: usize) {
+        self.queue.lock().pending_bytes_max = bytes;
+    }
+
+    /// Counters of what was delivered.
+    pub fn delivered(&self) -> Delivered {
+        let queue = self.queue.lock();
+        Delivered {
+            messages: queue.messages,
+            bytes: queue.bytes,
+            pending_bytes: queue.pending_bytes,
+            stalls: queue.stalls,
+        }
+    }
+
+    /// For the connection's own task: remembers whom to wake and says what there is to do.
+    pub fn attend(&self, waker: &Waker) -> Attend {
+        let mut queue = self.queue.lock();
+        if !queue.owner.as_ref().is_some_and(|owner| owner.will_wake(waker)) {
+            queue.owner = Some(waker.clone());
+        }
+        match (queue.closed, queue.state) {
+            (Some(reason), _) => Attend::Closed(reason),
+            (None, State::Blocked(since)) => Attend::AwaitWritable(since),
+            (None, _) => Attend::Nothing,
+        }
+    }
+
+    /// For the connection's own task: the socket takes bytes again.
+    pub fn unblock(&self) {
+        let mut queue = self.queue.lock();
+        if matches!(queue.state, State::Blocked(_)) {
+            queue.state = State::Idle;
+        }
+    }
+
+    /// For the connection's own task, last of all: lets go of the socket and all bytes.
+    pub fn release(&self) {
+        let mut queue = self.queue.lock();
+        if queue.closed.is_none() {
+            queue.closed = Some(CloseReason::ClientClosed);
+        }
+        queue.sink = None;
+        queue.owner = None;
+        queue.full = VecDeque::new();
+        queue.tail = Vec::new();
+        queue.pending_bytes = 0;
+    }
+
+    /// For the connection's own task after a close: writes what waits, as far as the socket
+    /// takes it; true when nothing is left to do.
+    pub fn last_flush(&self) -> bool {
+        let mut batch = {
+            let mut queue = self.queue.lock();
+            if queue.state == State::Writing {
+                return false; // another thread is in the middle of it
+            }
+            let Some(sink) = queue.sink.clone() else { return true };
+            let tail = std::mem::take(&mut queue.tail);
+            let mut chunks = std::mem::take(&mut queue.full);
+            if !tail.is_empty() {
+                chunks.push_back(Chunk::Owned(tail));
+            }
+            Batch { sink, chunks, written_of_first: queue.written_of_first, written: 0 }
+        };
+        let result = batch.write();
+        let mut queue = self.queue.lock();
+        queue.written_of_first = batch.written_of_first;
+        queue.full = batch.chunks;
+        !matches!(result, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+}
+
+impl std::fmt::Debug for Outbound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outbound").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// What the owner of a queue has to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attend {
+    /// Nothing.
+    Nothing,
+    /// Wait until the socket takes bytes; it has not since this time.
+    AwaitWritable(Instant),
+    /// Tear the connection down.
+    Closed(CloseReason),
+}
+
+enum Next {
+    Again,
+    Stop(Flush),
+}
+
+impl Queue {
+    fn close(&mut self, reason: CloseReason) {
+        if self.closed.is_none() {
+            self.closed = Some(reason);
+            if !reason.wants_last_flush() && self.state != State::Writing {
+                self.full = VecDeque::new();
+                self.tail = Vec::new();
+            }
+        }
+        self.wake_owner();
+    }
+
+    fn wake_owner(&self) {
+        if let Some(owner) = &self.owner {
+            owner.wake_by_ref();
+        }
+    }
+
+    /// Makes room for `wanted` more bytes in the tail.
+    fn reserve(&mut self, wanted: usize) {
+        if self.tail.capacity() - self.tail.len() >= wanted {
+            return;
+        }
+        let starts = self.tail.capacity() == 0 && self.full.is_empty();
+        let outgrown = pool::is_outgrown_by(&self.tail, wanted);
+        let mut next = pool::take(wanted, starts);
+        if outgrown {
+            // The small first buffer moves on into a large one: still one chunk.
+            next.extend_from_slice(&self.tail);
+        }
+        let last = std::mem::replace(&mut self.tail, next);
+        if outgrown || last.is_empty() {
+            pool::give(last);
+        } else {
+            self.full.push_back(Chunk::Owned(last));
+        }
+    }
+}
+
+/// A queue that is open for appending; other producers wait until it is finished.
+pub struct Append<'a> {
+    queue: MutexGuard<'a, Queue>,
+    /// Pending bytes before.
+    added: usize,
+}
+
+impl Append<'_> {
+    /// Makes room for a whole frame, so that it is not torn into chunks.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.queue.reserve(bytes);
+    }
+
+    /// Copies bytes into the queue.
+    pub fn put(&mut self, bytes: &[u8]) {
+        self.queue.reserve(bytes.len());
+        self.queue.tail.extend_from_slice(bytes);
+        self.queue.pending_bytes += bytes.len();
+    }
+
+    /// Queues bytes without copying them.
+    pub fn share(&mut self, bytes: &Bytes) {
+        let queue = &mut *self.queue;
+        if !queue.tail.is_empty() {
+            let tail = std::mem::take(&mut queue.tail);
+            queue.full.push_back(Chunk::Owned(tail));
+        }
+        queue.pending_bytes += bytes.len();
+        queue.full.push_back(Chunk::Shared(bytes.clone()));
+    }
+
+    /// Counts one message of this size.
+    pub fn count_message(&mut self, bytes: usize) {
+        self.queue.messages += 1;
+        self.queue.bytes += bytes as u64;
+    }
+
+    /// Enforces the bound and lets other producers go on.
+    pub fn finish(mut self) -> Appended {
+        let queue = &mut *self.queue;
+        let pending_bytes = queue.pending_bytes;
+        if pending_bytes > queue.pending_bytes_max {
+            queue.close(CloseReason::SlowConsumerPendingBytes);
+            return Appended { first_touch: false, pending_bytes, choked: false };
+        }
+        let choked = pending_bytes > queue.pending_bytes_max / 4 * 3 && queue.still_reads();
+        queue.stalls += u64::from(choked);
+        let first_touch = !std::mem::replace(&mut queue.touched, true);
+        Appended { first_touch, pending_bytes, choked }
+    }
+}
+
+impl std::fmt::Debug for Append<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Append").field("pending_before", &self.added).finish_non_exhaustive()
+    }
+}
+
+/// A peer that took no byte for this long has stopped reading; slowing its producers would
+/// punish the healthy receivers of the same messages and save nobody.
+const STOPPED_READING_MILLIS: u128 = 20;
+
+impl Queue {
+    fn still_reads(&self) -> bool {
+        match self.state {
+            State::Blocked(since) => since.elapsed().as_millis() < STOPPED_READING_MILLIS,
+            _ => true,
+        }
+    }
+}
+
+/// Chunks on their way into the socket.
+struct Batch {
+    sink: Arc<dyn Sink>,
+    chunks: VecDeque<Chunk>,
+    written_of_first: usize,
+    written: usize,
+}
+
+impl Batch {
+    /// Writes until all is written or the socket refuses.
+    fn write(&mut self) -> io::Result<()> {
+        while !self.chunks.is_empty() {
+            let count = self.write_once()?;
+            if count == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            self.written += count;
+            self.advance(count);
+        }
+        Ok(())
+    }
+
+    fn write_once(&self) -> io::Result<usize> {
+        let mut slices: SmallVec<[IoSlice<'_>; SLICES_MAX]> = SmallVec::new();
+        let mut skip = self.written_of_first;
+        for chunk in self.chunks.iter().take(SLICES_MAX) {
+            slices.push(IoSlice::new(chunk.bytes().get(skip..).unwrap_or_default()));
+            skip = 0;
+        }
+        loop {
+            match self.sink.try_write(&slices) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Drops what is written.
+    fn advance(&mut self, count: usize) {
+        let mut done = self.written_of_first + count;
+        while let Some(first) = self.chunks.front() {
+            let len = first.bytes().len();
+            if done < len {
+                break;
+            }
+            done -= len;
+            if let Some(Chunk::Owned(buffer)) = self.chunks.pop_front() {
+                pool::give(buffer);
+            }
+        }
+        self.written_of_first = done;
+    }
+}
+
+impl Chunk {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Owned(buffer) => buffer,
+            Self::Shared(bytes) => bytes,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

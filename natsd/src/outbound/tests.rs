@@ -1,0 +1,93 @@
+use std::task::Waker;
+
+use super::*;
+
+/// A socket that takes a given number of bytes and then refuses.
+struct Choked {
+    room: Mutex<usize>,
+    seen: Mutex<Vec<u8>>,
+}
+
+impl Choked {
+    fn with_room(room: usize) -> Arc<Self> {
+        Arc::new(Self { room: Mutex::new(room), seen: Mutex::default() })
+    }
+}
+
+impl Sink for Choked {
+    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut room = self.room.lock();
+        let mut count = 0;
+        for slice in slices {
+            let part = slice.len().min(*room);
+            self.seen.lock().extend_from_slice(&slice[..part]);
+            *room -= part;
+            count += part;
+        }
+        if count == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(count) }
+    }
+}
+
+fn queue(sink: &Arc<Choked>, max: usize) -> Outbound {
+    Outbound::new(1, Arc::clone(sink) as Arc<dyn Sink>, max)
+}
+
+#[test]
+fn bytes_come_out_in_order_whatever_the_socket_takes() {
+    let mut expected = Vec::new();
+    let sink = Choked::with_room(0);
+    let out = queue(&sink, usize::MAX);
+    for round in 0..400_usize {
+        let part = vec![round as u8; round * 7 % 3000];
+        expected.extend_from_slice(&part);
+        if round % 5 == 0 {
+            let mut append = out.append().unwrap();
+            append.share(&Bytes::from(part));
+            append.finish();
+        } else {
+            out.append_bytes(&part);
+        }
+        *sink.room.lock() = round * 13 % 2000;
+        out.unblock();
+        out.flush();
+    }
+    *sink.room.lock() = usize::MAX;
+    out.unblock();
+    assert_eq!(out.flush(), Flush::Done);
+    assert!(*sink.seen.lock() == expected);
+    assert_eq!(out.delivered().pending_bytes, 0);
+}
+
+#[test]
+fn a_slow_consumer_is_cut_off_at_its_bound() {
+    let out = queue(&Choked::with_room(0), 100);
+    assert!(out.append_bytes(&[0; 100]).is_some());
+    assert_eq!(out.closed(), None);
+    out.append_bytes(b"x");
+    assert_eq!(out.closed(), Some(CloseReason::SlowConsumerPendingBytes));
+    assert!(out.append().is_none());
+}
+
+#[test]
+fn only_the_first_append_of_a_batch_touches() {
+    let sink = Choked::with_room(usize::MAX);
+    let out = queue(&sink, usize::MAX);
+    assert!(out.append_bytes(b"a").unwrap().first_touch);
+    assert!(!out.append_bytes(b"b").unwrap().first_touch);
+    out.flush();
+    assert!(out.append_bytes(b"c").unwrap().first_touch);
+}
+
+#[test]
+fn the_owner_learns_that_the_socket_is_full() {
+    let sink = Choked::with_room(1);
+    let out = queue(&sink, usize::MAX);
+    out.append_bytes(b"abc");
+    assert_eq!(out.flush(), Flush::Blocked);
+    assert!(matches!(out.attend(Waker::noop()), Attend::AwaitWritable(_)));
+    assert_eq!(out.flush(), Flush::Done, "somebody else waits for the socket");
+    *sink.room.lock() = 10;
+    out.unblock();
+    assert_eq!(out.flush(), Flush::Done);
+    assert_eq!(*sink.seen.lock(), b"abc");
+}

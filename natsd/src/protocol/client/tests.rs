@@ -1,0 +1,157 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const BOUNDS: Bounds = Bounds { control_line_max: 64, payload_max: 1000 };
+
+/// Renders the ops of an input that is complete, as text.
+fn ops(mut input: &[u8]) -> Vec<String> {
+    let mut all = Vec::new();
+    while !input.is_empty() {
+        match parse(input, &BOUNDS, true) {
+            Ok(Step::Op(op, used)) => {
+                all.push(show(&op));
+                input = &input[used..];
+            }
+            Ok(Step::More(need)) => {
+                all.push(format!("more {need:?}"));
+                break;
+            }
+            Err(error) => {
+                all.push(format!("error {error}"));
+                break;
+            }
+        }
+    }
+    all
+}
+
+fn show(op: &ClientOp<'_>) -> String {
+    let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
+    match op {
+        ClientOp::Publish(message, _) => format!(
+            "publish {} reply={} headers={} body={} tail={}",
+            text(message.subject),
+            text(message.reply),
+            text(message.headers()),
+            text(message.payload()),
+            text(message.tail)
+        ),
+        ClientOp::Subscribe { subject, queue, sid } => {
+            format!("sub {} {} {}", text(subject), text(queue.unwrap_or(b"-")), text(sid))
+        }
+        ClientOp::Unsubscribe { sid, max } => format!("unsub {} {max:?}", text(sid)),
+        ClientOp::Connect(json) => format!("connect {}", text(json)),
+        other => format!("{other:?}"),
+    }
+}
+
+#[test]
+fn ordinary_ops() {
+    let input = b"CONNECT {}\r\nPUB a.b 5\r\nhello\r\nsub\ta.* q  7\r\nUnSub 7 2\nPINGxyz\r\n";
+    assert_eq!(
+        ops(input),
+        [
+            "connect {}",
+            r"publish a.b reply= headers= body=hello tail=5\r\nhello\r\n",
+            "sub a.* q 7",
+            "unsub 7 Some(2)",
+            "Ping",
+        ]
+    );
+}
+
+#[test]
+fn the_tail_is_only_used_in_the_usual_form() {
+    for (input, tail) in [
+        ("PUB a r 1\r\nx\r\n", r"r 1\r\nx\r\n"),
+        ("PUB a  r 1\r\nx\r\n", ""),
+        ("PUB a\tr 1\r\nx\r\n", ""),
+        ("PUB a r 01\r\nx\r\n", ""),
+        ("PUB a 1\nx\r\n", ""),
+        ("PUB a 1 \r\nx\r\n", ""),
+        ("HPUB a 12 13\r\nNATS/1.0\r\n\r\nx\r\n", r"12 13\r\nNATS/1.0\r\n\r\nx\r\n"),
+        ("HPUB a 0 1\r\nx\r\n", ""),
+    ] {
+        let shown = ops(input.as_bytes());
+        assert!(shown[0].ends_with(&format!("tail={tail}")), "{input:?}: {shown:?}");
+    }
+}
+
+#[test]
+fn errors_are_seen_at_the_first_possible_byte() {
+    for input in
+        ["x", "MSG", "RS+", " PING", "PUBx", "PIX", "PUB a 1\r\nxy", "PUB a 2\r\nok\n", "\r\n"]
+    {
+        let shown = ops(input.as_bytes());
+        assert_eq!(shown.last().unwrap(), "error Unknown Protocol Operation", "{input:?}");
+    }
+}
+
+#[test]
+fn argument_errors_carry_the_reference_text() {
+    for (input, expected) in [
+        ("PUB a\r\n", "error processPub Parse Error: \"a\""),
+        ("PUB a x\r\n", "error processPub Bad or Missing Size: \"a x\""),
+        ("HPUB a 3 2\r\n", "error processHeaderPub Header Size larger then TotalSize: \"a 3 2\""),
+        ("SUB a\r\n", "error processSub Parse Error: \"a\""),
+        ("UNSUB a b c\r\n", "error processUnsub Parse Error: \"a b c\""),
+        ("PUB a 1001\r\n", "error maximum payload exceeded: 1001 vs 1000"),
+    ] {
+        assert_eq!(ops(input.as_bytes()), [expected]);
+    }
+}
+
+#[test]
+fn control_lines_are_bounded_even_unfinished() {
+    let fits = format!("SUB {} 1\r\n", "a".repeat(62));
+    assert_eq!(ops(fits.as_bytes()).len(), 1);
+    assert!(ops(fits.as_bytes())[0].starts_with("sub "));
+    let long = format!("SUB {} 1\r\n", "a".repeat(63));
+    assert_eq!(ops(long.as_bytes()), ["error maximum control line exceeded"]);
+    let endless = format!("SUB {}", "a".repeat(65));
+    assert_eq!(ops(endless.as_bytes()), ["error maximum control line exceeded"]);
+}
+
+fn any_op() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        Just(b"PING\r\n".to_vec()),
+        Just(b"+OK\r\n".to_vec()),
+        ("[a-z.*>]{1,8}", "[0-9]{1,3}").prop_map(|(s, sid)| format!("SUB {s} {sid}\r\n").into()),
+        ("[a-z.]{1,8}", "[ -~]{0,40}").prop_map(|(s, body)| format!(
+            "PUB {s} {}\r\n{body}\r\n",
+            body.len()
+        )
+        .into()),
+        ("[a-z.]{1,8}", "[ -~]{0,40}").prop_map(|(s, body)| format!(
+            "HPUB {s} r.1 12 {}\r\nNATS/1.0\r\n\r\n{body}\r\n",
+            12 + body.len()
+        )
+        .into()),
+    ]
+}
+
+proptest! {
+    /// However the input is cut, a parser that is given more and more of it ends at the same ops,
+    /// and never asks for more than the op has.
+    #[test]
+    fn a_cut_never_changes_the_result(ops_in in prop::collection::vec(any_op(), 1..6)) {
+        for op in &ops_in {
+            for cut in 1..op.len() {
+                match parse(&op[..cut], &BOUNDS, true) {
+                    Ok(Step::More(Need::LineEnd)) => {}
+                    Ok(Step::More(Need::Bytes(total))) => prop_assert_eq!(total, op.len()),
+                    other => prop_assert!(false, "{:?} at {cut} of {}", other, op.escape_ascii()),
+                }
+            }
+        }
+        let whole = ops_in.concat();
+        prop_assert_eq!(ops(&whole).len(), ops_in.len());
+    }
+
+    /// No input panics.
+    #[test]
+    fn arbitrary_bytes(input in prop::collection::vec(any::<u8>(), 0..200)) {
+        ops(&input);
+    }
+}

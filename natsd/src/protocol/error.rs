@@ -1,0 +1,71 @@
+//! The `-ERR` texts, word for word those of nats-server 2.15.1: clients compare them.
+
+/// Parser state error; closes.
+pub const UNKNOWN_PROTOCOL_OPERATION: &str = "Unknown Protocol Operation";
+/// Bad or missing credentials; closes.
+pub const AUTHORIZATION_VIOLATION: &str = "Authorization Violation";
+/// No CONNECT in time; closes.
+pub const AUTHENTICATION_TIMEOUT: &str = "Authentication Timeout";
+/// Credentials ran out; closes.
+pub const AUTHENTICATION_EXPIRED: &str = "User Authentication Expired";
+/// `max_connections`; closes.
+pub const MAX_CONNECTIONS: &str = "maximum connections exceeded";
+/// Account limit; closes.
+pub const MAX_ACCOUNT_CONNECTIONS: &str = "maximum account active connections exceeded";
+/// `max_subscriptions`; the connection stays.
+pub const MAX_SUBSCRIPTIONS: &str = "maximum subscriptions exceeded";
+/// `max_payload`; closes.
+pub const MAX_PAYLOAD: &str = "Maximum Payload Violation";
+/// `max_control_line`; closes.
+pub const MAX_CONTROL_LINE: &str = "maximum control line exceeded";
+/// SUB with an invalid subject; the connection stays.
+pub const INVALID_SUBJECT: &str = "Invalid Subject";
+/// Pedantic PUB with an invalid subject; the connection stays.
+pub const INVALID_PUBLISH_SUBJECT: &str = "Invalid Publish Subject";
+/// CONNECT with a protocol version that does not exist; closes.
+pub const INVALID_CLIENT_PROTOCOL: &str = "invalid client protocol";
+/// CONNECT with `no_responders` but no `headers`; closes.
+pub const NO_RESPONDERS_REQUIRES_HEADERS: &str = "no responders requires headers support";
+/// PINGs stayed unanswered; closes.
+pub const STALE_CONNECTION: &str = "Stale Connection";
+/// A client on the route port; closes.
+pub const CLIENT_ON_ROUTE_PORT: &str = "attempted to connect to route port";
+/// RS+ with an invalid subject; the connection stays.
+pub const INVALID_SUBSCRIPTION: &str = "Invalid Subscription";
+
+/// Renders a whole `-ERR` line.
+#[must_use]
+pub fn line(text: &str) -> String {
+    format!("-ERR '{text}'\r\n")
+}
+
+/// Text of a refused publish.
+#[must_use]
+pub fn publish_violation(subject: &[u8]) -> String {
+    format!("Permissions Violation for Publish to \"{}\"", subject.escape_ascii())
+}
+
+/// Text of a refused reply subject.
+#[must_use]
+pub fn reply_violation(reply: &[u8]) -> String {
+    format!("Permissions Violation for Publish with Reply of \"{}\"", reply.escape_ascii())
+}
+
+/// Text of a refused subscription.
+#[must_use]
+pub fn subscription_violation(subject: &[u8], queue: Option<&[u8]>) -> String {
+    let subject = subject.escape_ascii();
+    match queue {
+        None => format!("Permissions Violation for Subscription to \"{subject}\""),
+        Some(queue) => format!(
+            "Permissions Violation for Subscription to \"{subject}\" using queue \"{}\"",
+            queue.escape_ascii()
+        ),
+    }
+}
+
+/// Text of a subscription with too many tokens.
+#[must_use]
+pub fn too_many_tokens(subject: &[u8]) -> String {
+    format!("{}, too many tokens", subscription_violation(subject, None))
+}

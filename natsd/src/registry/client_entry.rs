@@ -1,0 +1,196 @@
+//! What is known of one client connection.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::account::{Account, Subscriber};
+
+/// What is known of one client connection.
+#[derive(Debug)]
+pub struct ClientEntry {
+    /// Connection id.
+    pub id: u64,
+    /// Where it comes from.
+    pub peer: SocketAddr,
+    /// When it was accepted.
+    pub started: Timestamp,
+    /// The same, on the clock that never jumps.
+    pub started_at: Instant,
+    /// Its receiving side.
+    pub subscriber: Arc<Subscriber>,
+    /// Messages and bytes it sent.
+    pub received: TrafficCounters,
+    /// Last activity, in milliseconds after `started_at`.
+    activity_millis: AtomicU64,
+    /// Last measured round trip, in nanoseconds; 0 is unknown.
+    rtt_nanos: AtomicU64,
+    /// It understands repeated INFO and has had its first PONG.
+    takes_info: AtomicBool,
+    about: Mutex<About>,
+}
+
+/// What a client said of itself, and whom it turned out to be.
+#[derive(Clone, Debug, Default)]
+pub struct About {
+    /// Connection name.
+    pub name: String,
+    /// Client library.
+    pub lang: String,
+    /// Its version.
+    pub version: String,
+    /// User, nkey or the like, as shown by monitoring.
+    pub user: String,
+    /// Account, once it is bound to one.
+    pub account: Option<Arc<Account>>,
+}
+
+/// Messages and bytes, counted by one writer.
+#[derive(Debug, Default)]
+pub struct TrafficCounters {
+    messages: AtomicU64,
+    bytes: AtomicU64,
+}
+
+/// Sums of traffic; "in" is what the server received.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Messages received by the server.
+    pub in_messages: u64,
+    /// Bytes of these.
+    pub in_bytes: u64,
+    /// Messages sent by the server.
+    pub out_messages: u64,
+    /// Bytes of these.
+    pub out_bytes: u64,
+    /// How often producers were slowed down.
+    pub stalls: u64,
+}
+
+impl TrafficCounters {
+    /// Counts one message. Only the connection's own task may call it: a plain load and store.
+    pub fn count(&self, bytes: usize) {
+        self.messages.store(self.messages.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        self.bytes.store(self.bytes.load(Ordering::Relaxed) + bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Messages and bytes so far.
+    #[must_use]
+    pub fn read(&self) -> (u64, u64) {
+        (self.messages.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
+    }
+}
+
+impl Traffic {
+    /// Adds another sum.
+    pub fn add(&mut self, other: &Self) {
+        self.in_messages += other.in_messages;
+        self.in_bytes += other.in_bytes;
+        self.out_messages += other.out_messages;
+        self.out_bytes += other.out_bytes;
+        self.stalls += other.stalls;
+    }
+}
+
+impl ClientEntry {
+    /// Makes the entry of a connection that was just accepted.
+    #[must_use]
+    pub fn new(id: u64, peer: SocketAddr, subscriber: Arc<Subscriber>) -> Self {
+        Self {
+            id,
+            peer,
+            started: Timestamp::now(),
+            started_at: Instant::now(),
+            subscriber,
+            received: TrafficCounters::default(),
+            activity_millis: AtomicU64::new(0),
+            rtt_nanos: AtomicU64::new(0),
+            takes_info: AtomicBool::new(false),
+            about: Mutex::default(),
+        }
+    }
+
+    /// Notes that the peer was heard of.
+    pub fn note_activity(&self, now: Instant) {
+        let millis = now.saturating_duration_since(self.started_at).as_millis();
+        self.activity_millis.store(u64::try_from(millis).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Milliseconds between acceptance and the last activity.
+    #[must_use]
+    pub fn activity_millis(&self) -> u64 {
+        self.activity_millis.load(Ordering::Relaxed)
+    }
+
+    /// Notes a round trip.
+    pub fn note_rtt(&self, rtt: std::time::Duration) {
+        self.rtt_nanos
+            .store(u64::try_from(rtt.as_nanos()).unwrap_or(u64::MAX).max(1), Ordering::Relaxed);
+    }
+
+    /// Last round trip in nanoseconds; 0 is unknown.
+    #[must_use]
+    pub fn rtt_nanos(&self) -> u64 {
+        self.rtt_nanos.load(Ordering::Relaxed)
+    }
+
+    /// From now on it gets an INFO whenever the cluster changes.
+    pub fn start_taking_info(&self) {
+        self.takes_info.store(true, Ordering::Release);
+    }
+
+    /// Whether it gets an INFO whenever the cluster changes.
+    #[must_use]
+    pub fn takes_info(&self) -> bool {
+        self.takes_info.load(Ordering::Acquire)
+    }
+
+    /// What it said of itself.
+    #[must_use]
+    pub fn about(&self) -> About {
+        self.about.lock().clone()
+    }
+
+    /// Replaces what it said of itself.
+    pub fn set_about(&self, about: About) {
+        *self.about.lock() = about;
+    }
+
+    /// Its traffic so far.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        let (in_messages, in_bytes) = self.received.read();
+        let delivered = self.subscriber.outbound.delivered();
+        Traffic {
+            in_messages,
+            in_bytes,
+            out_messages: delivered.messages,
+            out_bytes: delivered.bytes,
+            stalls: delivered.stalls,
+        }
+    }
+
+    /// How it is named in the log: `127.0.0.1:4711 - cid:5 - "v1.0:py:demo"`.
+    #[must_use]
+    pub fn label(&self) -> String {
+        let about = self.about.lock();
+        let mut label = format!("{} - cid:{}", self.peer, self.id);
+        if !(about.name.is_empty() && about.lang.is_empty() && about.version.is_empty()) {
+            label.push_str(" - \"");
+            if !about.version.is_empty() {
+                label.push_str(&format!("v{}", about.version));
+            }
+            for part in [&about.lang, &about.name] {
+                if !part.is_empty() {
+                    label.push_str(&format!(":{part}"));
+                }
+            }
+            label.push('"');
+        }
+        label
+    }
+}

@@ -1,0 +1,83 @@
+//! A bounded memory of closed connections.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::{About, ClientEntry, Traffic};
+use crate::close::CloseReason;
+
+/// A connection that is gone.
+#[derive(Clone, Debug)]
+pub struct ClosedClient {
+    /// Connection id.
+    pub id: u64,
+    /// Where it came from.
+    pub peer: std::net::SocketAddr,
+    /// When it was accepted.
+    pub started: Timestamp,
+    /// When it ended.
+    pub stopped: Timestamp,
+    /// Milliseconds between acceptance and last activity.
+    pub activity_millis: u64,
+    /// Why it ended.
+    pub reason: CloseReason,
+    /// What it said of itself.
+    pub about: About,
+    /// What it sent and got.
+    pub traffic: Traffic,
+    /// Last round trip in nanoseconds; 0 is unknown.
+    pub rtt_nanos: u64,
+}
+
+impl ClosedClient {
+    /// Takes the last look at a connection.
+    #[must_use]
+    #[expect(clippy::needless_pass_by_value, reason = "the connection ends here")]
+    pub fn new(client: Arc<ClientEntry>, reason: CloseReason) -> Self {
+        Self {
+            id: client.id,
+            peer: client.peer,
+            started: client.started,
+            stopped: Timestamp::now(),
+            activity_millis: client.activity_millis(),
+            reason,
+            about: client.about(),
+            traffic: client.traffic(),
+            rtt_nanos: client.rtt_nanos(),
+        }
+    }
+}
+
+/// The last so many closed connections.
+#[derive(Debug)]
+pub struct ClosedClients {
+    kept: VecDeque<ClosedClient>,
+    most: usize,
+}
+
+impl ClosedClients {
+    /// Makes an empty memory.
+    #[must_use]
+    pub const fn new(most: usize) -> Self {
+        Self { kept: VecDeque::new(), most }
+    }
+
+    /// Adds one, forgetting the oldest at the bound.
+    pub fn push(&mut self, client: ClosedClient) {
+        if self.most == 0 {
+            return;
+        }
+        if self.kept.len() >= self.most {
+            self.kept.pop_front();
+        }
+        self.kept.push_back(client);
+    }
+
+    /// All of them, oldest first.
+    #[must_use]
+    pub fn all(&self) -> Vec<ClosedClient> {
+        self.kept.iter().cloned().collect()
+    }
+}

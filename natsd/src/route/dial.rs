@@ -1,0 +1,290 @@
+//! How connections to other servers come about and come back.
+//!
+//! A configured route is dialed for ever. A server that a peer told of is dialed until it is a
+//! member, with growing pauses: a mesh that misses one connection never stays so while the
+//! server lives. Nothing is dialed that is connected already.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{Dialed, Mesh, Role, Route, RouteEntry};
+use crate::config::RouteUrl;
+use crate::discovery::host_port;
+use crate::net::{serve, split};
+use crate::outbound::Outbound;
+use crate::protocol::info::Info;
+
+/// How long one attempt may take (nats-server 2.15).
+const DIAL_TIMEOUT: Duration = Duration::from_secs(1);
+/// First pause. Nodes that start together find each other at once, not after a second.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+/// Longest pause for a configured route.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// Longest pause for a gossiped one, and for a configured one with `connect_backoff`.
+const LONG_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// A gossiped server that was never reached is forgotten after this time.
+const GOSSIPED_LIFETIME: Duration = Duration::from_secs(600);
+
+/// What is being dialed now.
+#[derive(Debug, Default)]
+pub(super) struct Dialing {
+    /// Servers we were told of, by id.
+    gossiped: HashSet<String>,
+    /// URLs that turned out to be this server.
+    own_urls: HashSet<String>,
+    /// Server id behind a configured route, when it was last connected.
+    ids: HashMap<String, String>,
+}
+
+/// Growing pauses with jitter, so that many servers do not dial in step.
+struct Pauses {
+    next: Duration,
+    max: Duration,
+}
+
+impl Pauses {
+    const fn up_to(max: Duration) -> Self {
+        Self { next: FIRST_PAUSE, max }
+    }
+
+    fn take(&mut self) -> Duration {
+        let pause = self.next.mul_f64(0.75 + rand::random::<f64>() * 0.5);
+        self.next = (self.next * 3 / 2).min(self.max);
+        pause
+    }
+
+    fn reset(&mut self) {
+        self.next = FIRST_PAUSE;
+    }
+}
+
+impl Mesh {
+    /// Serves an accepted connection on one of the threads.
+    pub fn accept(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) {
+        let mesh = Arc::clone(self);
+        self.workers.serve(stream, move |stream| mesh.run(stream, peer, Role::Accepted));
+    }
+
+    /// Dials a configured route for ever.
+    pub async fn keep_route(self: Arc<Self>, url: RouteUrl) {
+        let target = host_port(&url.host, url.port);
+        let backoff = self.node.config().cluster.as_ref().is_some_and(|c| c.connect_backoff);
+        let mut pauses = Pauses::up_to(if backoff { LONG_PAUSE_MAX } else { PAUSE_MAX });
+        let mut attempt = 0;
+        loop {
+            self.wait_while_connected(&target).await;
+            attempt += 1;
+            tracing::debug!("Trying to connect to route on {target}");
+            let dialed = Dialed {
+                explicit: true,
+                url: target.clone(),
+                credentials: url.credentials.clone(),
+                gossip_mode: 0,
+            };
+            match self.dial_and_serve(&url.host, url.port, dialed).await {
+                Ok(remote) if !remote.is_empty() => {
+                    self.dialing.lock().ids.insert(target.clone(), remote);
+                    attempt = 0;
+                    pauses.reset();
+                    tracing::debug!("Attempting reconnect for solicited route \"{target}\"");
+                }
+                Ok(_) => {}
+                Err(error) => self.report(&target, attempt, &error),
+            }
+            if self.dialing.lock().own_urls.contains(&target) {
+                return;
+            }
+            sleep(pauses.take()).await;
+        }
+    }
+
+    /// Logs the first failure and then every so many, as configured.
+    fn report(&self, target: &str, attempt: u32, error: &io::Error) {
+        let every = self.node.config().connect_error_reports.max(1);
+        if attempt == 1 || attempt % every == 0 {
+            tracing::error!("Error trying to connect to route (attempt {attempt}): {error}");
+        } else {
+            tracing::debug!("Error trying to connect to route {target} ({attempt}): {error}");
+        }
+    }
+
+    /// Waits as long as the server behind a configured route is a member by whatever connection.
+    async fn wait_while_connected(&self, target: &str) {
+        loop {
+            let changed = self.changed.notified();
+            let id = self.dialing.lock().ids.get(target).cloned();
+            if !id.is_some_and(|id| self.is_member(&id)) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// A URL that leads to this very server is not dialed again.
+    pub(super) fn note_self(&self, url: &str) {
+        self.dialing.lock().own_urls.insert(url.to_owned());
+    }
+
+    /// A peer told of another server: dial it until it is a member.
+    pub(super) fn learn(self: &Arc<Self>, info: &Info) {
+        let Some((host, port)) = route_address(info) else { return };
+        if self.is_member(&info.server_id) || self.is_configured(info, &host, port) {
+            return;
+        }
+        if !self.dialing.lock().gossiped.insert(info.server_id.clone()) {
+            return;
+        }
+        let config = self.node.config();
+        let own = config.cluster.as_ref().and_then(|cluster| cluster.authorization.as_ref());
+        let credentials = own
+            .filter(|_| info.auth_required)
+            .map(|authorization| (authorization.user.clone(), authorization.password.clone()));
+        let dialed = Dialed {
+            explicit: false,
+            url: host_port(&host, port),
+            credentials,
+            gossip_mode: info.gossip_mode,
+        };
+        let id = info.server_id.clone();
+        tokio::spawn(Arc::clone(self).keep_gossiped(id, host, port, dialed));
+    }
+
+    /// Whether a configured route leads to that server anyway.
+    fn is_configured(&self, info: &Info, host: &str, port: u16) -> bool {
+        let config = self.node.config();
+        config.cluster.as_ref().is_some_and(|cluster| {
+            cluster
+                .routes
+                .iter()
+                .any(|route| route.port == port && (route.host == host || route.host == info.host))
+        })
+    }
+
+    async fn keep_gossiped(self: Arc<Self>, id: String, host: String, port: u16, dialed: Dialed) {
+        let mut pauses = Pauses::up_to(LONG_PAUSE_MAX);
+        let mut give_up = Instant::now() + GOSSIPED_LIFETIME;
+        while Instant::now() < give_up && !self.is_member(&id) {
+            match self.dial_and_serve(&host, port, dialed.clone()).await {
+                // Somebody else listens there by now: the server we were told of is gone.
+                Ok(remote) if !remote.is_empty() && remote != id => break,
+                Ok(remote) if !remote.is_empty() => {
+                    pauses.reset();
+                    give_up = Instant::now() + GOSSIPED_LIFETIME;
+                }
+                Ok(_) => {}
+                Err(error) => tracing::debug!("Error trying to connect to {}: {error}", dialed.url),
+            }
+            sleep(pauses.take()).await;
+        }
+        self.dialing.lock().gossiped.remove(&id);
+    }
+
+    /// Dials once and serves the connection to its end; returns the id of the server that was
+    /// there, empty if it did not get so far.
+    async fn dial_and_serve(
+        self: &Arc<Self>,
+        host: &str,
+        port: u16,
+        dialed: Dialed,
+    ) -> io::Result<String> {
+        let stream = timeout(DIAL_TIMEOUT, TcpStream::connect((host, port)))
+            .await
+            .map_err(|_elapsed| io::Error::from(io::ErrorKind::TimedOut))??;
+        let peer = stream.peer_addr()?;
+        let (done, finished) = oneshot::channel();
+        let mesh = Arc::clone(self);
+        self.workers.serve(stream, move |stream| async move {
+            let remote = Arc::new(Mutex::new(String::new()));
+            mesh.run_noting(stream, peer, Role::Dialed(dialed), Arc::clone(&remote)).await;
+            let id = remote.lock().clone();
+            // Nobody waits any more when the server stops.
+            drop(done.send(id));
+        });
+        Ok(finished.await.unwrap_or_default())
+    }
+
+    async fn run(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, role: Role) {
+        self.run_noting(stream, peer, role, Arc::default()).await;
+    }
+
+    async fn run_noting(
+        self: Arc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        role: Role,
+        remote: Arc<Mutex<String>>,
+    ) {
+        let config = self.node.config();
+        let cluster = config.cluster.as_ref();
+        if let Some(limit) = cluster.and_then(|cluster| cluster.dead_peer_timeout) {
+            notice_dead_machines(&stream, limit);
+        }
+        let deadline = cluster
+            .and_then(|cluster| cluster.write_deadline)
+            .unwrap_or(config.limits.write_deadline);
+        let (reader, sink) = split(stream);
+        let outbound = Arc::new(Outbound::new(self.node.next_id(), sink, usize::MAX));
+        let (is_dialed, configured) = match &role {
+            Role::Accepted => (false, false),
+            Role::Dialed(dialed) => (true, dialed.explicit),
+        };
+        let entry = Arc::new(RouteEntry::new(outbound, peer, is_dialed, configured));
+        serve(reader, Route::new(self, Arc::clone(&entry), role), deadline).await;
+        *remote.lock() = entry.remote().id;
+    }
+}
+
+/// Lets TCP give a peer up whose machine no longer acknowledges, power cuts included.
+fn notice_dead_machines(stream: &TcpStream, limit: Duration) {
+    let socket = socket2::SockRef::from(stream);
+    let probe = (limit / 4).max(Duration::from_secs(1));
+    let keepalive =
+        socket2::TcpKeepalive::new().with_time(probe).with_interval(probe).with_retries(3);
+    for result in [socket.set_tcp_user_timeout(Some(limit)), socket.set_tcp_keepalive(&keepalive)] {
+        if let Err(error) = result {
+            tracing::debug!("Could not set a route's dead peer timeout: {error}");
+        }
+    }
+}
+
+/// Where a server that we are told of accepts routes: its `ip` URL.
+fn route_address(info: &Info) -> Option<(String, u16)> {
+    let rest = info.ip.strip_prefix("nats-route://")?.trim_end_matches('/');
+    let (host, port) = rest.rsplit_once(':')?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    Some((host.to_owned(), port.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn route_addresses() {
+        for (ip, expected) in [
+            ("nats-route://10.0.0.1:6222/", Some(("10.0.0.1", 6222))),
+            ("nats-route://[2001:db8::1]:6222/", Some(("2001:db8::1", 6222))),
+            ("10.0.0.1:6222", None),
+            ("nats-route://x/", None),
+        ] {
+            let info = Info { ip: ip.into(), ..Info::default() };
+            let found = route_address(&info);
+            assert_eq!(found.as_ref().map(|(host, port)| (host.as_str(), *port)), expected);
+        }
+    }
+
+    #[test]
+    fn pauses_grow_to_their_bound() {
+        let mut pauses = Pauses::up_to(PAUSE_MAX);
+        let total: Duration = (0..30).map(|_| pauses.take()).sum();
+        assert!(total > Duration::from_secs(10) && total < Duration::from_secs(40), "{total:?}");
+    }
+}

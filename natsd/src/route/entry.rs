@@ -1,0 +1,109 @@
+//! What is known of one route connection, for monitoring.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::outbound::Outbound;
+use crate::registry::TrafficCounters;
+
+/// What is known of one route connection.
+#[derive(Debug)]
+pub struct RouteEntry {
+    /// Connection id (`rid`).
+    pub id: u64,
+    /// The peer's address.
+    pub peer: SocketAddr,
+    /// We dialed it.
+    pub dialed: bool,
+    /// It stands in our configuration.
+    pub configured: bool,
+    /// When it was connected.
+    pub started: Timestamp,
+    /// The same, on the clock that never jumps.
+    pub started_at: Instant,
+    /// Its queue.
+    pub outbound: Arc<Outbound>,
+    /// Messages received from the peer.
+    pub received: TrafficCounters,
+    /// Interest that the peer announced on it.
+    pub subscriptions: AtomicUsize,
+    activity_millis: AtomicU64,
+    rtt_nanos: AtomicU64,
+    remote: Mutex<Remote>,
+}
+
+/// Who is at the other end, once it said so.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Remote {
+    /// Server id.
+    pub id: String,
+    /// Server name.
+    pub name: String,
+}
+
+impl RouteEntry {
+    /// Makes the entry of a new connection.
+    #[must_use]
+    pub fn new(outbound: Arc<Outbound>, peer: SocketAddr, dialed: bool, configured: bool) -> Self {
+        Self {
+            id: outbound.id,
+            peer,
+            dialed,
+            configured,
+            started: Timestamp::now(),
+            started_at: Instant::now(),
+            outbound,
+            received: TrafficCounters::default(),
+            subscriptions: AtomicUsize::new(0),
+            activity_millis: AtomicU64::new(0),
+            rtt_nanos: AtomicU64::new(0),
+            remote: Mutex::default(),
+        }
+    }
+
+    /// Who is at the other end.
+    #[must_use]
+    pub fn remote(&self) -> Remote {
+        self.remote.lock().clone()
+    }
+
+    /// The other end said who it is.
+    pub fn set_remote(&self, remote: Remote) {
+        *self.remote.lock() = remote;
+    }
+
+    /// Notes that the peer was heard of.
+    pub fn note_activity(&self, now: Instant) {
+        let millis = now.saturating_duration_since(self.started_at).as_millis();
+        self.activity_millis.store(u64::try_from(millis).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Milliseconds between connection and last activity.
+    #[must_use]
+    pub fn activity_millis(&self) -> u64 {
+        self.activity_millis.load(Ordering::Relaxed)
+    }
+
+    /// Notes a round trip.
+    pub fn note_rtt(&self, rtt: std::time::Duration) {
+        let nanos = u64::try_from(rtt.as_nanos()).unwrap_or(u64::MAX).max(1);
+        self.rtt_nanos.store(nanos, Ordering::Relaxed);
+    }
+
+    /// Last round trip in nanoseconds; 0 is unknown.
+    #[must_use]
+    pub fn rtt_nanos(&self) -> u64 {
+        self.rtt_nanos.load(Ordering::Relaxed)
+    }
+
+    /// How it is named in the log.
+    #[must_use]
+    pub fn label(&self) -> String {
+        format!("{} - rid:{}", self.peer, self.id)
+    }
+}

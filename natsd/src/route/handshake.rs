@@ -1,0 +1,150 @@
+//! CONNECT and INFO between servers: who is there, and may it join.
+
+use super::mesh::{Admission, Verdict};
+use super::{Phase, Remote, Role, Route};
+use crate::close::CloseReason;
+use crate::protocol::error;
+use crate::protocol::info::{Info, InfoEnd, RouteConnect};
+use crate::router::Publisher;
+
+impl Route {
+    /// The first bytes: INFO when accepted, CONNECT and INFO when dialed.
+    pub(super) fn greet(&self, publisher: &mut Publisher) {
+        let info = self.mesh.own_info();
+        match &self.role {
+            Role::Accepted => self.send(&info.to_line(InfoEnd::Spaced), publisher),
+            Role::Dialed(dialed) => {
+                let connect = self.mesh.own_connect(dialed.credentials.as_ref());
+                self.send(&connect.to_line(), publisher);
+                let info = Info { gossip_mode: dialed.gossip_mode, ..info };
+                self.send(&info.to_line(InfoEnd::Spaced), publisher);
+                tracing::debug!("{} - Route connect msg sent", self.entry.label());
+            }
+        }
+    }
+
+    pub(super) fn on_connect(
+        &mut self,
+        json: &[u8],
+        publisher: &mut Publisher,
+    ) -> Result<(), CloseReason> {
+        let connect = RouteConnect::parse(json).map_err(|error| {
+            self.log_error(&error.to_string());
+            CloseReason::ParseError
+        })?;
+        if self.phase != Phase::AwaitConnect {
+            return Ok(());
+        }
+        if !connect.lang.is_empty() {
+            self.log_error("Attempted to connect to route port");
+            self.send_error(error::CLIENT_ON_ROUTE_PORT, publisher);
+            return Err(CloseReason::WrongPort);
+        }
+        if !connect.gateway.is_empty() {
+            let text = format!(
+                "Rejecting connection from gateway \"{}\" on the Route port",
+                connect.gateway
+            );
+            self.log_error(&text);
+            self.send_error(&text, publisher);
+            return Err(CloseReason::WrongPort);
+        }
+        if !self.mesh.admits(&connect.user, &connect.pass) {
+            self.log_error(&format!("authentication error - User \"{}\"", connect.user));
+            self.send_error(error::AUTHORIZATION_VIOLATION, publisher);
+            return Err(CloseReason::AuthenticationFailure);
+        }
+        self.check_cluster_name(&connect.cluster, connect.cluster_dynamic, publisher)?;
+        self.phase = Phase::AwaitInfo;
+        Ok(())
+    }
+
+    /// Cluster names must be equal; a generated one gives way.
+    fn check_cluster_name(
+        &self,
+        theirs: &str,
+        dynamic: bool,
+        publisher: &mut Publisher,
+    ) -> Result<(), CloseReason> {
+        match self.mesh.agree_on_name(theirs, dynamic) {
+            Ok(()) => Ok(()),
+            Err(ours) => {
+                let text = format!(
+                    "Rejecting connection, cluster name \"{theirs}\" does not match \"{ours}\""
+                );
+                self.log_error(&text);
+                self.send_error(&text, publisher);
+                Err(CloseReason::ClusterNameConflict)
+            }
+        }
+    }
+
+    pub(super) fn on_info(
+        &mut self,
+        json: &[u8],
+        publisher: &mut Publisher,
+    ) -> Result<(), CloseReason> {
+        let info = Info::parse(json).map_err(|error| {
+            self.log_error(&error.to_string());
+            CloseReason::ParseError
+        })?;
+        if self.phase == Phase::Registered {
+            self.on_later_info(&info);
+            return Ok(());
+        }
+        self.introduce(info, publisher)
+    }
+
+    /// The peer says who it is: it becomes a member, or it is told to go.
+    fn introduce(&mut self, info: Info, publisher: &mut Publisher) -> Result<(), CloseReason> {
+        if info.server_id == self.node.identity.id {
+            if let Role::Dialed(dialed) = &self.role {
+                tracing::debug!("Detected route to self, ignoring \"{}\"", dialed.url);
+                self.mesh.note_self(&dialed.url);
+            }
+            return Err(CloseReason::DuplicateRoute);
+        }
+        self.check_cluster_name(&info.cluster, info.cluster_dynamic, publisher)?;
+        if self.role == Role::Accepted && info.server_name == self.node.identity.name {
+            self.log_error(&format!(
+                "Remote server has a duplicate name: \"{}\"",
+                info.server_name
+            ));
+            return Err(CloseReason::DuplicateServerName);
+        }
+        self.entry
+            .set_remote(Remote { id: info.server_id.clone(), name: info.server_name.clone() });
+        let admission = Admission {
+            outbound: &self.entry.outbound,
+            peer_address: self.entry.peer,
+            role: &self.role,
+            info,
+        };
+        match self.mesh.register(admission, publisher) {
+            Verdict::Member(link) => {
+                tracing::debug!(
+                    "{} - Registering remote route \"{}\"",
+                    self.entry.label(),
+                    link.peer
+                );
+                self.link = Some(link);
+                self.phase = Phase::Registered;
+                Ok(())
+            }
+            Verdict::Duplicate => {
+                tracing::debug!("Detected duplicate remote route \"{}\"", self.entry.remote().id);
+                Err(CloseReason::DuplicateRoute)
+            }
+        }
+    }
+
+    /// A member says something new of itself, or tells of another server.
+    fn on_later_info(&self, info: &Info) {
+        let Some(link) = &self.link else { return };
+        if *info.server_id == *link.peer {
+            self.mesh.update_peer(link, info);
+        } else if info.server_id != self.node.identity.id {
+            self.mesh.learn(info);
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! What a peer subscribes to: RS+ and RS-.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use hashbrown::HashTable;
+
+use super::Route;
+use crate::account::{Account, PeerTarget, Subscription, Target};
+use crate::protocol::error;
+use crate::protocol::route::RoutedInterest;
+use crate::router::Publisher;
+use crate::subject;
+
+/// All interest that one connection announced, by account, subject and queue group.
+#[derive(Debug, Default)]
+pub(super) struct RemoteInterest {
+    held: HashTable<Held>,
+    hasher: RandomState,
+}
+
+#[derive(Debug)]
+struct Held {
+    account: Arc<Account>,
+    subscription: Arc<Subscription>,
+}
+
+type Key<'a> = (&'a str, &'a [u8], Option<&'a [u8]>);
+
+impl Held {
+    fn key(&self) -> Key<'_> {
+        let subscription = &self.subscription;
+        (&self.account.name, &subscription.pattern, subscription.queue.as_deref())
+    }
+}
+
+impl RemoteInterest {
+    fn find(&self, key: Key<'_>) -> Option<&Held> {
+        self.held.find(self.hasher.hash_one(key), |held| held.key() == key)
+    }
+
+    fn add(&mut self, held: Held) {
+        let hash = self.hasher.hash_one(held.key());
+        self.held.insert_unique(hash, held, |held| self.hasher.hash_one(held.key()));
+    }
+
+    fn remove(&mut self, key: Key<'_>) -> Option<Held> {
+        let hash = self.hasher.hash_one(key);
+        let found = self.held.find_entry(hash, |held| held.key() == key).ok()?;
+        Some(found.remove().0)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Ends all of it at once: the peer is gone.
+    pub(super) fn drop_all(&mut self) {
+        let mut all: Vec<Held> = std::mem::take(&mut self.held).into_iter().collect();
+        all.sort_by(|a, b| a.account.name.cmp(&b.account.name));
+        for same in all.chunk_by(|a, b| Arc::ptr_eq(&a.account, &b.account)) {
+            if let Some(first) = same.first() {
+                first.account.remove_remote(same.iter().map(|held| &held.subscription));
+            }
+        }
+    }
+}
+
+impl Route {
+    pub(super) fn on_interest(
+        &mut self,
+        named: RoutedInterest<'_>,
+        weight: u32,
+        publisher: &mut Publisher,
+    ) {
+        let Some(link) = self.link.clone() else { return };
+        if !subject::is_valid_pattern(named.subject) {
+            self.log_error("Could not insert subscription: invalid subject");
+            self.send_error(error::INVALID_SUBSCRIPTION, publisher);
+            return;
+        }
+        let Some(account) = self.account_of(named.account) else { return };
+        let key = (&*account.name, named.subject, named.queue);
+        if let Some(held) = self.interest.find(key) {
+            if let Target::Peer(peer) = &held.subscription.target {
+                peer.weight.store(weight, Ordering::Relaxed);
+            }
+            return;
+        }
+        let subscription = Arc::new(Subscription {
+            pattern: named.subject.into(),
+            queue: named.queue.map(Into::into),
+            target: Target::Peer(PeerTarget { link, weight: AtomicU32::new(weight) }),
+        });
+        account.add_remote(&subscription);
+        self.interest.add(Held { account, subscription });
+        self.entry.subscriptions.store(self.interest.len(), Ordering::Relaxed);
+    }
+
+    pub(super) fn on_no_interest(&mut self, named: RoutedInterest<'_>) {
+        let Some(account) = self.account_of(named.account) else { return };
+        let removed = self.interest.remove((&*account.name, named.subject, named.queue));
+        if let Some(held) = removed {
+            account.remove_remote(std::iter::once(&held.subscription));
+            self.entry.subscriptions.store(self.interest.len(), Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,432 @@
+//! Who is connected: the members of the cluster, their links, and what clients learn of them.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::{Role, RouteEntry};
+use crate::account::Link;
+use crate::close::CloseReason;
+use crate::config::{Cluster, Listen};
+use crate::discovery::host_port;
+use crate::net::Workers;
+use crate::node::{Node, TOOLCHAIN, VERSION};
+use crate::outbound::Outbound;
+use crate::protocol::info::{Info, InfoEnd, RouteConnect};
+use crate::router::Publisher;
+
+/// Protocol level of server-to-server INFO: accounts (2). Level 3 would promise message tracing.
+const ROUTE_PROTO: i32 = 2;
+/// News of a server are passed on once more although they came by gossip.
+pub(super) const GOSSIP_OVERRIDE: u64 = 2;
+/// News of a server are not passed on.
+pub(super) const GOSSIP_DISABLED: u64 = 1;
+/// PINGs on routes are at most this far apart (nats-server 2.15).
+const PING_INTERVAL_MAX: Duration = Duration::from_secs(30);
+
+/// The cluster as this server sees it.
+#[derive(Debug)]
+pub struct Mesh {
+    pub(super) node: Arc<Node>,
+    pub(super) workers: Workers,
+    /// Where other servers find this one: advertised or bound.
+    address: Listen,
+    advertised: bool,
+    name: Mutex<ClusterName>,
+    members: Mutex<HashMap<Arc<str>, Member>>,
+    entries: Mutex<HashMap<u64, Arc<RouteEntry>>>,
+    orders: AtomicU64,
+    /// Rung whenever a member comes or goes.
+    pub(super) changed: Notify,
+    pub(super) dialing: Mutex<super::dial::Dialing>,
+}
+
+/// The cluster's name, and whether it was generated and gives way to a configured one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterName {
+    /// Name.
+    pub name: String,
+    /// Generated.
+    pub dynamic: bool,
+}
+
+/// Another server of the cluster.
+#[derive(Debug)]
+struct Member {
+    info: Info,
+    /// What clients were told of it.
+    urls: Vec<String>,
+    links: Vec<HeldLink>,
+}
+
+#[derive(Debug)]
+struct HeldLink {
+    link: Arc<Link>,
+    dialed: bool,
+    explicit: bool,
+}
+
+/// A peer that asks to become a member.
+pub(super) struct Admission<'a> {
+    pub(super) outbound: &'a Arc<Outbound>,
+    pub(super) peer_address: SocketAddr,
+    pub(super) role: &'a Role,
+    pub(super) info: Info,
+}
+
+/// What became of it.
+pub(super) enum Verdict {
+    /// It is one.
+    Member(Arc<Link>),
+    /// It is one already, by another connection.
+    Duplicate,
+}
+
+impl Mesh {
+    /// Makes a mesh without members. `bound` is where routes are accepted.
+    #[must_use]
+    pub fn new(node: Arc<Node>, workers: Workers, cluster: &Cluster, bound: SocketAddr) -> Self {
+        let advertised = cluster.advertise.as_ref();
+        let address = match advertised {
+            Some(address) => Listen { host: address.host.clone(), port: address.port },
+            None => Listen { host: cluster.listen.host.clone(), port: bound.port() },
+        };
+        let name = match &cluster.name {
+            Some(name) => ClusterName { name: name.clone(), dynamic: false },
+            None => ClusterName { name: generated_name(), dynamic: true },
+        };
+        Self {
+            address,
+            advertised: advertised.is_some(),
+            node,
+            workers,
+            name: Mutex::new(name),
+            members: Mutex::default(),
+            entries: Mutex::default(),
+            orders: AtomicU64::new(0),
+            changed: Notify::new(),
+            dialing: Mutex::default(),
+        }
+    }
+
+    /// What all connections share.
+    #[must_use]
+    pub fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    /// The cluster's name now.
+    pub fn name(&self) -> ClusterName {
+        self.name.lock().clone()
+    }
+
+    /// All route connections, in no order.
+    pub fn entries(&self) -> Vec<Arc<RouteEntry>> {
+        self.entries.lock().values().cloned().collect()
+    }
+
+    /// Number of other servers.
+    pub fn members(&self) -> usize {
+        self.members.lock().len()
+    }
+
+    pub(super) fn add_entry(&self, entry: &Arc<RouteEntry>) {
+        self.entries.lock().insert(entry.id, Arc::clone(entry));
+    }
+
+    pub(super) fn remove_entry(&self, entry: &Arc<RouteEntry>) {
+        self.entries.lock().remove(&entry.id);
+    }
+
+    /// Whether a server is a member.
+    pub(super) fn is_member(&self, id: &str) -> bool {
+        self.members.lock().contains_key(id)
+    }
+
+    pub(super) fn ping_settings(&self) -> (Duration, u32) {
+        let config = self.node.config();
+        let cluster = config.cluster.as_ref();
+        let interval = cluster
+            .and_then(|cluster| cluster.ping_interval)
+            .unwrap_or(config.limits.ping_interval)
+            .min(PING_INTERVAL_MAX);
+        let max = cluster.and_then(|cluster| cluster.ping_max).unwrap_or(config.limits.ping_max);
+        (interval, max)
+    }
+
+    /// How long a peer may take to introduce itself: as long as it could be silent later.
+    pub(super) fn handshake_timeout(&self) -> Duration {
+        let (interval, max) = self.ping_settings();
+        interval * (max + 1)
+    }
+
+    /// INFO of this server for its peers.
+    pub(super) fn own_info(&self) -> Info {
+        let config = self.node.config();
+        let ClusterName { name, dynamic } = self.name();
+        let private = config.cluster.as_ref().is_some_and(|cluster| cluster.no_advertise);
+        let lame_duck = self.node.is_lame_duck();
+        let urls = self.node.discovery.own_urls();
+        Info {
+            server_id: self.node.identity.id.clone(),
+            server_name: self.node.identity.name.clone(),
+            version: VERSION.into(),
+            proto: ROUTE_PROTO,
+            go: TOOLCHAIN.into(),
+            host: self.address.host.clone(),
+            port: self.address.port.into(),
+            headers: config.headers,
+            auth_required: config.cluster.as_ref().is_some_and(|c| c.authorization.is_some()),
+            max_payload: i64::try_from(config.limits.max_payload).unwrap_or(i64::MAX),
+            ip: if self.advertised { self.route_url() } else { String::new() },
+            cluster: name,
+            cluster_dynamic: dynamic,
+            connect_urls: if private || lame_duck { Vec::new() } else { urls },
+            ldm: lame_duck,
+            ..Info::default()
+        }
+    }
+
+    fn route_url(&self) -> String {
+        format!("nats-route://{}/", host_port(&self.address.host, self.address.port))
+    }
+
+    pub(super) fn own_connect(&self, credentials: Option<&(String, String)>) -> RouteConnect {
+        let ClusterName { name, dynamic } = self.name();
+        let (user, pass) = credentials.cloned().unwrap_or_default();
+        RouteConnect {
+            echo: false,
+            user,
+            pass,
+            headers: self.node.config().headers,
+            name: self.node.identity.id.clone(),
+            cluster: name,
+            cluster_dynamic: dynamic,
+            ..RouteConnect::default()
+        }
+    }
+
+    /// Whether a dialing server's credentials are good.
+    pub(super) fn admits(&self, user: &str, password: &str) -> bool {
+        let config = self.node.config();
+        match config.cluster.as_ref().and_then(|cluster| cluster.authorization.as_ref()) {
+            None => true,
+            Some(wanted) => {
+                constant_time_eq(&wanted.user, user) & constant_time_eq(&wanted.password, password)
+            }
+        }
+    }
+
+    /// Compares cluster names; a generated one gives way to a configured or greater one. The
+    /// error is our own name.
+    pub(super) fn agree_on_name(&self, theirs: &str, their_dynamic: bool) -> Result<(), String> {
+        let mut ours = self.name.lock();
+        if ours.name == theirs {
+            return Ok(());
+        }
+        let give_way =
+            ours.dynamic && !theirs.is_empty() && (!their_dynamic || ours.name.as_str() < theirs);
+        if !give_way {
+            // The peer gives way itself if it can; it learns our name from our INFO.
+            return if their_dynamic && (!ours.dynamic || theirs < ours.name.as_str()) {
+                Ok(())
+            } else {
+                Err(ours.name.clone())
+            };
+        }
+        *ours = ClusterName { name: theirs.into(), dynamic: their_dynamic };
+        drop(ours);
+        tracing::info!("Cluster name updated to {theirs}");
+        self.node.discovery.update(|info| info.cluster = theirs.into());
+        Ok(())
+    }
+
+    /// Makes a peer a member, tells it all local interest, and tells the others and the clients
+    /// of it if it is new.
+    pub(super) fn register(&self, admission: Admission<'_>, publisher: &mut Publisher) -> Verdict {
+        let Admission { outbound, peer_address, role, info } = admission;
+        let order = self.orders.fetch_add(1, Ordering::Relaxed);
+        let link = Arc::new(Link::new(
+            Arc::clone(outbound),
+            info.server_id.as_str().into(),
+            order,
+            false,
+            info.headers,
+        ));
+        let mut members = self.members.lock();
+        let known = members.get_mut(&link.peer);
+        let newcomer = known.is_none();
+        if let Some(member) = known {
+            if let Some(explicit) = self.is_superfluous(member, role, &info) {
+                member.links.iter_mut().for_each(|held| held.explicit |= explicit);
+                return Verdict::Duplicate;
+            }
+            member.links.push(HeldLink::new(&link, role));
+        } else {
+            let member = Member {
+                urls: info.connect_urls.clone(),
+                info: info.clone(),
+                links: vec![HeldLink::new(&link, role)],
+            };
+            members.insert(Arc::clone(&link.peer), member);
+        }
+        self.node.accounts.add_link(&link, publisher);
+        if newcomer {
+            self.gossip(&members, &link.peer, info.clone(), role, peer_address, publisher);
+            // Under the lock, so that news and farewells of a peer keep their order.
+            self.node.discovery.add_peer(&info.connect_urls, &self.node.registry);
+        }
+        drop(members);
+        self.changed.notify_waiters();
+        tracing::debug!("rid:{} - Sent local subscriptions to route", outbound.id);
+        Verdict::Member(link)
+    }
+
+    /// Whether another connection to a member serves already, so that this one is closed: here
+    /// if we are its dialer, otherwise by the peer. With two dialers at once the one with the
+    /// lesser id stays, and the other closes: exactly one side does, whatever the timing. A peer
+    /// of another kind closes its own duplicates. The value says whether ours was explicit.
+    fn is_superfluous(&self, member: &Member, role: &Role, info: &Info) -> Option<bool> {
+        let Role::Dialed(dialed) = role else {
+            self.close_losing_dials(member, info);
+            return None;
+        };
+        let same_kind = is_natsd(info);
+        let we_dialed_before = member.links.iter().any(|held| held.dialed);
+        let they_win = same_kind
+            && info.server_id < self.node.identity.id
+            && member.links.iter().any(|held| !held.dialed);
+        (we_dialed_before || they_win).then_some(dialed.explicit)
+    }
+
+    /// An accepted connection of a peer that wins ends those that we dialed.
+    fn close_losing_dials(&self, member: &Member, info: &Info) {
+        if !is_natsd(info) || info.server_id > self.node.identity.id {
+            return;
+        }
+        for held in member.links.iter().filter(|held| held.dialed) {
+            held.link.outbound.close(CloseReason::DuplicateRoute);
+        }
+    }
+
+    /// Tells all other members of a new one, so that they dial it.
+    fn gossip(
+        &self,
+        members: &HashMap<Arc<str>, Member>,
+        newcomer: &Arc<str>,
+        info: Info,
+        role: &Role,
+        peer_address: SocketAddr,
+        publisher: &mut Publisher,
+    ) {
+        let (dialed, explicit, own_mode) = match role {
+            Role::Accepted => (false, false, 0),
+            Role::Dialed(dialed) => (true, dialed.explicit, dialed.gossip_mode),
+        };
+        let from_gossip = dialed && !explicit;
+        if (from_gossip && own_mode != GOSSIP_OVERRIDE) || info.gossip_mode == GOSSIP_DISABLED {
+            return;
+        }
+        let mut news = Info { nonce: String::new(), ..info };
+        if news.ip.is_empty() {
+            let port = u16::try_from(news.port).unwrap_or_default();
+            let host = peer_address.ip().to_canonical().to_string();
+            news.ip = format!("nats-route://{}/", host_port(&host, port));
+        }
+        for (_, member) in members.iter().filter(|(id, _)| *id != newcomer) {
+            let Some(held) = member.links.last() else { continue };
+            news.gossip_mode = match (dialed, explicit || (!dialed && held.explicit)) {
+                (_, true) => GOSSIP_OVERRIDE,
+                (false, false) => GOSSIP_DISABLED,
+                (true, false) => 0,
+            };
+            held.link.send(&news.to_line(InfoEnd::Plain), publisher);
+        }
+    }
+
+    /// A connection of a member ended.
+    pub(super) fn unregister(&self, link: &Arc<Link>) {
+        self.node.accounts.remove_link(link);
+        let mut members = self.members.lock();
+        let Some(member) = members.get_mut(&link.peer) else { return };
+        member.links.retain(|held| !Arc::ptr_eq(&held.link, link));
+        if member.links.is_empty()
+            && let Some(member) = members.remove(&link.peer)
+        {
+            self.node.discovery.remove_peer(&member.urls, &self.node.registry);
+        }
+        drop(members);
+        self.changed.notify_waiters();
+    }
+
+    /// A member says something new of itself: its client URLs changed, or it is a lame duck.
+    pub(super) fn update_peer(&self, link: &Arc<Link>, info: &Info) {
+        let mut members = self.members.lock();
+        let Some(member) = members.get_mut(&link.peer) else { return };
+        let urls = if info.ldm { Vec::new() } else { info.connect_urls.clone() };
+        if urls != member.urls {
+            self.node.discovery.add_peer(&urls, &self.node.registry);
+            let old = std::mem::replace(&mut member.urls, urls);
+            self.node.discovery.remove_peer(&old, &self.node.registry);
+        }
+        member.info = info.clone();
+    }
+
+    /// Tells all members something about this server (lame duck, reload).
+    pub fn tell_members(&self) {
+        let line = self.own_info().to_line(InfoEnd::Spaced);
+        for member in self.members.lock().values() {
+            for held in &member.links {
+                held.link.outbound.append_bytes(&line);
+                held.link.outbound.flush();
+            }
+        }
+    }
+
+    /// Closes all routes.
+    pub fn close_all(&self, reason: CloseReason) {
+        for entry in self.entries() {
+            entry.outbound.close(reason);
+        }
+    }
+}
+
+impl HeldLink {
+    fn new(link: &Arc<Link>, role: &Role) -> Self {
+        let (dialed, explicit) = match role {
+            Role::Accepted => (false, false),
+            Role::Dialed(dialed) => (true, dialed.explicit),
+        };
+        Self { link: Arc::clone(link), dialed, explicit }
+    }
+}
+
+/// Whether a peer is a natsd, which settles duplicates by the same rule as we do.
+fn is_natsd(info: &Info) -> bool {
+    info.version.contains("+natsd.")
+}
+
+/// A cluster name for those who configured none: 22 characters, as nats-server makes them.
+fn generated_name() -> String {
+    const LETTERS: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let letter = |_| {
+        let index = usize::from(rand::random::<u8>()) % LETTERS.len();
+        char::from(LETTERS.get(index).copied().unwrap_or(b'0'))
+    };
+    (0..22).map(letter).collect()
+}
+
+/// Compares without telling by its time where the difference is.
+fn constant_time_eq(one: &str, other: &str) -> bool {
+    let (one, other) = (one.as_bytes(), other.as_bytes());
+    let difference = one
+        .iter()
+        .zip(other.iter().chain(std::iter::repeat(&0)))
+        .fold(one.len() ^ other.len(), |sum, (a, b)| sum | usize::from(a ^ b));
+    difference == 0
+}

@@ -1,0 +1,336 @@
+//! A peer server as a state machine, and the mesh of all of them.
+//!
+//! `handshake.rs` is CONNECT and INFO, `interest.rs` what the peer subscribes to, `mesh.rs` who
+//! is connected and what that means for clients, `dial.rs` how connections come about and come
+//! back. What a peer sends goes to local receivers only: there is one hop.
+//!
+//! natsd keeps one connection per peer and announces no pool, so a peer of any kind speaks of
+//! all accounts on it. Source: cluster protocol page; nats-server 2.15.1 as observed.
+
+mod dial;
+mod entry;
+mod handshake;
+mod interest;
+mod mesh;
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use tokio::time::Instant;
+
+use crate::account::{Account, Link};
+use crate::close::CloseReason;
+use crate::heartbeat::{Beat, Heartbeat};
+use crate::net::Conversation;
+use crate::node::Node;
+use crate::outbound::{Outbound, SHARED_BODY_BYTES};
+use crate::protocol::error;
+use crate::protocol::line::{Bounds, Need, ParseError, Step};
+use crate::protocol::message::Message;
+use crate::protocol::route::{Queues, RouteOp, parse};
+use crate::protocol::stash::Stash;
+use crate::router::{Matches, Origin, Publisher};
+use interest::RemoteInterest;
+
+pub use entry::{Remote, RouteEntry};
+pub use mesh::{ClusterName, Mesh};
+
+/// A connection to a peer server.
+#[derive(Debug)]
+pub(crate) struct Route {
+    mesh: Arc<Mesh>,
+    node: Arc<Node>,
+    entry: Arc<RouteEntry>,
+    role: Role,
+    phase: Phase,
+    /// The registered link, once the handshake is over.
+    link: Option<Arc<Link>>,
+    interest: RemoteInterest,
+    bounds: Bounds,
+    stash: Stash,
+    matches: Matches,
+    /// The account of the last message: most come for the same one.
+    last_account: Option<Arc<Account>>,
+    heartbeat: Heartbeat,
+    connected_at: Instant,
+}
+
+/// How the connection came about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// The peer dialed us.
+    Accepted,
+    /// We dialed it.
+    Dialed(Dialed),
+}
+
+/// What a dialer knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Dialed {
+    /// It stands in our configuration (explicit), or a peer told us (implicit).
+    pub(crate) explicit: bool,
+    /// Where, for the log.
+    pub(crate) url: String,
+    /// User and password to show.
+    pub(crate) credentials: Option<(String, String)>,
+    /// How far the news of this connection is to be passed on by the peer.
+    pub(crate) gossip_mode: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// An accepted peer must say CONNECT first.
+    AwaitConnect,
+    /// Then, or at once when dialed, INFO.
+    AwaitInfo,
+    /// The peer is a member of the mesh.
+    Registered,
+}
+
+impl Route {
+    pub(crate) fn new(mesh: Arc<Mesh>, entry: Arc<RouteEntry>, role: Role) -> Self {
+        let node = Arc::clone(&mesh.node);
+        let (interval, max) = mesh.ping_settings();
+        let now = Instant::now();
+        Self {
+            bounds: node.route_bounds(),
+            phase: if role == Role::Accepted { Phase::AwaitConnect } else { Phase::AwaitInfo },
+            mesh,
+            node,
+            entry,
+            role,
+            link: None,
+            interest: RemoteInterest::default(),
+            stash: Stash::new(),
+            matches: Matches::default(),
+            last_account: None,
+            heartbeat: Heartbeat::of_route(now, interval, max),
+            connected_at: now,
+        }
+    }
+
+    fn send(&self, bytes: &[u8], publisher: &mut Publisher) {
+        publisher.send(&self.entry.outbound, bytes);
+    }
+
+    fn send_error(&self, text: &str, publisher: &mut Publisher) {
+        self.send(error::line(text).as_bytes(), publisher);
+    }
+
+    fn log_error(&self, text: &str) {
+        tracing::error!("{} - {text}", self.entry.label());
+    }
+
+    /// Reads one op and does what it asks for; returns how many bytes it took.
+    fn step(
+        &mut self,
+        input: &[u8],
+        frame: Option<&Bytes>,
+        publisher: &mut Publisher,
+    ) -> Result<Result<usize, Need>, CloseReason> {
+        match parse(input, &self.bounds, false) {
+            Ok(Step::Op(op, used)) => {
+                self.on_op(op, frame, publisher)?;
+                Ok(Ok(used))
+            }
+            Ok(Step::More(need)) => Ok(Err(need)),
+            Err(error) => Err(self.on_parse_error(&error, publisher)),
+        }
+    }
+
+    fn on_op(
+        &mut self,
+        op: RouteOp<'_>,
+        frame: Option<&Bytes>,
+        publisher: &mut Publisher,
+    ) -> Result<(), CloseReason> {
+        if self.phase == Phase::AwaitConnect && !matches!(op, RouteOp::Connect(_)) {
+            self.send_error(error::AUTHORIZATION_VIOLATION, publisher);
+            return Err(CloseReason::ProtocolViolation);
+        }
+        match op {
+            RouteOp::Message { account, message, queues, .. } => {
+                self.on_message(account, message, &queues, frame, publisher);
+            }
+            RouteOp::Subscribe(named, weight) => self.on_interest(named, weight, publisher),
+            RouteOp::Unsubscribe(named) => self.on_no_interest(named),
+            RouteOp::Ping => self.send(b"PONG\r\n", publisher),
+            RouteOp::Pong => {
+                if let Some(rtt) = self.heartbeat.answered(Instant::now()) {
+                    self.entry.note_rtt(rtt);
+                }
+            }
+            RouteOp::Connect(json) => self.on_connect(json, publisher)?,
+            RouteOp::Info(json) => self.on_info(json, publisher)?,
+            RouteOp::Error(text) => {
+                self.log_error(&format!("Route Error {}", text.escape_ascii()));
+                return Err(CloseReason::ParseError);
+            }
+            RouteOp::Ignored => {}
+        }
+        Ok(())
+    }
+
+    /// Delivers a message of a peer to local receivers.
+    fn on_message(
+        &mut self,
+        account: Option<&[u8]>,
+        message: Message<'_>,
+        queues: &Queues<'_>,
+        frame: Option<&Bytes>,
+        publisher: &mut Publisher,
+    ) {
+        self.entry.received.count(message.size());
+        let Some(account) = self.account_of(account) else { return };
+        if !self.matches.hold_for(&account, message.subject) {
+            self.matches.take(&account, message.subject);
+        }
+        let shared = match frame {
+            Some(frame) if message.body.len() >= SHARED_BODY_BYTES => {
+                Some(frame.slice_ref(message.body))
+            }
+            None if message.body.len() >= SHARED_BODY_BYTES => {
+                Some(Bytes::copy_from_slice(message.body))
+            }
+            _ => None,
+        };
+        let message = Message { shared: shared.as_ref(), ..message };
+        publisher.publish(&account, &message, &self.matches, Origin::Route { queues });
+    }
+
+    /// The account of a name on the wire; the last one is remembered.
+    fn account_of(&mut self, name: Option<&[u8]>) -> Option<Arc<Account>> {
+        let name = name?;
+        if let Some(last) = &self.last_account
+            && last.name.as_bytes() == name
+        {
+            return Some(Arc::clone(last));
+        }
+        self.last_account = self.node.accounts.find(name);
+        self.last_account.clone()
+    }
+
+    fn on_parse_error(&self, error: &ParseError, publisher: &mut Publisher) -> CloseReason {
+        match error {
+            ParseError::UnknownOperation => {
+                self.send_error(error::UNKNOWN_PROTOCOL_OPERATION, publisher);
+                self.log_error(error::UNKNOWN_PROTOCOL_OPERATION);
+                CloseReason::ProtocolViolation
+            }
+            ParseError::ControlLine => {
+                self.send_error(error::MAX_CONTROL_LINE, publisher);
+                self.log_error(error::MAX_CONTROL_LINE);
+                CloseReason::MaxControlLineExceeded
+            }
+            other => {
+                self.log_error(&other.to_string());
+                CloseReason::ParseError
+            }
+        }
+    }
+
+    /// Continues the unfinished op with new input; returns the input behind it.
+    fn finish_stashed<'i>(
+        &mut self,
+        mut input: &'i [u8],
+        publisher: &mut Publisher,
+    ) -> Result<&'i [u8], CloseReason> {
+        while !self.stash.is_empty() {
+            let before = input.len();
+            input = self.stash.fill(input);
+            let held = self.stash.take();
+            let large = held.len() >= SHARED_BODY_BYTES;
+            let frame = held.freeze();
+            match self.step(&frame, large.then_some(&frame), publisher)? {
+                Ok(used) if used == frame.len() => {}
+                Ok(used) => self.stash.finish(thaw(frame), used),
+                Err(need) => self.stash.restore(thaw(frame), need),
+            }
+            if input.len() == before {
+                break;
+            }
+        }
+        Ok(input)
+    }
+}
+
+/// Makes a frame growable again; it is copied only if somebody shares it.
+fn thaw(frame: Bytes) -> BytesMut {
+    frame.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&*shared))
+}
+
+impl Conversation for Route {
+    fn outbound(&self) -> &Arc<Outbound> {
+        &self.entry.outbound
+    }
+
+    fn on_open(&mut self, publisher: &mut Publisher) -> Result<(), CloseReason> {
+        tracing::info!("{} - Route connection created", self.entry.label());
+        self.mesh.add_entry(&self.entry);
+        self.greet(publisher);
+        Ok(())
+    }
+
+    fn on_bytes(&mut self, input: &[u8], publisher: &mut Publisher) -> Result<(), CloseReason> {
+        let now = Instant::now();
+        self.heartbeat.heard(now);
+        self.entry.note_activity(now);
+        let mut input = self.finish_stashed(input, publisher)?;
+        while !input.is_empty() {
+            match self.step(input, None, publisher)? {
+                Ok(used) => input = input.get(used..).unwrap_or_default(),
+                Err(need) => {
+                    self.stash.keep(input, need);
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read_into(&mut self) -> Option<(&mut BytesMut, usize)> {
+        self.stash.missing(SHARED_BODY_BYTES)
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let handshake = (self.phase != Phase::Registered)
+            .then(|| self.connected_at + self.mesh.handshake_timeout());
+        [Some(self.heartbeat.next()), handshake].into_iter().flatten().min()
+    }
+
+    fn on_deadline(&mut self, now: Instant, publisher: &mut Publisher) -> Result<(), CloseReason> {
+        if self.phase != Phase::Registered
+            && now >= self.connected_at + self.mesh.handshake_timeout()
+        {
+            return Err(CloseReason::StaleConnection);
+        }
+        match self.heartbeat.beat(now) {
+            Beat::Nothing => Ok(()),
+            Beat::Ping if self.phase == Phase::Registered => {
+                self.send(b"PING\r\n", publisher);
+                Ok(())
+            }
+            Beat::Ping => Ok(()),
+            Beat::Stale => {
+                self.send_error(error::STALE_CONNECTION, publisher);
+                Err(CloseReason::StaleConnection)
+            }
+        }
+    }
+
+    fn on_close(&mut self, reason: CloseReason, _publisher: &mut Publisher) {
+        if let Some(link) = self.link.take() {
+            link.shut();
+            self.interest.drop_all();
+            self.mesh.unregister(&link);
+        }
+        self.mesh.remove_entry(&self.entry);
+        let remote = self.entry.remote();
+        let name = if remote.name.is_empty() {
+            String::new()
+        } else {
+            format!(" - Remote: {}", remote.name)
+        };
+        tracing::info!("{} - Router connection closed: {reason}{name}", self.entry.label());
+    }
+}

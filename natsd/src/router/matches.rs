@@ -1,0 +1,94 @@
+//! What an account says about one subject: the receivers, sorted by how they are served.
+
+use std::sync::Arc;
+
+use crate::account::{Account, Link, Subscription, Target};
+
+/// The receivers of one subject. Filled again and again without giving its memory back.
+#[derive(Debug, Default)]
+pub struct Matches {
+    /// Subject they were taken for.
+    subject: Vec<u8>,
+    account: Option<Arc<Account>>,
+    generation: u64,
+    /// Clients and the server itself, without queue group.
+    pub(super) plain: Vec<Arc<Subscription>>,
+    /// One link per peer server with plain interest.
+    pub(super) links: Vec<Arc<Link>>,
+    /// Queue groups by name.
+    pub(super) groups: Vec<Group>,
+    /// `HMSG subject `; without its first byte it starts a MSG.
+    pub(super) head: Vec<u8>,
+}
+
+/// The members of one queue group, here and on peers.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) name: Box<[u8]>,
+    pub(super) members: Vec<Arc<Subscription>>,
+}
+
+impl Matches {
+    /// Whether they still hold for this subject.
+    #[must_use]
+    pub fn hold_for(&self, account: &Arc<Account>, subject: &[u8]) -> bool {
+        self.still_hold(account) && self.subject == subject
+    }
+
+    /// Whether they still hold for the subject they were taken for.
+    #[must_use]
+    pub fn still_hold(&self, account: &Arc<Account>) -> bool {
+        self.generation == account.generation()
+            && self.account.as_ref().is_some_and(|held| Arc::ptr_eq(held, account))
+    }
+
+    /// Takes the receivers of a subject.
+    pub fn take(&mut self, account: &Arc<Account>, subject: &[u8]) {
+        self.clear();
+        self.subject.extend_from_slice(subject);
+        self.head.extend_from_slice(b"HMSG ");
+        self.head.extend_from_slice(subject);
+        self.head.push(b' ');
+        if !self.account.as_ref().is_some_and(|held| Arc::ptr_eq(held, account)) {
+            self.account = Some(Arc::clone(account));
+        }
+        let (plain, links, groups) = (&mut self.plain, &mut self.links, &mut self.groups);
+        self.generation = account.for_each_match(subject, |subscription| {
+            match (&subscription.queue, &subscription.target) {
+                (Some(queue), _) => join_group(groups, queue, subscription),
+                (None, Target::Peer(peer)) => add_link(links, &peer.link),
+                (None, _) => plain.push(Arc::clone(subscription)),
+            }
+        });
+    }
+
+    /// Lets go of all receivers.
+    pub fn clear(&mut self) {
+        self.subject.clear();
+        self.head.clear();
+        self.plain.clear();
+        self.links.clear();
+        self.groups.clear();
+        self.generation = 0;
+    }
+}
+
+fn join_group(groups: &mut Vec<Group>, name: &[u8], subscription: &Arc<Subscription>) {
+    // Two patterns with the same queue name are one group for this message.
+    match groups.iter_mut().find(|group| *group.name == *name) {
+        Some(group) => group.members.push(Arc::clone(subscription)),
+        None => {
+            groups.push(Group { name: name.into(), members: vec![Arc::clone(subscription)] });
+        }
+    }
+}
+
+/// Adds a link unless its peer has one already; the younger one wins.
+pub(super) fn add_link(links: &mut Vec<Arc<Link>>, link: &Arc<Link>) {
+    match links.iter_mut().find(|held| held.peer == link.peer) {
+        None => links.push(Arc::clone(link)),
+        Some(held) if held.order < link.order && link.is_open() => *held = Arc::clone(link),
+        Some(held) if !held.is_open() => *held = Arc::clone(link),
+        Some(_) => {}
+    }
+}

@@ -1,0 +1,13 @@
+//! The switchboard: who gets a message, and in which form.
+//!
+//! `publish.rs` carries one message to all its receivers; `matches.rs` is what an account says
+//! about one subject; `queue_group.rs` picks the member. A [`Publisher`] belongs to a reading
+//! thread: it remembers which queues it appended to and writes each of them once at the end of
+//! the batch. No lock is held while a message is queued.
+
+mod matches;
+mod publish;
+mod queue_group;
+
+pub use matches::Matches;
+pub use publish::{Origin, Publisher};

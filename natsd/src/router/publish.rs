@@ -1,0 +1,375 @@
+//! One message to all its receivers.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::matches::{Group, Matches};
+use super::queue_group::{Dice, candidates};
+use crate::account::{Account, Link, LocalTarget, Subscription, Take, Target, Touch};
+use crate::outbound::{Append, Outbound};
+use crate::protocol::message::Message;
+
+/// A queue that grew beyond this within one batch is written at once: it keeps memory and the
+/// receiver's latency bounded while a large batch is being read.
+const EARLY_FLUSH_BYTES: usize = 128 * 1024;
+
+/// Where a message comes from: decides who may get it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin<'a> {
+    /// A client; with `echo` off its own subscriptions get nothing.
+    Client {
+        /// Connection id.
+        id: u64,
+        /// Deliver to subscriptions of the same connection.
+        echo: bool,
+    },
+    /// A peer server: local receivers only, and these queue groups (one hop).
+    Route {
+        /// Queue groups to serve.
+        queues: &'a [&'a [u8]],
+    },
+    /// The server itself.
+    Server,
+}
+
+/// Carries messages to receivers on behalf of one reading thread, and flushes what it touched.
+#[derive(Debug)]
+pub struct Publisher {
+    touched: Vec<Arc<Outbound>>,
+    sizes: Vec<u8>,
+    dice: Dice,
+    choked: bool,
+}
+
+/// A peer server and the queue groups that are directed to it.
+type Directed<'m> = SmallVec<[(&'m Arc<Link>, SmallVec<[&'m [u8]; 2]>); 4]>;
+
+impl Touch for Publisher {
+    fn touch(&mut self, outbound: &Arc<Outbound>) {
+        self.touched.push(Arc::clone(outbound));
+    }
+}
+
+impl Publisher {
+    /// Makes a publisher; the seed makes queue group choices differ between threads.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self { touched: Vec::new(), sizes: Vec::new(), dice: Dice::new(seed), choked: false }
+    }
+
+    /// Writes every touched queue once, without blocking.
+    pub fn flush(&mut self) {
+        for outbound in self.touched.drain(..) {
+            outbound.flush();
+        }
+    }
+
+    /// Whether a receiver of this batch was so far behind that its producer should pause.
+    pub fn take_choked(&mut self) -> bool {
+        std::mem::take(&mut self.choked)
+    }
+
+    /// Queues bytes on one connection.
+    pub fn send(&mut self, outbound: &Arc<Outbound>, bytes: &[u8]) {
+        if outbound.append_bytes(bytes).is_some_and(|appended| appended.first_touch) {
+            self.touch(outbound);
+        }
+    }
+
+    /// Queues a message for all its receivers and returns how many took it, peers included.
+    pub fn publish(
+        &mut self,
+        account: &Arc<Account>,
+        message: &Message<'_>,
+        matches: &Matches,
+        origin: Origin<'_>,
+    ) -> usize {
+        if matches.is_nobody() {
+            return 0;
+        }
+        self.sizes.clear();
+        if message.tail.is_empty() {
+            message.write_sizes(&mut self.sizes);
+        }
+        let mut count = 0;
+        for subscription in &matches.plain {
+            count += usize::from(self.deliver(account, subscription, message, matches, origin));
+        }
+        let mut directed = Directed::new();
+        if let Origin::Route { queues } = origin {
+            count += self.serve_named_groups(account, message, matches, queues, &mut directed);
+        } else {
+            directed.extend(
+                matches.links.iter().filter(|l| l.is_open()).map(|link| (link, SmallVec::new())),
+            );
+            for group in &matches.groups {
+                count += usize::from(self.serve_group(
+                    account,
+                    message,
+                    matches,
+                    group,
+                    origin,
+                    &mut directed,
+                ));
+            }
+        }
+        for (link, queues) in &directed {
+            self.send_to_peer(account, message, link, queues);
+        }
+        count + directed.len()
+    }
+
+    /// Delivers to one member of a group, here or on a peer.
+    fn serve_group<'m>(
+        &mut self,
+        account: &Arc<Account>,
+        message: &Message<'_>,
+        matches: &'m Matches,
+        group: &'m Group,
+        origin: Origin<'_>,
+        directed: &mut Directed<'m>,
+    ) -> bool {
+        for member in candidates(&group.members, &mut self.dice) {
+            match &member.target {
+                Target::Peer(peer) if peer.link.is_open() => {
+                    direct(directed, &peer.link, &group.name);
+                    return false; // counted with the peer
+                }
+                Target::Peer(_) => {}
+                _ if self.deliver(account, member, message, matches, origin) => return true,
+                _ => {}
+            }
+        }
+        false
+    }
+
+    /// Serves the groups that a peer named: a local member, or, if the last one has just left,
+    /// a member on another peer (the only second hop there is).
+    fn serve_named_groups<'m>(
+        &mut self,
+        account: &Arc<Account>,
+        message: &Message<'_>,
+        matches: &'m Matches,
+        names: &[&[u8]],
+        directed: &mut Directed<'m>,
+    ) -> usize {
+        let named = |group: &&Group| names.contains(&&*group.name);
+        let mut count = 0;
+        let origin = Origin::Route { queues: names };
+        for group in matches.groups.iter().filter(named) {
+            let order: SmallVec<[&Arc<Subscription>; 8]> =
+                candidates(&group.members, &mut self.dice).collect();
+            let mut local = order.iter().filter(|member| member.is_local());
+            if local.any(|member| self.deliver(account, member, message, matches, origin)) {
+                count += 1;
+                continue;
+            }
+            let link = order.iter().find_map(|member| match &member.target {
+                Target::Peer(peer) if peer.link.is_open() => Some(&peer.link),
+                _ => None,
+            });
+            if let Some(link) = link {
+                direct(directed, link, &group.name);
+            }
+        }
+        count
+    }
+
+    /// Delivers to one local subscription; false when it does not want the message.
+    fn deliver(
+        &mut self,
+        account: &Arc<Account>,
+        subscription: &Arc<Subscription>,
+        message: &Message<'_>,
+        matches: &Matches,
+        origin: Origin<'_>,
+    ) -> bool {
+        let target = match &subscription.target {
+            Target::Local(target) => target,
+            Target::Internal(handler) => {
+                handler.on_message(message);
+                return true;
+            }
+            Target::Peer(_) => return false,
+        };
+        let outbound = &target.subscriber.outbound;
+        if origin.is_echo_to(outbound) {
+            return false;
+        }
+        let Some(mut queue) = outbound.append() else { return false };
+        let take = target.take(&queue);
+        if take == Take::No {
+            return false;
+        }
+        self.write_frame(&mut queue, target, message, matches);
+        let appended = queue.finish();
+        if appended.first_touch {
+            self.touch(outbound);
+        }
+        self.choked |= appended.choked;
+        if appended.pending_bytes > EARLY_FLUSH_BYTES {
+            outbound.flush();
+        }
+        if take == Take::Last {
+            target.subscriber.remove(&target.sid);
+            account.unsubscribe(subscription, self);
+        }
+        true
+    }
+
+    /// Appends MSG or HMSG.
+    fn write_frame(
+        &self,
+        queue: &mut Append<'_>,
+        target: &LocalTarget,
+        message: &Message<'_>,
+        matches: &Matches,
+    ) {
+        if message.has_headers() && !target.subscriber.headers() {
+            return write_without_headers(queue, target, message, matches);
+        }
+        let head = if message.has_headers() {
+            &matches.head
+        } else {
+            matches.head.get(1..).unwrap_or_default()
+        };
+        self.write(queue, message, &[head, &target.sid, b" "]);
+    }
+
+    /// Appends a control line and the body, in as few pieces as there are.
+    fn write(&self, queue: &mut Append<'_>, message: &Message<'_>, line: &[&[u8]]) {
+        if let Some(shared) = message.shared {
+            line.iter().for_each(|part| queue.put(part));
+            queue.put(self.sizes_of(message));
+            queue.share(shared);
+        } else {
+            let rest =
+                if message.tail.is_empty() { message.body.len() + 64 } else { message.tail.len() };
+            queue.reserve(
+                line.iter().map(|part| part.len()).sum::<usize>() + self.sizes.len() + rest,
+            );
+            line.iter().for_each(|part| queue.put(part));
+            if message.tail.is_empty() {
+                queue.put(&self.sizes);
+                queue.put(message.body);
+            } else {
+                queue.put(message.tail);
+            }
+        }
+        queue.count_message(message.size());
+    }
+
+    /// `[reply ][header size ]size CRLF`, from the input where it stands there.
+    fn sizes_of<'a>(&'a self, message: &Message<'a>) -> &'a [u8] {
+        let len = message.tail.len().saturating_sub(message.body.len());
+        message.tail.get(..len).filter(|sizes| !sizes.is_empty()).unwrap_or(&self.sizes)
+    }
+
+    /// Appends RMSG or HMSG for a peer, once per message whatever it is for there.
+    fn send_to_peer(
+        &mut self,
+        account: &Account,
+        message: &Message<'_>,
+        link: &Arc<Link>,
+        queues: &[&[u8]],
+    ) {
+        let Some(mut queue) = link.outbound.append() else { return };
+        let mut line: SmallVec<[&[u8]; 16]> = SmallVec::new();
+        line.push(if message.has_headers() && link.headers { b"HMSG " } else { b"RMSG " });
+        if !link.dedicated {
+            line.extend([account.name.as_bytes(), b" "]);
+        }
+        line.extend([message.subject, b" "]);
+        if queues.is_empty() && (link.headers || !message.has_headers()) {
+            self.write(&mut queue, message, &line);
+        } else {
+            write_directed(&mut queue, message, &line, queues, link.headers);
+        }
+        let appended = queue.finish();
+        if appended.first_touch {
+            self.touch(&link.outbound);
+        }
+        if appended.pending_bytes > EARLY_FLUSH_BYTES {
+            link.outbound.flush();
+        }
+    }
+}
+
+impl Origin<'_> {
+    fn is_echo_to(self, outbound: &Outbound) -> bool {
+        matches!(self, Self::Client { id, echo: false } if id == outbound.id)
+    }
+}
+
+impl Matches {
+    fn is_nobody(&self) -> bool {
+        self.plain.is_empty() && self.links.is_empty() && self.groups.is_empty()
+    }
+}
+
+/// Directs a queue group to a peer, along with whatever else goes there.
+fn direct<'m>(directed: &mut Directed<'m>, link: &'m Arc<Link>, queue: &'m [u8]) {
+    match directed.iter_mut().find(|(held, _)| held.peer == link.peer) {
+        Some((_, queues)) => queues.push(queue),
+        None => directed.push((link, SmallVec::from_slice(&[queue]))),
+    }
+}
+
+/// Appends `... + reply queues.. sizes` or `... | queues.. sizes`, headers stripped for a peer
+/// that does not know them.
+fn write_directed(
+    queue: &mut Append<'_>,
+    message: &Message<'_>,
+    line: &[&[u8]],
+    queues: &[&[u8]],
+    headers: bool,
+) {
+    let body = if headers {
+        message.body
+    } else {
+        message.body.get(message.header_len..).unwrap_or_default()
+    };
+    let plain = Message {
+        reply: &[],
+        header_len: if headers { message.header_len } else { 0 },
+        body,
+        tail: &[],
+        shared: None,
+        ..*message
+    };
+    let mut text = Vec::with_capacity(128);
+    match (queues.is_empty(), message.reply.is_empty()) {
+        (true, true) => {}
+        (true, false) => text.extend([message.reply, b" "].concat()),
+        (false, true) => text.extend_from_slice(b"| "),
+        (false, false) => text.extend([b"+ ", message.reply, b" "].concat()),
+    }
+    for name in queues {
+        text.extend_from_slice(name);
+        text.push(b' ');
+    }
+    plain.write_sizes(&mut text);
+    line.iter().for_each(|part| queue.put(part));
+    queue.put(&text);
+    queue.put(body);
+    queue.count_message(plain.size());
+}
+
+/// Appends MSG without the header block, for a client that did not ask for headers.
+fn write_without_headers(
+    queue: &mut Append<'_>,
+    target: &LocalTarget,
+    message: &Message<'_>,
+    matches: &Matches,
+) {
+    let body = message.body.get(message.header_len..).unwrap_or_default();
+    let plain = Message { header_len: 0, body, tail: &[], shared: None, ..*message };
+    let mut sizes = Vec::with_capacity(64);
+    plain.write_sizes(&mut sizes);
+    let head = matches.head.get(1..).unwrap_or_default();
+    for part in [head, &target.sid, b" ", &sizes, body] {
+        queue.put(part);
+    }
+    queue.count_message(plain.size());
+}

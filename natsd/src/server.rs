@@ -1,0 +1,414 @@
+//! The composition of a server: start, serve, lame duck, stop.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::client::Client;
+use crate::close::CloseReason;
+use crate::config::{Config, Listen};
+use crate::discovery::{Discovery, client_urls, host_port};
+use crate::log::{FATAL, Logger};
+use crate::net::{Bound, Workers, accept_loop, bind, serve, split};
+use crate::node::{Identity, Node, TOOLCHAIN, VERSION};
+use crate::outbound::Outbound;
+use crate::ports_file::{Listening, PortsFile};
+use crate::protocol::info::Info;
+use crate::route::Mesh;
+
+/// How long connections may take to end at shutdown.
+const SHUTDOWN_PATIENCE: Duration = Duration::from_millis(500);
+/// Longest pause between two clients that are moved away (nats-server 2.15).
+const LAME_DUCK_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A listener cannot be had.
+    #[error("Error listening on {what}: {address}, \"listen tcp {address}: bind: {source}\"")]
+    Listen {
+        /// `port`, `route port` or `http port`.
+        what: &'static str,
+        /// `host:port` as configured.
+        address: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The configuration asks for what this server does not have.
+    #[error("{0}")]
+    Refused(String),
+    /// A file that names process or ports cannot be written.
+    #[error("could not write {}: {source}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The system gives no threads or signals.
+    #[error("could not start: {0}")]
+    System(#[from] io::Error),
+}
+
+/// Runs a server to its end, on this thread and as many more as there are cores.
+pub async fn run(config: Config, logger: Logger, program: &str) -> ExitCode {
+    let started = Server::start(config, logger, program).await;
+    match started {
+        Ok(server) => {
+            server.serve().await;
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            tracing::error!(target: FATAL, "{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+struct Server {
+    node: Arc<Node>,
+    mesh: Option<Arc<Mesh>>,
+    logger: Logger,
+    signals: Signals,
+    client_listener: JoinHandle<()>,
+    others: Vec<JoinHandle<()>>,
+    _ports_file: Option<PortsFile>,
+}
+
+impl Server {
+    async fn start(config: Config, logger: Logger, program: &str) -> Result<Self, StartError> {
+        if let Some(text) = config.refusals.first() {
+            return Err(StartError::Refused(text.clone()));
+        }
+        refuse_what_is_missing(&config)?;
+        let signals = Signals::install()?;
+        let client = listen("port", &config.client)?;
+        let routes = match &config.cluster {
+            Some(cluster) => Some(listen("route port", &cluster.listen)?),
+            None => None,
+        };
+        let monitor = match &config.monitor {
+            Some(monitor) => Some(listen("http port", &monitor.listen)?),
+            None => None,
+        };
+        let workers = Workers::start(Handle::current(), cores())?;
+        let node = Arc::new(make_node(config, client.address));
+        let config = node.config();
+        announce_start(&node);
+        write_pid_file(&config)?;
+        let ports_file = write_ports_file(&config, program, &client, &routes, &monitor)?;
+        let mesh = routes.as_ref().zip(config.cluster.as_ref()).map(|(bound, cluster)| {
+            Arc::new(Mesh::new(Arc::clone(&node), workers.clone(), cluster, bound.address))
+        });
+        let mut others = Vec::new();
+        if let Some(bound) = monitor {
+            tracing::info!("Starting http monitor on {}", bound.address);
+            others.push(crate::monitor::start(bound, Arc::clone(&node), mesh.clone())?);
+        }
+        tracing::info!("Listening for client connections on {}", client.address);
+        if let (Some(mesh), Some(bound)) = (&mesh, routes) {
+            start_mesh(mesh, bound, &mut others)?;
+        }
+        let client_listener = accept_clients(&node, &workers, client)?;
+        tracing::info!("Server is ready");
+        Ok(Self { node, mesh, logger, signals, client_listener, others, _ports_file: ports_file })
+    }
+
+    async fn serve(mut self) {
+        let mut lame_duck: Option<JoinHandle<()>> = None;
+        loop {
+            let moved_away = async {
+                match &mut lame_duck {
+                    Some(task) => drop(task.await),
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                trapped = self.signals.next() => match trapped {
+                    Trapped::Interrupt => break,
+                    Trapped::Terminate if self.node.is_lame_duck() => {}
+                    Trapped::Terminate => break,
+                    Trapped::Reopen => self.reopen_log(),
+                    Trapped::LameDuck => {
+                        if self.node.enter_lame_duck() {
+                            lame_duck = Some(self.start_lame_duck());
+                        }
+                    }
+                    Trapped::Reload => tracing::error!(
+                        "Failed to reload server configuration: not supported by this version"
+                    ),
+                },
+                () = moved_away => break,
+            }
+        }
+        self.stop().await;
+    }
+
+    fn reopen_log(&self) {
+        match self.logger.reopen() {
+            Ok(true) => tracing::info!("File log re-opened"),
+            Ok(false) => tracing::info!("File log re-open ignored, not a file logger"),
+            Err(error) => tracing::error!("Could not re-open the log file: {error}"),
+        }
+    }
+
+    /// Stops accepting clients, tells everybody, and moves clients away one by one.
+    fn start_lame_duck(&self) -> JoinHandle<()> {
+        tracing::info!("Entering lame duck mode, stop accepting new clients");
+        self.client_listener.abort();
+        if let Some(mesh) = &self.mesh {
+            mesh.tell_members();
+        }
+        self.node.discovery.enter_lame_duck(&self.node.registry);
+        tokio::spawn(move_clients_away(Arc::clone(&self.node)))
+    }
+
+    async fn stop(self) {
+        tracing::info!("Initiating Shutdown...");
+        self.client_listener.abort();
+        self.others.iter().for_each(JoinHandle::abort);
+        for client in self.node.registry.clients() {
+            client.subscriber.outbound.close(CloseReason::ServerShutdown);
+        }
+        if let Some(mesh) = &self.mesh {
+            mesh.close_all(CloseReason::ServerShutdown);
+        }
+        let gone = async {
+            while self.node.registry.count() > 0
+                || self.mesh.as_ref().is_some_and(|mesh| !mesh.entries().is_empty())
+            {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        // Whoever has not ended by then ends with the process.
+        drop(timeout(SHUTDOWN_PATIENCE, gone).await);
+        tracing::info!("Server Exiting..");
+    }
+}
+
+/// natsd never serves without protection that the configuration asks for.
+fn refuse_what_is_missing(config: &Config) -> Result<(), StartError> {
+    let cluster = config.cluster.as_ref();
+    let missing = [
+        (config.tls.is_some(), "tls"),
+        (cluster.is_some_and(|cluster| cluster.tls.is_some()), "cluster.tls"),
+        (config.monitor.as_ref().is_some_and(|monitor| monitor.tls), "https"),
+        (config.auth != crate::config::Auth::default(), "authorization"),
+        (!config.accounts.is_empty(), "accounts"),
+        (config.operators != crate::config::Operators::default(), "operator"),
+        (config.websocket.is_some(), "websocket"),
+        (!config.mappings.is_empty(), "mappings"),
+    ];
+    match missing.iter().find(|(asked, _)| *asked) {
+        None => Ok(()),
+        Some((_, what)) => Err(StartError::Refused(format!(
+            "the configuration asks for `{what}`, which natsd {} does not have yet",
+            env!("CARGO_PKG_VERSION")
+        ))),
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn listen(what: &'static str, listen: &Listen) -> Result<Bound, StartError> {
+    bind(listen).map_err(|source| StartError::Listen {
+        what,
+        address: host_port(&listen.host, listen.port),
+        source,
+    })
+}
+
+fn make_node(config: Config, bound: SocketAddr) -> Node {
+    let id = nkeys::KeyPair::new_server().public_key();
+    let name = config.server_name.clone().unwrap_or_else(|| id.clone());
+    let identity = Identity { id, name, started: Timestamp::now(), started_at: Instant::now() };
+    let (host, port) = match &config.client_advertise {
+        Some(address) => (address.host.clone(), address.port),
+        None => (config.client.host.clone(), bound.port()),
+    };
+    let info = Info {
+        server_id: identity.id.clone(),
+        server_name: identity.name.clone(),
+        version: VERSION.into(),
+        proto: 1,
+        go: TOOLCHAIN.into(),
+        host: host.clone(),
+        port: port.into(),
+        headers: config.headers,
+        max_payload: i64::try_from(config.limits.max_payload).unwrap_or(i64::MAX),
+        cluster: config
+            .cluster
+            .as_ref()
+            .and_then(|cluster| cluster.name.clone())
+            .unwrap_or_default(),
+        api_lvl: API_LEVEL,
+        ..Info::default()
+    };
+    let urls = match &config.client_advertise {
+        Some(address) => vec![host_port(&address.host, address.port)],
+        None => client_urls(&host, port, &interfaces()),
+    };
+    let private = config.cluster.as_ref().is_some_and(|cluster| cluster.no_advertise);
+    Node::new(identity, config, Discovery::new(info, urls, private))
+}
+
+/// The level that nats-server 2.15.1 announces, with or without JetStream.
+const API_LEVEL: u64 = 5;
+
+/// Addresses of this machine.
+fn interfaces() -> Vec<IpAddr> {
+    crate::net::interface_addresses()
+}
+
+fn announce_start(node: &Node) {
+    let config = node.config();
+    tracing::info!("Starting nats-server");
+    tracing::info!("  Version:  {VERSION}");
+    tracing::info!("  Git:      [not set]");
+    tracing::debug!("  Go build: {TOOLCHAIN}");
+    if let Some(name) = config.cluster.as_ref().and_then(|cluster| cluster.name.as_ref()) {
+        tracing::info!("  Cluster:  {name}");
+    }
+    tracing::info!("  Name:     {}", node.identity.name);
+    tracing::info!("  ID:       {}", node.identity.id);
+    if let Some(source) = &config.source {
+        tracing::info!("Using configuration file: {} ({})", source.path.display(), source.digest);
+    }
+}
+
+fn write_pid_file(config: &Config) -> Result<(), StartError> {
+    let Some(path) = &config.pid_file else { return Ok(()) };
+    std::fs::write(path, std::process::id().to_string())
+        .map_err(|source| StartError::File { path: path.clone(), source })
+}
+
+fn write_ports_file(
+    config: &Config,
+    program: &str,
+    client: &Bound,
+    routes: &Option<Bound>,
+    monitor: &Option<Bound>,
+) -> Result<Option<PortsFile>, StartError> {
+    let Some(folder) = &config.ports_file_dir else { return Ok(None) };
+    let listening = Listening {
+        client: client.address,
+        cluster: routes.as_ref().map(|bound| bound.address),
+        monitor: monitor.as_ref().map(|bound| bound.address),
+    };
+    PortsFile::write(folder, program, &listening)
+        .map(Some)
+        .map_err(|source| StartError::File { path: folder.clone(), source })
+}
+
+fn start_mesh(
+    mesh: &Arc<Mesh>,
+    bound: Bound,
+    others: &mut Vec<JoinHandle<()>>,
+) -> Result<(), StartError> {
+    let name = mesh.name();
+    tracing::info!("Cluster name is {}", name.name);
+    if name.dynamic {
+        tracing::warn!("Cluster name was dynamically generated, consider setting one");
+    }
+    mesh.node().discovery.update(|info| info.cluster = name.name);
+    tracing::info!("Listening for route connections on {}", bound.address);
+    let accepting = Arc::clone(mesh);
+    let on_accept = move |stream: TcpStream, peer| accepting.accept(stream, peer);
+    let listener = TcpListener::from_std(bound.listener)?;
+    others.push(tokio::spawn(accept_loop(listener, Arc::new(on_accept))));
+    let config = mesh.node().config();
+    for route in config.cluster.iter().flat_map(|cluster| &cluster.routes) {
+        others.push(tokio::spawn(Arc::clone(mesh).keep_route(route.clone())));
+    }
+    Ok(())
+}
+
+fn accept_clients(
+    node: &Arc<Node>,
+    workers: &Workers,
+    bound: Bound,
+) -> Result<JoinHandle<()>, StartError> {
+    let listener = TcpListener::from_std(bound.listener)?;
+    let (node, workers) = (Arc::clone(node), workers.clone());
+    let on_accept = move |stream: TcpStream, peer| {
+        let node = Arc::clone(&node);
+        workers.serve(stream, move |stream| serve_client(node, stream, peer));
+    };
+    Ok(tokio::spawn(accept_loop(listener, Arc::new(on_accept))))
+}
+
+async fn serve_client(node: Arc<Node>, stream: TcpStream, peer: SocketAddr) {
+    let limits = node.config().limits.clone();
+    let (reader, sink) = split(stream);
+    let outbound = Arc::new(Outbound::new(node.next_id(), sink, limits.max_pending));
+    serve(reader, Client::new(node, peer, outbound), limits.write_deadline).await;
+}
+
+/// Closes clients one by one, so that they do not all arrive elsewhere at once.
+async fn move_clients_away(node: Arc<Node>) {
+    let timing = node.config().lame_duck;
+    if node.registry.count() == 0 {
+        return;
+    }
+    sleep(timing.grace).await;
+    tracing::info!("Closing existing clients");
+    let clients = node.registry.clients();
+    let count = u32::try_from(clients.len()).unwrap_or(u32::MAX).max(1);
+    let pause = (timing.duration.saturating_sub(timing.grace) / count).min(LAME_DUCK_PAUSE_MAX);
+    for client in clients {
+        client.subscriber.outbound.close(CloseReason::ServerShutdown);
+        sleep(pause.mul_f64(0.5 + rand::random::<f64>() * 0.5)).await;
+    }
+}
+
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    user1: Signal,
+    user2: Signal,
+    hangup: Signal,
+}
+
+enum Trapped {
+    Interrupt,
+    Terminate,
+    Reopen,
+    LameDuck,
+    Reload,
+}
+
+impl Signals {
+    fn install() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            user1: signal(SignalKind::user_defined1())?,
+            user2: signal(SignalKind::user_defined2())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Trapped {
+        let (name, trapped) = tokio::select! {
+            _ = self.interrupt.recv() => ("interrupt", Trapped::Interrupt),
+            _ = self.terminate.recv() => ("terminated", Trapped::Terminate),
+            _ = self.user1.recv() => ("user defined signal 1", Trapped::Reopen),
+            _ = self.user2.recv() => ("user defined signal 2", Trapped::LameDuck),
+            _ = self.hangup.recv() => ("hangup", Trapped::Reload),
+        };
+        tracing::debug!("Trapped \"{name}\" signal");
+        trapped
+    }
+}
