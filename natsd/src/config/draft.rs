@@ -12,6 +12,9 @@ const CLIENT_PORT: u16 = 4222;
 /// Where everything listens unless told otherwise.
 const ANY_HOST: &str = "0.0.0.0";
 
+/// `max_payload` of less than zero.
+pub(crate) const UNLIMITED_PAYLOAD: usize = usize::MAX;
+
 /// A configuration in the making.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Draft {
@@ -91,7 +94,12 @@ impl Draft {
         Ok(self.config)
     }
 
-    fn limits(&self) -> Result<(), String> {
+    fn limits(&mut self) -> Result<(), String> {
+        let limits = &mut self.config.limits;
+        if limits.max_payload == UNLIMITED_PAYLOAD {
+            // What cannot be pending cannot be delivered either.
+            limits.max_payload = limits.max_pending.min(i32::MAX as usize);
+        }
         let lame_duck = &self.config.lame_duck;
         if lame_duck.grace >= lame_duck.duration {
             return Err(format!(

@@ -154,6 +154,9 @@ pub fn reread(
         return Err(report.errors);
     }
     let config = flags.apply(&mut draft, around).and_then(|()| draft.check()).map_err(plain)?;
+    if config.strict && !report.warnings.is_empty() {
+        return Err(report.warnings);
+    }
     Ok((config, report.warnings))
 }
 

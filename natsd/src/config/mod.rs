@@ -352,7 +352,7 @@ pub struct LameDuck {
 pub struct Source {
     /// Path as given.
     pub path: PathBuf,
-    /// `sha256:<hex>` of its content.
+    /// `sha256:<hex>` of its values, as nats-server shows it.
     pub digest: String,
 }
 

@@ -6,6 +6,7 @@ use super::exports::{exports, imports};
 use super::links;
 use super::mappings::mappings;
 use super::permissions::permissions;
+use super::unsupported;
 use crate::config::conf::{Node, Place, Value};
 use crate::config::draft::Draft;
 use crate::config::nkey::{Kind, is_public};
@@ -100,13 +101,7 @@ const RULES: &[Rule<Block>] = &[
     }),
     (&["imports"], |b, e, r| imports(&mut b.account, e, r)),
     (&["exports"], |b, e, r| exports(&mut b.account, e, r)),
-    (&["jetstream"], |_, e, r| {
-        let off = matches!(e.value(), Value::Bool(false))
-            || matches!(e.value(), Value::Text(text) if matches!(text.to_lowercase().as_str(), "disabled" | "disable"));
-        if !off {
-            e.unsupported(r);
-        }
-    }),
+    (&["jetstream"], |_, e, r| unsupported::account_jetstream(e, r)),
     (&["users"], |b, e, r| {
         b.users_place = Some(e.node.place.clone());
         set(&mut b.users, users(e, r));

@@ -179,6 +179,16 @@ fn accounts_are_read_in_full() {
 }
 
 #[test]
+fn an_imported_stream_has_a_prefix_or_another_name() {
+    // Observed: nats-server says so or not, as the order of its map has it.
+    let text = "accounts { B { exports: [ { stream: x } ] }
+        A { imports: [ { stream: { account: B, subject: x }, prefix: p, to: t } ] } }";
+    let problems = load_from(Path::new("x.conf"), &File(text.into())).unwrap_err();
+    let text = "x.conf:2:73: Stream import can not have a 'prefix' and a 'to' property";
+    assert_eq!(problems[0].to_string(), text);
+}
+
+#[test]
 fn tls_is_read_in_full() {
     let tls = config(
         "tls { ca_file: \"\", verify_and_map: true, timeout: 0.5, handshake_first: auto

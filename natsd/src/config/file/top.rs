@@ -6,7 +6,7 @@ use super::entry::{Entry, Problem, Report, Rule, read as read_map, read_or, set,
 use super::tls::{Side, tls};
 use super::{accounts, auth, cluster, mappings, operator, unsupported, websocket};
 use crate::config::conf::{Map, Value};
-use crate::config::draft::Draft;
+use crate::config::draft::{Draft, UNLIMITED_PAYLOAD};
 use crate::config::nkey::{Kind, is_public};
 use crate::config::{WriteTimeout, duration, url};
 
@@ -64,9 +64,11 @@ const RULES: &[Rule<Draft>] = &[
     (&["http_base_path"], |d, e, r| text(&mut d.http_base_path, e, r)),
     (&["prof_port"], |d, e, r| set(&mut d.profile_port, e.port(r))),
     (&["max_control_line"], |d, e, r| {
-        size(&mut d.config.limits.max_control_line, 4096, e, r);
+        size(&mut d.config.limits.max_control_line, 4096, 4096, e, r);
     }),
-    (&["max_payload"], |d, e, r| size(&mut d.config.limits.max_payload, 1 << 20, e, r)),
+    (&["max_payload"], |d, e, r| {
+        size(&mut d.config.limits.max_payload, 1 << 20, UNLIMITED_PAYLOAD, e, r)
+    }),
     (&["max_pending"], max_pending),
     (&["max_connections", "max_conn"], max_connections),
     (&["max_subscriptions", "max_subs"], |d, e, r| {
@@ -199,8 +201,14 @@ fn trace_headers(draft: &mut Draft, entry: Entry<'_>, report: &mut Report<'_>) {
     set(&mut draft.config.log.trace, on);
 }
 
-/// Reads a size in bytes; zero means the default, less than zero no limit.
-fn size(slot: &mut usize, default: usize, entry: Entry<'_>, report: &mut Report<'_>) {
+/// Reads a size in bytes; zero means the default, less than zero that it is not limited.
+fn size(
+    slot: &mut usize,
+    default: usize,
+    unlimited: usize,
+    entry: Entry<'_>,
+    report: &mut Report<'_>,
+) {
     let Some(number) = entry.int(report) else { return };
     if number > i64::from(i32::MAX) {
         entry.error(report, format!("{} value is too big", entry.key));
@@ -209,7 +217,7 @@ fn size(slot: &mut usize, default: usize, entry: Entry<'_>, report: &mut Report<
     *slot = match usize::try_from(number) {
         Ok(0) => default,
         Ok(number) => number,
-        Err(_) => i32::MAX as usize,
+        Err(_) => unlimited,
     };
 }
 

@@ -241,8 +241,46 @@ const MQTT: Shape = Shape {
     ],
 };
 
-/// Reads `jetstream`, which may be switched off.
+const ACCOUNT_JETSTREAM: Shape = Shape {
+    keys: &[
+        "max_memory",
+        "max_mem",
+        "mem",
+        "memory",
+        "max_store",
+        "max_file",
+        "max_disk",
+        "store",
+        "disk",
+        "max_streams",
+        "streams",
+        "max_consumers",
+        "consumers",
+        "max_bytes_required",
+        "max_stream_bytes",
+        "max_bytes",
+        "mem_max_stream_bytes",
+        "memory_max_stream_bytes",
+        "disk_max_stream_bytes",
+        "store_max_stream_bytes",
+        "max_ack_pending",
+        "cluster_traffic",
+    ],
+    inside: &[],
+};
+
+/// Reads `jetstream` of an account.
+pub(super) fn account_jetstream(entry: Entry<'_>, report: &mut Report<'_>) {
+    switchable(entry, &ACCOUNT_JETSTREAM, report);
+}
+
+/// Reads `jetstream` of the server.
 pub(super) fn jetstream(entry: Entry<'_>, report: &mut Report<'_>) {
+    switchable(entry, &JETSTREAM, report);
+}
+
+/// Reads a block that may be switched off.
+fn switchable(entry: Entry<'_>, shape: &Shape, report: &mut Report<'_>) {
     match entry.value() {
         Value::Bool(false) => {}
         Value::Bool(true) => entry.unsupported(report),
@@ -260,7 +298,7 @@ pub(super) fn jetstream(entry: Entry<'_>, report: &mut Report<'_>) {
             if !off {
                 entry.unsupported(report);
             }
-            walk(map, &JETSTREAM, report);
+            walk(map, shape, report);
         }
         other => {
             let found = other.go_type();
