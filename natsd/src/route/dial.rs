@@ -110,7 +110,9 @@ impl Mesh {
     fn report(&self, target: &str, attempt: u32, error: &io::Error) {
         let every = self.node.config().connect_error_reports.max(1);
         if attempt == 1 || attempt.is_multiple_of(every) {
-            tracing::error!("Error trying to connect to route (attempt {attempt}): {error}");
+            tracing::error!(
+                "Error trying to connect to route (attempt {attempt}): dial tcp {target}: {error}"
+            );
         } else {
             tracing::debug!("Error trying to connect to route {target} ({attempt}): {error}");
         }
