@@ -99,6 +99,7 @@ benchmark() {
 }
 
 reconnect_by_what_info_says() {
+  : >"$work/failover"
   nats -s "$url1" sub --raw --count 2 cli.failover >"$work/failover" 2>>"$work/log" &
   local sub=$!
   children+=("$sub")
