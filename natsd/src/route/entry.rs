@@ -89,6 +89,14 @@ impl RouteEntry {
         self.activity_millis.load(Ordering::Relaxed)
     }
 
+    /// Whether the peer was heard of within this time.
+    #[must_use]
+    pub fn heard_within(&self, time: std::time::Duration) -> bool {
+        let silent =
+            self.started_at.elapsed().as_millis().saturating_sub(self.activity_millis().into());
+        silent < time.as_millis()
+    }
+
     /// Notes a round trip.
     pub fn note_rtt(&self, rtt: std::time::Duration) {
         let nanos = u64::try_from(rtt.as_nanos()).unwrap_or(u64::MAX).max(1);
