@@ -39,7 +39,7 @@ fn cases() -> Vec<Case> {
         }
         let Some(case) = cases.last_mut() else { continue };
         if let Some(text) = line.strip_prefix('|') {
-            let content = case.files.get_mut(&file).expect("a file name comes first");
+            let content = case.files.entry(file.clone()).or_default();
             content.push_str(text.strip_prefix(' ').unwrap_or(text));
             content.push('\n');
         } else if let Some(text) = line.strip_prefix("= ") {
@@ -63,8 +63,10 @@ fn cases() -> Vec<Case> {
 
 /// Brings an answer into the form of the table.
 fn answer(text: &str) -> Vec<String> {
-    let text = text.trim_end().strip_prefix("nats-server: ").unwrap_or(text);
-    let valid = text.trim_end().strip_prefix("configuration file x.conf is valid (");
+    let text = text.replace('\0', "\\0");
+    let text = text.trim_end();
+    let text = text.strip_prefix("nats-server: ").unwrap_or(text);
+    let valid = text.strip_prefix("configuration file x.conf is valid (");
     if let Some(digest) = valid.and_then(|text| text.strip_suffix(')')) {
         return vec![format!("valid {digest}")];
     }
@@ -74,12 +76,20 @@ fn answer(text: &str) -> Vec<String> {
     lines
 }
 
-fn compare(whose: impl Fn(&Case) -> &[String], ask: impl Fn(&Case) -> String) {
+/// Asks up to `tries` times for an answer as expected.
+fn compare(tries: usize, whose: impl Fn(&Case) -> &[String], ask: impl Fn(&Case) -> String) {
     let cases = cases();
     assert!(cases.len() > 200, "the table was not read");
     let mut wrong = String::new();
     for case in &cases {
-        let (expected, found) = (whose(case), answer(&ask(case)));
+        let expected = whose(case);
+        let mut found = answer(&ask(case));
+        for _ in 1..tries {
+            if expected == found {
+                break;
+            }
+            found = answer(&ask(case));
+        }
         if expected != found {
             let title = &case.title;
             wrong.push_str(&format!("\n## {title}\nexpected {expected:#?}\nfound {found:#?}\n"));
@@ -91,6 +101,7 @@ fn compare(whose: impl Fn(&Case) -> &[String], ask: impl Fn(&Case) -> String) {
 #[test]
 fn natsd_says_what_the_table_says() {
     compare(
+        1,
         |case| &case.natsd,
         |case| {
             let args: Vec<OsString> = ["-t", "-c", "x.conf"].map(OsString::from).to_vec();
@@ -107,7 +118,9 @@ fn natsd_says_what_the_table_says() {
 #[ignore = "needs NATS_SERVER_BIN"]
 fn nats_server_says_what_the_table_says() {
     let program = std::env::var_os("NATS_SERVER_BIN").expect("NATS_SERVER_BIN names nats-server");
+    // It walks its maps in random order, and the place of some errors depends on that.
     compare(
+        32,
         |case| &case.stock,
         |case| {
             let dir = tempfile::tempdir().unwrap();

@@ -419,6 +419,22 @@ impl Mesh {
         }
     }
 
+    /// A configured route is no longer wanted: closes what serves it.
+    pub fn drop_route(&self, target: &str) {
+        for entry in self.entries() {
+            if entry.configured.as_deref() == Some(target) {
+                entry.outbound.close(CloseReason::RouteRemoved);
+            }
+        }
+    }
+
+    /// The cluster got another name: later handshakes must agree with it.
+    pub fn rename(&self, name: &str) {
+        *self.name.lock() = ClusterName { name: name.into(), dynamic: false };
+        self.node.discovery.update(|info| info.cluster = name.into());
+        tracing::info!("Cluster name updated to {name}");
+    }
+
     /// Closes all routes.
     pub fn close_all(&self, reason: CloseReason) {
         for entry in self.entries() {

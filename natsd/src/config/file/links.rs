@@ -11,7 +11,7 @@ use crate::config::{Account, Config, ResponseType};
 const CHAIN_MAX: usize = 1024;
 
 /// Checks exports, then imports, as nats-server adds them one by one.
-pub(super) fn check(config: &Config, place: &Place, report: &mut Report) {
+pub(super) fn check(config: &Config, place: &Place, report: &mut Report<'_>) {
     let accounts: HashMap<&str, &Account> =
         config.accounts.iter().map(|account| (account.name.as_str(), account)).collect();
     let mut texts = Vec::new();

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::entry::{Entry, Report, Rule, read_or};
-use crate::config::conf::{Surroundings, System, Value, why};
+use crate::config::conf::{Surroundings, Value, why};
 use crate::config::duration;
 use crate::config::{CertificatePair, HandshakeFirst, Tls, TlsVersion};
 
@@ -31,7 +31,7 @@ struct Block {
 const FALLBACK: Duration = Duration::from_millis(50);
 
 /// Reads a TLS block; nothing is returned if anything is wrong with it.
-pub(super) fn tls(entry: Entry<'_>, side: Side, report: &mut Report) -> Option<Tls> {
+pub(super) fn tls(entry: Entry<'_>, side: Side, report: &mut Report<'_>) -> Option<Tls> {
     let map = entry.map(report)?;
     let errors = report.errors.len();
     let mut block = Block {
@@ -51,7 +51,7 @@ pub(super) fn tls(entry: Entry<'_>, side: Side, report: &mut Report) -> Option<T
 }
 
 impl Block {
-    fn finish(&mut self, entry: Entry<'_>, report: &mut Report) {
+    fn finish(&mut self, entry: Entry<'_>, report: &mut Report<'_>) {
         if !self.insecure_suites.is_empty() && !self.allow_insecure {
             let names = self.insecure_suites.join(", ");
             entry.error(report, format!("insecure cipher suites configured without 'allow_insecure_cipher_suites' option set: {names}"));
@@ -69,7 +69,7 @@ impl Block {
             }),
             (true, true) => {}
         }
-        if let Err(error) = readable(&self.tls, &System) {
+        if let Err(error) = readable(&self.tls, report.around) {
             entry.error(report, error);
         }
     }
@@ -161,7 +161,7 @@ const RULES: &[Rule<Block>] = &[
     ),
 ];
 
-fn file(entry: Entry<'_>, report: &mut Report, slot: &mut String) {
+fn file(entry: Entry<'_>, report: &mut Report<'_>, slot: &mut String) {
     match entry.value() {
         Value::Text(path) => slot.clone_from(path),
         _ => {
@@ -174,7 +174,7 @@ fn file(entry: Entry<'_>, report: &mut Report, slot: &mut String) {
     }
 }
 
-fn flag(entry: Entry<'_>, report: &mut Report) -> bool {
+fn flag(entry: Entry<'_>, report: &mut Report<'_>) -> bool {
     if let Value::Bool(on) = entry.value() {
         return *on;
     }
@@ -221,7 +221,7 @@ const INSECURE_SUITES: [&str; 13] = [
     "TLS_ECDHE_ECDSA_WITH_3DES_EDE_CBC_SHA",
 ];
 
-fn cipher_suites(block: &mut Block, entry: Entry<'_>, report: &mut Report) {
+fn cipher_suites(block: &mut Block, entry: Entry<'_>, report: &mut Report<'_>) {
     let Some(nodes) = entry.list(report) else { return };
     if nodes.is_empty() {
         entry.error(report, "error parsing tls config, 'cipher_suites' cannot be empty");
@@ -241,7 +241,7 @@ fn cipher_suites(block: &mut Block, entry: Entry<'_>, report: &mut Report) {
     }
 }
 
-fn curve_preferences(block: &mut Block, entry: Entry<'_>, report: &mut Report) {
+fn curve_preferences(block: &mut Block, entry: Entry<'_>, report: &mut Report<'_>) {
     let Some(nodes) = entry.list(report) else { return };
     if nodes.is_empty() {
         entry.error(report, "error parsing tls config, 'curve_preferences' cannot be empty");
@@ -261,7 +261,7 @@ fn curve_preferences(block: &mut Block, entry: Entry<'_>, report: &mut Report) {
     }
 }
 
-fn pinned_certs(block: &mut Block, entry: Entry<'_>, report: &mut Report) {
+fn pinned_certs(block: &mut Block, entry: Entry<'_>, report: &mut Report<'_>) {
     const WHAT: &str = "hex-encoded sha256 of DER encoded SubjectPublicKeyInfo";
     let Value::List(nodes) = entry.value() else {
         let text =
@@ -283,7 +283,7 @@ fn pinned_certs(block: &mut Block, entry: Entry<'_>, report: &mut Report) {
     }
 }
 
-fn handshake_first(block: &mut Block, entry: Entry<'_>, report: &mut Report) {
+fn handshake_first(block: &mut Block, entry: Entry<'_>, report: &mut Report<'_>) {
     let key = entry.key;
     let first = match entry.value() {
         Value::Bool(true) => HandshakeFirst::On,
@@ -315,7 +315,7 @@ fn handshake_first(block: &mut Block, entry: Entry<'_>, report: &mut Report) {
     block.tls.handshake_first = first;
 }
 
-fn min_version(block: &mut Block, entry: Entry<'_>, report: &mut Report) {
+fn min_version(block: &mut Block, entry: Entry<'_>, report: &mut Report<'_>) {
     let error = match entry.value() {
         Value::Text(version) => match version.as_str() {
             "1.2" => {
@@ -335,7 +335,7 @@ fn min_version(block: &mut Block, entry: Entry<'_>, report: &mut Report) {
     entry.error(report, format!("error parsing tls config: {error}"));
 }
 
-fn certificates(block: &mut Block, entry: Entry<'_>, report: &mut Report) {
+fn certificates(block: &mut Block, entry: Entry<'_>, report: &mut Report<'_>) {
     let Value::List(nodes) = entry.value() else {
         let found = entry.value().go_type();
         entry.error(report, format!("error parsing certificates config: unsupported type {found}"));
