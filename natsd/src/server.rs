@@ -19,6 +19,7 @@ use crate::close::CloseReason;
 use crate::config::{Config, Listen};
 use crate::discovery::{Discovery, client_urls, host_port};
 use crate::log::{FATAL, Logger};
+use crate::monitor::Monitor;
 use crate::net::{Bound, Workers, accept_loop, bind, serve, split};
 use crate::node::{Identity, Node, TOOLCHAIN, VERSION};
 use crate::outbound::Outbound;
@@ -106,20 +107,23 @@ impl Server {
         let config = node.config();
         announce_start(&node);
         write_pid_file(&config)?;
-        let ports_file = write_ports_file(&config, program, &client, &routes, &monitor)?;
+        let listening = listening(&client, &routes, &monitor);
+        let ports_file = write_ports_file(&config, program, &listening)?;
         let mesh = routes.as_ref().zip(config.cluster.as_ref()).map(|(bound, cluster)| {
             Arc::new(Mesh::new(Arc::clone(&node), workers.clone(), cluster, bound.address))
         });
         let mut others = Vec::new();
+        let observed = Arc::new(Monitor::new(Arc::clone(&node), mesh.clone(), listening));
         if let Some(bound) = monitor {
             tracing::info!("Starting http monitor on {}", bound.address);
-            others.push(crate::monitor::start(bound, Arc::clone(&node), mesh.clone())?);
+            others.push(crate::monitor::serve(bound, Arc::clone(&observed))?);
         }
         tracing::info!("Listening for client connections on {}", client.address);
         if let (Some(mesh), Some(bound)) = (&mesh, routes) {
             start_mesh(mesh, bound, &mut others)?;
         }
         let client_listener = accept_clients(&node, &workers, client)?;
+        observed.accepts_clients();
         tracing::info!("Server is ready");
         Ok(Self { node, mesh, logger, signals, client_listener, others, _ports_file: ports_file })
     }
@@ -294,20 +298,21 @@ fn write_pid_file(config: &Config) -> Result<(), StartError> {
         .map_err(|source| StartError::File { path: path.clone(), source })
 }
 
-fn write_ports_file(
-    config: &Config,
-    program: &str,
-    client: &Bound,
-    routes: &Option<Bound>,
-    monitor: &Option<Bound>,
-) -> Result<Option<PortsFile>, StartError> {
-    let Some(folder) = &config.ports_file_dir else { return Ok(None) };
-    let listening = Listening {
+fn listening(client: &Bound, routes: &Option<Bound>, monitor: &Option<Bound>) -> Listening {
+    Listening {
         client: client.address,
         cluster: routes.as_ref().map(|bound| bound.address),
         monitor: monitor.as_ref().map(|bound| bound.address),
-    };
-    PortsFile::write(folder, program, &listening)
+    }
+}
+
+fn write_ports_file(
+    config: &Config,
+    program: &str,
+    listening: &Listening,
+) -> Result<Option<PortsFile>, StartError> {
+    let Some(folder) = &config.ports_file_dir else { return Ok(None) };
+    PortsFile::write(folder, program, listening)
         .map(Some)
         .map_err(|source| StartError::File { path: folder.clone(), source })
 }
