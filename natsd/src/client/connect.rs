@@ -69,7 +69,7 @@ impl Client {
             self.send_error(error::AUTHORIZATION_VIOLATION, publisher);
             return Err(CloseReason::AuthenticationFailure);
         }
-        if connect.no_responders && !connect.headers {
+        if connect.no_responders && !(connect.headers && self.node.config().headers) {
             self.send_error(error::NO_RESPONDERS_REQUIRES_HEADERS, publisher);
             return Err(CloseReason::NoRespondersRequiresHeaders);
         }

@@ -81,6 +81,9 @@ impl Client {
             tail: whole.get(last.subject.end + 1..).unwrap_or_default(),
             shared: None,
         };
+        if message.has_headers() && headers::may_ask_for_trace(message.headers()) {
+            return Ok(None); // what headers ask for may differ from message to message
+        }
         self.entry.received.count(message.size());
         self.send_ok_if_verbose(publisher);
         self.route(message, frame, publisher);
@@ -107,6 +110,10 @@ impl Client {
                 message.subject.escape_ascii()
             ));
             self.send_error(&text, publisher);
+            return;
+        }
+        if message.has_headers() && headers::is_trace_only(message.headers()) {
+            self.last_line.forget();
             return;
         }
         match line {

@@ -5,12 +5,15 @@
 
 use super::url::advertised;
 use super::{Cluster, CompressionMode, Config, HostPort, Listen, Monitor, RouteUrl, Websocket};
-use super::{Secret, duration};
+use super::{Resolver, Secret, duration, jwt};
 
 /// nats-server's port.
 const CLIENT_PORT: u16 = 4222;
 /// Where everything listens unless told otherwise.
 const ANY_HOST: &str = "0.0.0.0";
+
+/// `max_payload` of less than zero.
+pub(crate) const UNLIMITED_PAYLOAD: usize = usize::MAX;
 
 /// A configuration in the making.
 #[derive(Clone, Debug, Default)]
@@ -81,6 +84,9 @@ impl Draft {
         self.limits()?;
         self.monitor();
         self.cluster()?;
+        self.operators()?;
+        self.no_auth_user(self.config.auth.no_auth_user.as_deref())?;
+        self.websocket()?;
         self.config.limits.auth_timeout = match self.auth_timeout {
             Some(timeout) if !timeout.is_zero() => timeout,
             _ => default_auth_timeout(self.config.tls.as_ref()),
@@ -88,7 +94,12 @@ impl Draft {
         Ok(self.config)
     }
 
-    fn limits(&self) -> Result<(), String> {
+    fn limits(&mut self) -> Result<(), String> {
+        let limits = &mut self.config.limits;
+        if limits.max_payload == UNLIMITED_PAYLOAD {
+            // What cannot be pending cannot be delivered either.
+            limits.max_payload = limits.max_pending.min(i32::MAX as usize);
+        }
         let lame_duck = &self.config.lame_duck;
         if lame_duck.grace >= lame_duck.duration {
             return Err(format!(
@@ -183,6 +194,153 @@ impl Draft {
         self.config.cluster = Some(cluster);
         Ok(())
     }
+}
+
+impl Draft {
+    fn operators(&mut self) -> Result<(), &'static str> {
+        let config = &mut self.config;
+        let Some(first) = config.operators.jwts.first() else {
+            return match config.operators.default_sentinel {
+                Some(_) => Err("default sentinel requires operators and accounts"),
+                None => Ok(()),
+            };
+        };
+        // What one operator says of itself counts where the file says nothing.
+        if config.operators.jwts.len() == 1 {
+            if config.operators.resolver.is_none()
+                && let Some(url) = jwt::text(first, "account_server_url")
+            {
+                let url = format!("{}/accounts/", url.trim_end_matches('/'));
+                config.operators.resolver = Some(Resolver::Url(url));
+            }
+            if config.system_account.is_none() {
+                config.system_account = jwt::text(first, "system_account");
+            }
+        }
+        let operators = &config.operators;
+        if operators.resolver.is_none() {
+            return Err("operators require an account resolver to be configured");
+        }
+        if !config.accounts.is_empty() || !config.mappings.is_empty() {
+            return Err("operators do not allow Accounts to be configured directly");
+        }
+        if !config.auth.users.is_empty() || !config.auth.nkeys.is_empty() {
+            return Err("operators do not allow users to be configured directly");
+        }
+        if !operators.trusted_keys.is_empty() {
+            return Err("conflicting options for 'TrustedKeys' and 'TrustedOperators'");
+        }
+        let named: Vec<String> =
+            operators.jwts.iter().filter_map(|op| jwt::text(op, "system_account")).collect();
+        match &config.system_account {
+            Some(account) if !named.is_empty() && !named.contains(account) => {
+                Err("system_account in config and operator JWT must be identical")
+            }
+            None if matches!(
+                operators.resolver,
+                Some(Resolver::Full { .. } | Resolver::Cache { .. })
+            ) =>
+            {
+                Err(
+                    "using nats based account resolver - the system account needs to be specified in configuration or the operator jwt",
+                )
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn no_auth_user(&self, name: Option<&str>) -> Result<(), String> {
+        let Some(name) = name else { return Ok(()) };
+        if !self.config.operators.jwts.is_empty() {
+            return Err("no_auth_user not compatible with Trusted Operator".into());
+        }
+        let auth = &self.config.auth;
+        if auth.nkeys.is_empty() && auth.users.is_empty() && !auth.users_defined {
+            return Err(format!(
+                "no_auth_user: \"{name}\" present, but users/nkeys are not defined"
+            ));
+        }
+        let known = auth.users.iter().any(|user| user.name == name)
+            || auth.nkeys.iter().any(|user| user.nkey == name);
+        if known {
+            return Ok(());
+        }
+        Err(format!(
+            "no_auth_user: \"{name}\" not present as user or nkey in authorization block or account configuration"
+        ))
+    }
+
+    fn websocket(&mut self) -> Result<(), String> {
+        let Some(draft) = self.websocket.take().filter(|draft| draft.port != 0) else {
+            return Ok(());
+        };
+        let mut websocket = draft.websocket;
+        if websocket.tls.is_none() && !websocket.no_tls {
+            return Err("websocket requires TLS configuration".into());
+        }
+        websocket.allowed_origins.iter().try_for_each(|origin| check_origin(origin))?;
+        self.no_auth_user(websocket.no_auth_user.as_deref())?;
+        let auth = &self.config.auth;
+        if !auth.users.is_empty() || !auth.nkeys.is_empty() {
+            for (set, what) in
+                [(websocket.user.is_some(), "username"), (websocket.token.is_some(), "token")]
+            {
+                if set {
+                    return Err(format!(
+                        "websocket authentication {what} not compatible with presence of users/nkeys"
+                    ));
+                }
+            }
+        }
+        let operators = &self.config.operators;
+        if let Some(cookie) = &websocket.jwt_cookie
+            && operators.jwts.is_empty()
+            && operators.trusted_keys.is_empty()
+        {
+            return Err(format!(
+                "trusted operators or trusted keys configuration is required for JWT authentication via cookie {cookie:?}"
+            ));
+        }
+        websocket.headers.keys().try_for_each(|header| check_header(header))?;
+        let host = if draft.host.is_empty() { ANY_HOST.into() } else { draft.host };
+        websocket.listen = Listen { host, port: bound(draft.port) };
+        match advertise_of(&draft.advertise) {
+            Ok(advertise) => websocket.advertise = advertise,
+            Err(error) => self.config.refusals.push(format!(
+                "Unable to get websocket connect URLs: invalid advertise {}: {error}",
+                draft.advertise
+            )),
+        }
+        self.config.websocket = Some(websocket);
+        Ok(())
+    }
+}
+
+fn check_origin(origin: &str) -> Result<(), String> {
+    match super::url::Url::parse(origin) {
+        None => Err(format!("unable to parse allowed origin: {origin:?} is no URL")),
+        Some(url) if !matches!(url.scheme.as_str(), "http" | "https") => Err(format!(
+            "unable to parse allowed origin {origin:?}: allowed origins must be absolute URLs with http or https scheme"
+        )),
+        Some(url) if url.host.is_empty() => {
+            Err(format!("unable to parse allowed origin {origin:?}: host is required"))
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+fn check_header(header: &str) -> Result<(), String> {
+    let lower = header.to_lowercase();
+    let own = ["host", "content-length", "connection", "upgrade", "nats-no-masking"];
+    if own.contains(&lower.as_str()) {
+        return Err(format!("websocket: invalid header {header:?} not allowed"));
+    }
+    if lower.starts_with("sec-websocket-") {
+        return Err(format!(
+            "websocket: invalid header {header:?}, \"Sec-WebSocket-\" prefix not allowed"
+        ));
+    }
+    Ok(())
 }
 
 /// The port to bind: 0 lets the system choose.

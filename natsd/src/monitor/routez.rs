@@ -71,7 +71,7 @@ fn route_info(entry: &RouteEntry, now: Timestamp) -> RouteInfo {
         remote_id: remote.id,
         remote_name: remote.name,
         did_solicit: entry.dialed,
-        is_configured: entry.configured,
+        is_configured: entry.configured.is_some(),
         ip: entry.peer.ip().to_canonical().to_string(),
         port: entry.peer.port(),
         start: entry.started,

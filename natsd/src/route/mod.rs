@@ -25,12 +25,13 @@ use crate::net::Conversation;
 use crate::node::Node;
 use crate::outbound::{Outbound, SHARED_BODY_BYTES};
 use crate::protocol::error;
+use crate::protocol::headers;
 use crate::protocol::line::{Bounds, Need, ParseError, Step};
 use crate::protocol::message::Message;
 use crate::protocol::route::{Queues, RouteOp, parse};
 use crate::protocol::stash::Stash;
 use crate::router::{Matches, Origin, Publisher};
-use interest::RemoteInterest;
+use interest::{EarlyInterest, RemoteInterest};
 
 pub use entry::{Remote, RouteEntry};
 pub use mesh::{ClusterName, GoneRoutes, Mesh};
@@ -46,6 +47,9 @@ pub(crate) struct Route {
     /// The registered link, once the handshake is over.
     link: Option<Arc<Link>>,
     interest: RemoteInterest,
+    early_interest: EarlyInterest,
+    /// The peer asked for +OK.
+    verbose: bool,
     bounds: Bounds,
     stash: Stash,
     matches: Matches,
@@ -101,6 +105,8 @@ impl Route {
             role,
             link: None,
             interest: RemoteInterest::default(),
+            early_interest: EarlyInterest::default(),
+            verbose: false,
             stash: Stash::new(),
             matches: Matches::default(),
             last_account: None,
@@ -115,6 +121,12 @@ impl Route {
 
     fn send_error(&self, text: &str, publisher: &mut Publisher) {
         self.send(error::line(text).as_bytes(), publisher);
+    }
+
+    fn send_ok_if_verbose(&self, publisher: &mut Publisher) {
+        if self.verbose {
+            self.send(b"+OK\r\n", publisher);
+        }
     }
 
     fn log_error(&self, text: &str) {
@@ -153,7 +165,7 @@ impl Route {
                 self.on_message(account, message, &queues, frame, publisher);
             }
             RouteOp::Subscribe(named, weight) => self.on_interest(named, weight, publisher),
-            RouteOp::Unsubscribe(named) => self.on_no_interest(named),
+            RouteOp::Unsubscribe(named) => self.on_no_interest(named, publisher),
             RouteOp::Ping => self.send(b"PONG\r\n", publisher),
             RouteOp::Pong => {
                 if let Some(rtt) = self.heartbeat.answered(Instant::now()) {
@@ -181,6 +193,9 @@ impl Route {
         publisher: &mut Publisher,
     ) {
         self.entry.received.count(message.size());
+        if message.has_headers() && headers::is_trace_only(message.headers()) {
+            return;
+        }
         let Some(account) = self.account_of(account) else { return };
         if !self.matches.hold_for(&account, message.subject) {
             self.matches.take(&account, message.subject);
@@ -208,6 +223,23 @@ impl Route {
         }
         self.last_account = self.node.accounts.find(name);
         self.last_account.clone()
+    }
+
+    /// Until when the peer must have introduced itself.
+    fn handshake_deadline(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Registered => None,
+            Phase::AwaitConnect => Some(self.connected_at + self.mesh.connect_timeout()),
+            Phase::AwaitInfo => Some(self.connected_at + self.mesh.handshake_timeout()),
+        }
+    }
+
+    fn on_handshake_timeout(&self, publisher: &mut Publisher) -> CloseReason {
+        if self.phase == Phase::AwaitConnect && self.mesh.asks_for_credentials() {
+            self.send_error(error::AUTHENTICATION_TIMEOUT, publisher);
+            return CloseReason::AuthenticationTimeout;
+        }
+        CloseReason::StaleConnection
     }
 
     fn on_parse_error(&self, error: &ParseError, publisher: &mut Publisher) -> CloseReason {
@@ -293,16 +325,12 @@ impl Conversation for Route {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let handshake = (self.phase != Phase::Registered)
-            .then(|| self.connected_at + self.mesh.handshake_timeout());
-        [Some(self.heartbeat.next()), handshake].into_iter().flatten().min()
+        [Some(self.heartbeat.next()), self.handshake_deadline()].into_iter().flatten().min()
     }
 
     fn on_deadline(&mut self, now: Instant, publisher: &mut Publisher) -> Result<(), CloseReason> {
-        if self.phase != Phase::Registered
-            && now >= self.connected_at + self.mesh.handshake_timeout()
-        {
-            return Err(CloseReason::StaleConnection);
+        if self.handshake_deadline().is_some_and(|deadline| now >= deadline) {
+            return Err(self.on_handshake_timeout(publisher));
         }
         match self.heartbeat.beat(now) {
             Beat::Nothing => Ok(()),

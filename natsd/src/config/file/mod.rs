@@ -4,10 +4,19 @@
 //! a feature that natsd lacks is accepted with a warning, an unknown one is an error. One file per
 //! block; each has a table of keys.
 
+mod accounts;
 mod auth;
 mod cluster;
 mod entry;
+mod exports;
+mod links;
+mod mappings;
+mod operator;
+mod permissions;
+mod tls;
 mod top;
+mod unsupported;
+mod websocket;
 
 use std::path::Path;
 
@@ -17,6 +26,7 @@ use super::{Config, Source};
 
 pub use entry::Problem;
 pub(crate) use entry::Report;
+pub(crate) use tls::readable;
 
 /// A configuration that can be run, and what is doubtful about it.
 #[derive(Clone, Debug)]
@@ -50,14 +60,14 @@ pub fn load_from(path: &Path, around: &dyn Surroundings) -> Result<Loaded, Vec<P
 
 /// Reads a file into a draft. The parser gives up at its first fault, so that is one problem; all
 /// later ones are in the report.
-pub(crate) fn draft(
+pub(crate) fn draft<'a>(
     path: &Path,
-    around: &dyn Surroundings,
-) -> Result<(Draft, Report), Vec<Problem>> {
+    around: &'a dyn Surroundings,
+) -> Result<(Draft, Report<'a>), Vec<Problem>> {
     let map = conf::parse_file(path, around)
         .map_err(|error| vec![Problem { place: None, text: error.text }])?;
     let mut draft = Draft::default();
-    let mut report = Report::default();
+    let mut report = Report::new(around);
     draft.config.source = Some(Source { path: path.to_owned(), digest: conf::digest(&map) });
     if map.is_empty() {
         let text = format!("{}: config has no values or is empty", path.display());
@@ -66,3 +76,6 @@ pub(crate) fn draft(
     top::read(&map, &mut draft, &mut report);
     Ok((draft, report))
 }
+
+#[cfg(test)]
+mod tests;
