@@ -21,6 +21,7 @@ use crate::close::CloseReason;
 use crate::config::{Config, Listen, RouteUrl};
 use crate::discovery::{Discovery, client_urls, host_port};
 use crate::log::{FATAL, Logger};
+use crate::monitor::Monitor;
 use crate::net::{Bound, Workers, accept_loop, bind, interface_addresses, serve, split};
 use crate::node::{Identity, Node, TOOLCHAIN, VERSION};
 use crate::outbound::Outbound;
@@ -144,15 +145,17 @@ impl Server {
             Arc::new(Mesh::new(Arc::clone(&node), workers.clone(), cluster, bound.address))
         });
         let mut others = Vec::new();
+        let observed = Arc::new(Monitor::new(Arc::clone(&node), mesh.clone(), listening));
         if let Some(bound) = monitor {
             tracing::info!("Starting http monitor on {}", bound.address);
-            others.push(crate::monitor::start(bound, Arc::clone(&node), mesh.clone())?);
+            others.push(crate::monitor::serve(bound, Arc::clone(&observed))?);
         }
         tracing::info!("Listening for client connections on {}", client.address);
         if let (Some(mesh), Some(bound)) = (&mesh, routes) {
             others.push(accept_routes(mesh, bound)?);
         }
         let client_listener = accept_clients(&node, &workers, client)?;
+        observed.accepts_clients();
         tracing::info!("Server is ready");
         let mut server = Self {
             node,

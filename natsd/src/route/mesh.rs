@@ -18,6 +18,7 @@ use crate::net::Workers;
 use crate::node::{Node, TOOLCHAIN, VERSION};
 use crate::outbound::Outbound;
 use crate::protocol::info::{Info, InfoEnd, RouteConnect};
+use crate::registry::Traffic;
 use crate::router::Publisher;
 
 /// Protocol level of server-to-server INFO: messages that are only traced are not delivered (3).
@@ -45,6 +46,8 @@ pub struct Mesh {
     name: Mutex<ClusterName>,
     members: Mutex<HashMap<Arc<str>, Member>>,
     entries: Mutex<HashMap<u64, Arc<RouteEntry>>>,
+    /// What connections that are gone left behind.
+    gone: Mutex<GoneRoutes>,
     orders: AtomicU64,
     /// Rung whenever a member comes or goes.
     pub(super) changed: Notify,
@@ -58,6 +61,17 @@ pub struct ClusterName {
     pub name: String,
     /// Generated.
     pub dynamic: bool,
+}
+
+/// What connections to peers that are gone left behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GoneRoutes {
+    /// What they carried.
+    pub traffic: Traffic,
+    /// How many were slow consumers.
+    pub slow_consumers: u64,
+    /// How many were stale.
+    pub stale_connections: u64,
 }
 
 /// Another server of the cluster.
@@ -114,6 +128,7 @@ impl Mesh {
             name: Mutex::new(name),
             members: Mutex::default(),
             entries: Mutex::default(),
+            gone: Mutex::default(),
             orders: AtomicU64::new(0),
             changed: Notify::new(),
             dialing: Mutex::default(),
@@ -145,8 +160,20 @@ impl Mesh {
         self.entries.lock().insert(entry.id, Arc::clone(entry));
     }
 
-    pub(super) fn remove_entry(&self, entry: &Arc<RouteEntry>) {
+    pub(super) fn remove_entry(&self, entry: &Arc<RouteEntry>, reason: CloseReason) {
         self.entries.lock().remove(&entry.id);
+        let mut gone = self.gone.lock();
+        gone.traffic.add(&entry.traffic());
+        gone.slow_consumers += u64::from(matches!(
+            reason,
+            CloseReason::SlowConsumerPendingBytes | CloseReason::SlowConsumerWriteDeadline
+        ));
+        gone.stale_connections += u64::from(reason == CloseReason::StaleConnection);
+    }
+
+    /// What connections that are gone left behind.
+    pub fn gone(&self) -> GoneRoutes {
+        *self.gone.lock()
     }
 
     /// Whether a member has a link for a task.

@@ -36,7 +36,7 @@ use crate::router::{Matches, Origin, Publisher};
 use interest::{EarlyInterest, RemoteInterest};
 
 pub use entry::{Remote, RouteEntry};
-pub use mesh::{ClusterName, Mesh};
+pub use mesh::{ClusterName, GoneRoutes, Mesh};
 
 /// A connection to a peer server.
 #[derive(Debug)]
@@ -369,7 +369,7 @@ impl Conversation for Route {
             self.interest.drop_all();
             self.mesh.unregister(&link);
         }
-        self.mesh.remove_entry(&self.entry);
+        self.mesh.remove_entry(&self.entry, reason);
         let remote = self.entry.remote();
         let name = if remote.name.is_empty() {
             String::new()
