@@ -5,7 +5,9 @@
 //! (provider) -> `Remote` (reached) -> in service (deploy) -> `Verdict` (verify). Each stage
 //! makes a new value and never edits an earlier one.
 
+pub mod monitor;
 pub mod provider;
 pub mod remote;
+pub mod report;
 pub mod state;
 pub mod topology;

@@ -4,6 +4,8 @@
 //! nothing of NATS: what runs on a machine is the business of `deploy`. `list` is the truth;
 //! nothing here trusts a state file.
 
+pub mod local;
+
 use std::future::Future;
 use std::net::IpAddr;
 use std::path::PathBuf;

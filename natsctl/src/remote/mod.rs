@@ -3,6 +3,8 @@
 //! Nothing here knows what NATS is. Every call has a deadline; "the road broke" (`RemoteError`)
 //! is never mixed up with "the command failed" (`Output::status`).
 
+pub mod local;
+
 use std::path::Path;
 use std::time::Duration;
 
