@@ -10,6 +10,7 @@ pub mod cli;
 pub mod clients;
 pub mod commands;
 pub mod deploy;
+pub mod drill;
 pub mod failure;
 pub mod monitor;
 pub mod observe;
