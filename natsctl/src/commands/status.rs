@@ -20,6 +20,8 @@ use crate::topology::{Endpoint, Node};
 /// How long reaching a machine for its pid may take: monitoring tells the rest.
 const PID_PATIENCE: Duration = Duration::from_secs(5);
 
+const NO_ROUTE: &str = "no route to ";
+
 /// One node.
 #[derive(Debug, Default, Serialize)]
 struct Row {
@@ -106,7 +108,8 @@ async fn sheet(cluster: &Cluster) -> Result<Sheet, Failure> {
         let machine = machines.iter().find(|machine| machine.node == node.name);
         row(cluster, node, machine)
     });
-    let nodes: Vec<Row> = join_all(rows).await;
+    let mut nodes: Vec<Row> = join_all(rows).await;
+    forgive(&mut nodes);
     let healthy = nodes.iter().filter(|row| row.healthy).count();
     let serving = nodes.iter().filter(|row| row.server_version.is_some()).count();
     let state = match (healthy == nodes.len(), serving) {
@@ -116,6 +119,23 @@ async fn sheet(cluster: &Cluster) -> Result<Sheet, Failure> {
     };
     let provider = cluster.topology.provider.to_string();
     Ok(Sheet { cluster: cluster.topology.name.clone(), provider, state, nodes })
+}
+
+/// A missing route to a node that does not serve is that node's trouble, not this one's.
+fn forgive(nodes: &mut [Row]) {
+    let serving: Vec<String> = nodes
+        .iter()
+        .filter(|row| row.server_version.is_some())
+        .map(|row| row.node.clone())
+        .collect();
+    for row in nodes.iter_mut().filter(|row| !row.missing.is_empty()) {
+        if row.health.starts_with(NO_ROUTE)
+            && !row.missing.iter().any(|node| serving.contains(node))
+        {
+            row.health = "ok".into();
+            row.healthy = true;
+        }
+    }
 }
 
 async fn row(cluster: &Cluster, node: &Node, machine: Option<&Machine>) -> Row {
@@ -241,7 +261,7 @@ impl Row {
         } else if let Some(why) = unwell {
             why
         } else if !self.missing.is_empty() {
-            format!("no route to {}", self.missing.join(", "))
+            format!("{NO_ROUTE}{}", self.missing.join(", "))
         } else {
             self.healthy = true;
             "ok".into()
@@ -302,6 +322,9 @@ const HEADINGS: [&str; 14] = [
     "RTT",
 ];
 
+/// Place of the routes in [`HEADINGS`].
+const ROUTES: usize = 8;
+
 impl Sheet {
     fn show(&self, paint: Paint) -> String {
         let shared = self.nodes.iter().any(|row| {
@@ -348,6 +371,7 @@ fn show_line(cells: &[String], widths: &[usize], row: Option<&Row>, paint: Paint
             (Some(row), 1) if row.healthy => paint.good(&padded),
             (Some(row), 1) if row.server_version.is_some() => paint.warn(&padded),
             (Some(_), 1) => paint.bad(&padded),
+            (Some(row), ROUTES) if !row.missing.is_empty() => paint.warn(&padded),
             _ => padded,
         };
         line.push_str(&shown);

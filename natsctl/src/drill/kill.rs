@@ -259,7 +259,7 @@ impl Outcome {
     #[must_use]
     pub fn show(&self) -> String {
         let mut lines: Vec<(Option<f64>, String)> = vec![
-            (Some(0.0), format!("SIGKILL sent to {}", self.victims.join(", "))),
+            (Some(0.0), format!("SIGKILL on its way to {}", self.victims.join(", "))),
             (Some(self.confirmed_ms), "process seen to be gone".into()),
             (self.cut_ms, format!("subscriber cut off from {}", self.subscriber)),
             (

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::clients::{self, Login};
+use crate::clients::Login;
 use crate::monitor;
 use crate::topology::Endpoint;
 
@@ -55,19 +57,60 @@ async fn route_is_gone(survivor: Endpoint, victim: String) -> Instant {
 }
 
 /// `None` when the survivor never told clients of the victim, or lets no client in.
+///
+/// Reads the wire itself: the client library takes the INFO of a new connection only.
 async fn info_is_gone(survivor: Endpoint, victim: Endpoint, login: Login) -> Option<Instant> {
-    let client = clients::pinned(survivor.client(), &login, "natsctl drill watcher").await.ok()?;
+    let mut stream = BufReader::new(TcpStream::connect(survivor.client()).await.ok()?);
     let url = victim.client().to_string();
-    let told = || client.server_info().connect_urls.iter().any(|known| known.ends_with(&url));
-    let begun = Instant::now();
-    while !told() {
-        if begun.elapsed() > Duration::from_millis(200) {
+    let mut told = false;
+    let mut line = String::new();
+    loop {
+        line.clear();
+        if stream.read_line(&mut line).await.ok()? == 0 {
             return None;
         }
-        tokio::time::sleep(PAUSE).await;
+        let (op, rest) = line.trim_end().split_once(' ').unwrap_or((line.trim_end(), ""));
+        match op {
+            "INFO" => {
+                let info: serde_json::Value = serde_json::from_str(rest).ok()?;
+                let tells = tells_of(&info, &url);
+                if told && !tells {
+                    return Some(Instant::now());
+                }
+                let first = !told;
+                told = tells;
+                if first && !told {
+                    return None;
+                }
+                if first {
+                    let hello = format!("CONNECT {}\r\nPING\r\n", hello(&login));
+                    stream.write_all(hello.as_bytes()).await.ok()?;
+                }
+            }
+            "PING" => stream.write_all(b"PONG\r\n").await.ok()?,
+            "-ERR" => return None,
+            _ => {}
+        }
     }
-    while told() {
-        tokio::time::sleep(PAUSE).await;
+}
+
+fn tells_of(info: &serde_json::Value, url: &str) -> bool {
+    let urls = info.get("connect_urls").and_then(serde_json::Value::as_array);
+    urls.into_iter().flatten().filter_map(serde_json::Value::as_str).any(|known| known == url)
+}
+
+fn hello(login: &Login) -> serde_json::Value {
+    let mut hello = serde_json::json!({
+        "verbose": false, "pedantic": false, "protocol": 1, "lang": "rust",
+        "version": env!("CARGO_PKG_VERSION"), "name": "natsctl drill watcher",
+    });
+    let fields = match login {
+        Login::Open => Vec::new(),
+        Login::Token(token) => vec![("auth_token", token)],
+        Login::User(user, password) => vec![("user", user), ("pass", password)],
+    };
+    if let Some(object) = hello.as_object_mut() {
+        object.extend(fields.into_iter().map(|(key, text)| (key.to_owned(), text.clone().into())));
     }
-    Some(Instant::now())
+    hello
 }
