@@ -119,7 +119,7 @@ impl Apply<'_> {
         self.machines(plan, &mut found, &mut failures).await;
         self.note_unreachable(&found, &mut failures);
         let up = self.servers(&mut found, &mut failures).await;
-        self.mesh(&up, &found, &mut failures).await;
+        self.mesh(&up, &leaving(plan), &found, &mut failures).await;
         self.settle(&found, &mut failures).await;
         self.remove(plan, &mut found, &mut failures).await;
         for node in &self.topology.nodes {
@@ -228,6 +228,7 @@ impl Apply<'_> {
     async fn mesh(
         &self,
         up: &[String],
+        leaving: &[String],
         found: &BTreeMap<String, Found>,
         failures: &mut Vec<NodeError>,
     ) {
@@ -236,7 +237,7 @@ impl Apply<'_> {
         for node in up {
             self.report.step(node, format!("joining the mesh (up to {}s)", MESH.as_secs()));
         }
-        let mut views = verify::wait_for_mesh(&subjects, MESH).await;
+        let mut views = verify::wait_for_mesh(&subjects, leaving, MESH).await;
         let lonely = apart(&views);
         if !lonely.is_empty() {
             self.settle(found, failures).await;
@@ -245,7 +246,7 @@ impl Apply<'_> {
                     failures.push(error);
                 }
             }
-            views = verify::wait_for_mesh(&subjects, MESH).await;
+            views = verify::wait_for_mesh(&subjects, leaving, MESH).await;
         }
         let dead: Vec<&str> = views
             .iter()
@@ -311,6 +312,12 @@ pub fn subjects(found: &BTreeMap<String, Found>) -> Vec<Subject> {
         .values()
         .map(|found| Subject { node: found.node.clone(), endpoint: found.endpoint })
         .collect()
+}
+
+/// Nodes that the plan removes: until then they are still in the mesh.
+fn leaving(plan: &Plan) -> Vec<String> {
+    let leaving = plan.nodes.iter().filter(|planned| planned.change == Change::Remove);
+    leaving.map(|planned| planned.node.clone()).collect()
 }
 
 fn touches_machine(change: &Change) -> bool {

@@ -1,7 +1,5 @@
 //! `natsctl start`, `stop`, `restart`: servers in and out of service, on purpose.
 
-use std::time::Duration;
-
 use futures_util::future::join_all;
 
 use super::{Cluster, Ended, reporter};
@@ -160,7 +158,7 @@ impl Job {
             let answers = alive.iter().any(|view| view.node == subject.node && view.peers.is_ok());
             answers || started.contains(&subject.node)
         });
-        Ok(verify::wait_for_mesh(&subjects, MESH.max(Duration::from_secs(1))).await)
+        Ok(verify::wait_for_mesh(&subjects, &[], MESH).await)
     }
 }
 
