@@ -1,5 +1,3 @@
-//! natsctl: one command from nothing to a proven NATS cluster.
-mod provider;
-mod remote;
-mod topology;
+//! Arguments in, exit code out.
+
 fn main() {}

@@ -6,8 +6,10 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 /// A cluster as wanted: validated, defaults filled, seed decided.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Topology {
     /// Cluster name; also the NATS cluster name and the prefix of machine names.
     pub name: String,
@@ -20,7 +22,8 @@ pub struct Topology {
 }
 
 /// Where machines come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum ProviderKind {
     /// Virtual machines made by Multipass.
     Multipass,
@@ -31,7 +34,7 @@ pub enum ProviderKind {
 }
 
 /// One wanted node.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
     /// Name in `cluster.yaml`; also the server name in NATS.
     pub name: String,
@@ -44,7 +47,7 @@ pub struct Node {
 }
 
 /// Wanted virtual machine; sizes are in Multipass's own notation (`1G`, `512M`), checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vm {
     /// Image version, always explicit (`24.04`), or a `file://` URL.
     pub image: String,
@@ -57,7 +60,7 @@ pub struct Vm {
 }
 
 /// How to reach an existing machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Host {
     /// Name or address as written.
     pub address: String,
@@ -70,7 +73,7 @@ pub struct Host {
 }
 
 /// How the server is run on every node.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Server {
     /// The binary to deploy; `None` is the bundled natsd of the guest's architecture.
     pub binary: Option<PathBuf>,
@@ -89,7 +92,8 @@ pub struct Server {
 impl Eq for Server {}
 
 /// Server log level.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum LogLevel {
     /// No extra flag.
     Info,
@@ -100,7 +104,7 @@ pub enum LogLevel {
 }
 
 /// Where a node can be reached once its machine exists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
     /// Address that the other nodes and this machine use.
     pub address: IpAddr,

@@ -1,0 +1,11 @@
+//! natsctl: one command from nothing to a proven NATS cluster, and drills that tell what a
+//! failure does to clients.
+//!
+//! The way of a node in `natsctl up`: `Node` (cluster.yaml) -> `Step` (plan) -> `Machine`
+//! (provider) -> `Remote` (reached) -> in service (deploy) -> `Verdict` (verify). Each stage
+//! makes a new value and never edits an earlier one.
+
+pub mod provider;
+pub mod remote;
+pub mod state;
+pub mod topology;
