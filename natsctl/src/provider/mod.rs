@@ -4,6 +4,9 @@
 //! nothing of NATS: what runs on a machine is the business of `deploy`. `list` is the truth;
 //! nothing here trusts a state file.
 
+pub mod hosts;
+pub mod multipass;
+
 use std::future::Future;
 use std::net::IpAddr;
 use std::path::PathBuf;
