@@ -5,7 +5,14 @@
 //! (provider) -> `Remote` (reached) -> in service (deploy) -> `Verdict` (verify). Each stage
 //! makes a new value and never edits an earlier one.
 
+pub mod clients;
+pub mod deploy;
+pub mod monitor;
+pub mod observe;
+pub mod plan;
 pub mod provider;
 pub mod remote;
+pub mod report;
 pub mod state;
 pub mod topology;
+pub mod verify;

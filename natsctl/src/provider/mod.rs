@@ -5,6 +5,7 @@
 //! nothing here trusts a state file.
 
 pub mod hosts;
+pub mod local;
 pub mod multipass;
 
 use std::future::Future;

@@ -5,6 +5,7 @@
 
 pub mod host_key;
 pub mod keys;
+pub mod local;
 pub mod ssh;
 
 use std::path::Path;

@@ -3,7 +3,11 @@
 //! Everything here is valid by construction; `file.rs` holds the shapes as written and turns
 //! them into these, reporting all problems at once. Nothing here touches the world.
 
-use std::net::IpAddr;
+pub mod file;
+pub mod yaml;
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -31,6 +35,41 @@ pub enum ProviderKind {
     Local,
     /// Existing Linux machines over SSH.
     Hosts,
+}
+
+impl ProviderKind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Multipass, Self::Local, Self::Hosts];
+
+    /// How it is written in cluster.yaml.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Multipass => "multipass",
+            Self::Local => "local",
+            Self::Hosts => "hosts",
+        }
+    }
+}
+
+impl fmt::Display for ProviderKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+impl Topology {
+    /// A node by name.
+    #[must_use]
+    pub fn node(&self, name: &str) -> Option<&Node> {
+        self.nodes.iter().find(|node| node.name == name)
+    }
+
+    /// The node that the others join through.
+    #[must_use]
+    pub fn seed(&self) -> Option<&Node> {
+        self.nodes.iter().find(|node| node.seed)
+    }
 }
 
 /// One wanted node.
@@ -114,4 +153,24 @@ pub struct Endpoint {
     pub cluster_port: u16,
     /// Monitoring port.
     pub monitor_port: u16,
+}
+
+impl Endpoint {
+    /// Where clients connect.
+    #[must_use]
+    pub fn client(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.client_port)
+    }
+
+    /// Where the other servers connect.
+    #[must_use]
+    pub fn route(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.cluster_port)
+    }
+
+    /// Where monitoring answers.
+    #[must_use]
+    pub fn monitor(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.monitor_port)
+    }
 }
