@@ -288,7 +288,7 @@ fn known_name(host: &Host) -> String {
 async fn resolve(host: &Host) -> Option<IpAddr> {
     let found: Vec<_> = lookup_host((host.address.as_str(), host.port)).await.ok()?.collect();
     let first_v4 = found.iter().find(|address| address.is_ipv4());
-    first_v4.or(found.first()).map(std::net::SocketAddr::ip)
+    first_v4.or_else(|| found.first()).map(std::net::SocketAddr::ip)
 }
 
 async fn answers(address: IpAddr, port: u16) -> bool {

@@ -1,0 +1,16 @@
+//! Real machines: systemd, sshd, cloud-init, and a Multipass played after its recordings.
+//!
+//! Every test here needs root and the lab; `tests/lab/run` runs them all.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a failed step is a failed test, and one that takes seconds says what it is at"
+)]
+
+#[path = "lab/hosts.rs"]
+mod hosts;
+#[path = "lab/multipass.rs"]
+mod multipass;
+#[path = "lab/ssh.rs"]
+mod ssh;

@@ -1,0 +1,1 @@
+//! The hosts provider against machines that exist already.
