@@ -4,6 +4,7 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::indexing_slicing,
     clippy::print_stderr,
     reason = "a failed step is a failed test, and one that takes seconds says what it is at"
 )]
@@ -12,5 +13,7 @@
 mod hosts;
 #[path = "lab/multipass.rs"]
 mod multipass;
+#[path = "lab/said.rs"]
+mod said;
 #[path = "lab/ssh.rs"]
 mod ssh;

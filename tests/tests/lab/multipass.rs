@@ -4,50 +4,12 @@ use std::time::{Duration, Instant};
 
 use blackbox::lab::Lab;
 use natsctl::provider::multipass::Multipass;
-use natsctl::provider::{Machine, MachineState, Power, Progress, Provider, ProviderError};
+use natsctl::provider::{Machine, MachineState, Power, Provider};
 use natsctl::remote::Command;
 use natsctl::state::ClusterDir;
-use natsctl::topology::{LogLevel, Node, ProviderKind, Server, Topology, Vm};
-use parking_lot::Mutex;
 use serde_json::json;
 
-#[derive(Default)]
-struct Said {
-    steps: Mutex<Vec<String>>,
-    warnings: Mutex<Vec<String>>,
-}
-
-impl Progress for Said {
-    fn step(&self, text: &str) {
-        eprintln!("  {text}");
-        self.steps.lock().push(text.to_owned());
-    }
-    fn warn(&self, text: &str) {
-        eprintln!("  warning: {text}");
-        self.warnings.lock().push(text.to_owned());
-    }
-}
-
-fn node(name: &str) -> Node {
-    let vm = Vm { image: "24.04".into(), cpus: 1, memory_bytes: 1 << 30, disk_bytes: 5 << 30 };
-    Node { name: name.into(), seed: name == "node1", vm, host: None }
-}
-
-fn topology() -> Topology {
-    Topology {
-        name: "demo".into(),
-        provider: ProviderKind::Multipass,
-        server: Server {
-            binary: None,
-            client_port: 4222,
-            cluster_port: 6222,
-            monitor_port: 8222,
-            log: LogLevel::Info,
-            config: serde_json::Map::new(),
-        },
-        nodes: ["node1", "node2", "node3"].map(node).into(),
-    }
-}
+use crate::said::{Said, node, told, topology};
 
 /// A provider with a fresh state folder of its own.
 fn provider(lab: &Lab) -> Multipass {
@@ -68,16 +30,6 @@ async fn run(provider: &Multipass, machine: &Machine, script: &str) -> String {
     String::from_utf8(remote.run(&command).await.unwrap().stdout).unwrap()
 }
 
-fn told(error: &ProviderError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        text.push_str(&format!("\ncause: {inner}"));
-        cause = inner.source();
-    }
-    format!("{text}\nhint: {}", error.hint.as_deref().unwrap_or("-"))
-}
-
 #[tokio::test]
 #[ignore = "needs root and the lab: tests/lab/run"]
 async fn a_machine_is_made_found_powered_and_removed() {
@@ -91,12 +43,12 @@ async fn a_machine_is_made_found_powered_and_removed() {
     let made = provider.create(&node("node1"), &said).await.unwrap();
     eprintln!("created in {:?}", begin.elapsed());
     assert_eq!((made.id.as_str(), made.state), ("demo-node1", MachineState::Running));
-    assert_eq!(*said.warnings.lock(), Vec::<String>::new());
+    assert_eq!(said.warnings(), "");
     assert_eq!(run(&provider, &made, "hostname; id -u").await, "demo-node1\n0\n");
     assert_eq!(run(&provider, &made, "systemctl is-system-running").await, "running\n");
 
     let begin = Instant::now();
-    assert_eq!(provider.list().await.unwrap(), [made.clone()]);
+    assert_eq!(provider.list().await.unwrap(), std::slice::from_ref(&made));
     eprintln!("listed in {:?}", begin.elapsed());
     let again = provider.create(&node("node1"), &Said::default()).await.unwrap();
     assert_eq!(again, made, "making it again only looks");
@@ -104,7 +56,7 @@ async fn a_machine_is_made_found_powered_and_removed() {
     let boot = run(&provider, &made, "cat /proc/sys/kernel/random/boot_id; uptime -s").await;
     let off = provider.power(&made, Power::Off).await.unwrap();
     assert_eq!(off.state, MachineState::Stopped);
-    assert_eq!(provider.list().await.unwrap(), [off.clone()]);
+    assert_eq!(provider.list().await.unwrap(), std::slice::from_ref(&off));
     let on = provider.power(&off, Power::On).await.unwrap();
     assert_eq!(on, made);
     assert_ne!(
@@ -115,7 +67,7 @@ async fn a_machine_is_made_found_powered_and_removed() {
     let begin = Instant::now();
     let cut = provider.power(&on, Power::Cut).await.unwrap();
     eprintln!("cut in {:?}", begin.elapsed());
-    assert_eq!(provider.list().await.unwrap(), [cut.clone()]);
+    assert_eq!(provider.list().await.unwrap(), std::slice::from_ref(&cut));
     let healed = provider.create(&node("node1"), &Said::default()).await.unwrap();
     assert_eq!(healed, made, "a stopped machine of ours is started, not made anew");
 
@@ -219,7 +171,7 @@ async fn a_cloud_init_that_ends_in_error_is_a_warning_when_our_key_works() {
     lab.faults(&json!({"launch": {"demo-node1": "init-error"}}));
     let said = Said::default();
     let made = provider.create(&node("node1"), &said).await.unwrap();
-    let warnings = said.warnings.lock().join("\n");
+    let warnings = said.warnings();
     assert!(warnings.contains("cloud-init on demo-node1 ended with an error"), "{warnings}");
     provider.destroy(&made).await.unwrap();
 }

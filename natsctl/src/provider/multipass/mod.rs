@@ -226,7 +226,7 @@ impl Multipass {
                 false
             }
         };
-        let machine = self.await_ssh(&node.name, progress).await?;
+        let machine = self.await_ssh(&node.name, fresh, progress).await?;
         self.await_cloud_init(&machine, fresh, progress).await?;
         Ok(machine)
     }
@@ -345,6 +345,7 @@ impl Multipass {
     async fn await_ssh(
         &self,
         node: &str,
+        fresh: bool,
         progress: &dyn Progress,
     ) -> Result<Machine, ProviderError> {
         let id = self.instance(node);
@@ -362,8 +363,14 @@ impl Multipass {
                 };
                 match self.connect(&machine, address).await {
                     Ok(_) => return Ok(machine),
-                    // Until cloud-init has placed our keys, sshd may answer with its own.
-                    Err(error) => last = not_reached(attempt, error),
+                    // Until cloud-init has placed our keys, a fresh sshd answers with its own.
+                    Err(error) => {
+                        let stranger = matches!(error, RemoteError::HostKey { .. });
+                        last = not_reached(attempt, error);
+                        if stranger && !fresh {
+                            return Err(last);
+                        }
+                    }
                 }
             }
             sleep(self.pause).await;
@@ -482,12 +489,38 @@ impl Multipass {
                     attempt.error(Kind::Missing, format!("instance {} does not exist", machine.id))
                 })?;
                 self.bring_up(&machine.node, state, &Silent).await?;
-                return self.await_ssh(&machine.node, &Silent).await;
+                return self.await_ssh(&machine.node, false, &Silent).await;
             }
             Power::Off => self.shut_down(machine).await?,
             Power::Cut => self.cut(&machine.node).await?,
         }
         Ok(Machine { state: MachineState::Stopped, address: None, ..machine.clone() })
+    }
+
+    /// Sizes are settings of a stopped instance. The disk can only grow; Multipass says so
+    /// itself otherwise.
+    async fn change_size(&self, machine: &Machine, node: &Node) -> Result<Machine, ProviderError> {
+        self.must_be_ours(machine, "change the size of")?;
+        let attempt =
+            Attempt { verb: "change the size of", about: Some((&machine.node, &machine.id)) };
+        if self.state(&machine.id).await? != Some(MachineState::Stopped) {
+            self.shut_down(machine).await?;
+        }
+        let mut outcome = Ok(());
+        for (key, value) in [
+            ("cpus", u64::from(node.vm.cpus)),
+            ("memory", node.vm.memory_bytes),
+            ("disk", node.vm.disk_bytes),
+        ] {
+            let setting = format!("local.{}.{key}={value}", machine.id);
+            outcome = self.call(attempt, &["set", &setting], ASK_LIMIT).await.map(drop);
+            if outcome.is_err() {
+                break;
+            }
+        }
+        // Refused or not, it was up before.
+        let fresh = self.set_power(machine, Power::On).await;
+        outcome.and(fresh)
     }
 
     fn must_be_ours(&self, machine: &Machine, verb: &str) -> Result<(), ProviderError> {
@@ -593,6 +626,14 @@ impl Provider for Multipass {
         power: Power,
     ) -> BoxFuture<'a, Result<Machine, ProviderError>> {
         Box::pin(self.set_power(machine, power))
+    }
+
+    fn resize<'a>(
+        &'a self,
+        machine: &'a Machine,
+        node: &'a Node,
+    ) -> BoxFuture<'a, Result<Machine, ProviderError>> {
+        Box::pin(self.change_size(machine, node))
     }
 
     fn reach<'a>(

@@ -348,6 +348,33 @@ async fn cutting_the_power_of_a_stopped_machine_is_no_error() {
 }
 
 #[tokio::test]
+async fn a_refused_size_leaves_the_machine_started_again() {
+    let smaller = Answer {
+        code: Some(2),
+        stdout: String::new(),
+        stderr: "set failed: Disk can only be expanded\n".into(),
+    };
+    let stage = stage(vec![
+        ("list", listing("Stopped")),
+        ("set", ok("")),
+        ("set", ok("")),
+        ("set", smaller),
+        ("list", listing("Stopped")),
+        ("start", recorded("12-start-stopped")),
+        ("list", listing("Stopped")),
+        // The test ends here: there is no guest to reach.
+        ("info", recorded("20-daemon-killed-info-json")),
+    ])
+    .claimed();
+    let stopped = machine(MachineState::Stopped);
+    let error = stage.provider.resize(&stopped, &node()).await.unwrap_err();
+    assert!(told(&error).contains("Disk can only be expanded"), "{}", told(&error));
+    let asked = stage.asked().await;
+    assert_eq!(asked[1], "set local.demo-node1.cpus=2");
+    assert!(asked[5].starts_with("start demo-node1"), "{asked:?}");
+}
+
+#[tokio::test]
 async fn the_address_comes_from_info_and_is_remembered() {
     let stage = stage(vec![("info", of_ours("07-info-json-running", "node1"))]).claimed();
     let address = stage.provider.ask_address("node1").await.unwrap();
