@@ -72,7 +72,7 @@ impl Hosts {
         self.dir.join("id_ed25519")
     }
 
-    fn ssh(&self, node: &str) -> Result<Ssh, ProviderError> {
+    fn ssh(&self, node: &str, learn: bool) -> Result<Ssh, ProviderError> {
         let host = self.host(node)?;
         let loaded = match &host.identity {
             Some(file) => keys::load(&expand_home(file)),
@@ -90,13 +90,15 @@ impl Hosts {
                 port: host.port,
                 user_file: known,
                 recorded: self.dir.join("known_hosts"),
+                learn,
             },
             connect_timeout: CONNECT_LIMIT,
         }))
     }
 
-    async fn open(&self, node: &str) -> Result<(Ssh, Found), ProviderError> {
-        let ssh = self.ssh(node)?;
+    /// Only `create` learns host keys: it is part of `up` and tells. All else changes nothing.
+    async fn open(&self, node: &str, learn: bool) -> Result<(Ssh, Found), ProviderError> {
+        let ssh = self.ssh(node, learn)?;
         let host = self.host(node)?;
         match ssh.connect().await {
             Ok(found) => Ok((ssh, found)),
@@ -146,7 +148,7 @@ impl Hosts {
         let host = self.host(node)?;
         let seconds = CONNECT_LIMIT.as_secs();
         progress.step(&format!("connecting to {} (at most {seconds}s)", host.address));
-        let (ssh, found) = self.open(node).await?;
+        let (ssh, found) = self.open(node, true).await?;
         if let Found::Recorded { fingerprint } = found {
             let what =
                 format!("{}: host key {fingerprint} seen for the first time", known_name(host));
@@ -263,10 +265,7 @@ impl Provider for Hosts {
         machine: &'a Machine,
     ) -> BoxFuture<'a, Result<Box<dyn Remote>, ProviderError>> {
         Box::pin(async move {
-            let (ssh, found) = self.open(&machine.node).await?;
-            if let Found::Recorded { fingerprint } = found {
-                tracing::warn!(host = machine.id, fingerprint, "host key seen for the first time");
-            }
+            let (ssh, _) = self.open(&machine.node, false).await?;
             let ssh: Box<dyn Remote> = Box::new(ssh);
             Ok(ssh)
         })

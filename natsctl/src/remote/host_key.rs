@@ -16,7 +16,7 @@ pub enum Trust {
     /// We put this very key on the machine before its first boot.
     Planted(PublicKey),
     /// The user's `known_hosts` says; where it says nothing, what we recorded; where that says
-    /// nothing either, the key seen now is recorded.
+    /// nothing either, the key seen now is recorded, if `learn` says so, or refused.
     Known {
         /// Host name or address, as the user wrote it.
         host: String,
@@ -26,6 +26,8 @@ pub enum Trust {
         user_file: Option<PathBuf>,
         /// Ours.
         recorded: PathBuf,
+        /// Whether a key never seen is trusted from now on.
+        learn: bool,
     },
 }
 
@@ -36,6 +38,11 @@ pub enum Found {
     Expected,
     /// A key never seen, now recorded.
     Recorded {
+        /// Its fingerprint.
+        fingerprint: String,
+    },
+    /// A key never seen, not trusted.
+    Unknown {
         /// Its fingerprint.
         fingerprint: String,
     },
@@ -77,7 +84,7 @@ impl Trust {
     fn expected(&self) -> Result<Vec<PublicKey>, String> {
         match self {
             Self::Planted(key) => Ok(vec![key.clone()]),
-            Self::Known { host, port, user_file, recorded } => {
+            Self::Known { host, port, user_file, recorded, .. } => {
                 for file in user_file.iter().chain([recorded]) {
                     let keys = known_keys(host, *port, file)?;
                     if !keys.is_empty() {
@@ -90,8 +97,8 @@ impl Trust {
     }
 
     fn record(&self, key: &PublicKey) -> Found {
-        let Self::Known { host, port, recorded, .. } = self else {
-            return Found::Unchecked("a planted key is never recorded".into());
+        let Self::Known { host, port, recorded, learn: true, .. } = self else {
+            return Found::Unknown { fingerprint: fingerprint(key) };
         };
         match append(recorded, &known_hosts_line(host, *port, key)) {
             Ok(()) => Found::Recorded { fingerprint: fingerprint(key) },
@@ -163,13 +170,9 @@ mod tests {
         PrivateKey::random(&mut rand::rng(), Algorithm::Ed25519).unwrap().public_key().clone()
     }
 
-    fn known(folder: &Path, user_file: Option<PathBuf>) -> Trust {
-        Trust::Known {
-            host: "box".into(),
-            port: 2222,
-            user_file,
-            recorded: folder.join("ssh/known_hosts"),
-        }
+    fn known(folder: &Path, user_file: Option<PathBuf>, learn: bool) -> Trust {
+        let recorded = folder.join("ssh/known_hosts");
+        Trust::Known { host: "box".into(), port: 2222, user_file, recorded, learn }
     }
 
     #[test]
@@ -186,10 +189,12 @@ mod tests {
     #[test]
     fn a_key_seen_first_is_recorded_and_a_changed_one_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let trust = known(folder.path(), None);
+        let trust = known(folder.path(), None, true);
         let (first, other) = (key(), key());
+        let cautious = known(folder.path(), None, false);
+        assert_eq!(cautious.check(&first), Found::Unknown { fingerprint: fingerprint(&first) });
         assert_eq!(trust.check(&first), Found::Recorded { fingerprint: fingerprint(&first) });
-        assert_eq!(trust.check(&first), Found::Expected);
+        assert_eq!(cautious.check(&first), Found::Expected);
         assert!(matches!(trust.check(&other), Found::Other { .. }));
         let line = fs::read_to_string(folder.path().join("ssh/known_hosts")).unwrap();
         assert!(line.starts_with("[box]:2222 ssh-ed25519 "), "{line}");
@@ -202,7 +207,7 @@ mod tests {
         let (theirs, other) = (key(), key());
         let text = known_hosts_line("box", 2222, &theirs);
         fs::write(&file, &text).unwrap();
-        let trust = known(folder.path(), Some(file.clone()));
+        let trust = known(folder.path(), Some(file.clone()), true);
         assert_eq!(trust.check(&theirs), Found::Expected);
         assert!(matches!(trust.check(&other), Found::Other { .. }));
         assert_eq!(fs::read_to_string(&file).unwrap(), text);

@@ -117,6 +117,10 @@ impl Ssh {
             Some(Found::Other { seen, expected }) => {
                 RemoteError::HostKey { label, seen: seen.clone(), expected: expected.clone() }
             }
+            Some(Found::Unknown { fingerprint }) => {
+                let source = format!("its host key {fingerprint} is not known yet");
+                RemoteError::Connect { label, source: source.into() }
+            }
             Some(Found::Unchecked(reason)) => {
                 RemoteError::Connect { label, source: reason.clone().into() }
             }

@@ -53,6 +53,9 @@ fn as_root(script: &str) -> Command {
 async fn a_host_is_checked_listed_and_never_powered() {
     let stage = stage();
     let provider = stage.provider();
+    let listed = provider.list().await.unwrap();
+    let error = provider.reach(&listed[0]).await.err().unwrap();
+    assert!(told(&error).contains("is not known yet"), "only `up` trusts: {}", told(&error));
     let said = Said::default();
     let machine = provider.create(&node("node1"), &said).await.unwrap();
     assert!(

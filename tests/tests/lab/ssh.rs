@@ -35,6 +35,7 @@ impl Machine {
                 port: 22,
                 user_file: None,
                 recorded: self.folder.path().join("known_hosts"),
+                learn: true,
             },
             connect_timeout: Duration::from_secs(3),
         }

@@ -20,7 +20,7 @@ fn recorded(case: &str) -> Answer {
     let text = |key: &str| value[key].as_str().unwrap().to_owned();
     Answer {
         // The recorder wrote an end by signal as a negative number.
-        code: value["exit_code"].as_i64().filter(|code| *code >= 0).map(|code| code as i32),
+        code: value["exit_code"].as_i64().and_then(|code| u8::try_from(code).ok()).map(i32::from),
         stdout: text("stdout"),
         stderr: text("stderr"),
     }
