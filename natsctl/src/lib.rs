@@ -5,8 +5,10 @@
 //! (provider) -> `Remote` (reached) -> in service (deploy) -> `Verdict` (verify). Each stage
 //! makes a new value and never edits an earlier one.
 
+pub mod apply;
 pub mod clients;
 pub mod deploy;
+pub mod failure;
 pub mod monitor;
 pub mod observe;
 pub mod plan;
