@@ -5,10 +5,13 @@
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::expect_used,
     clippy::print_stderr,
     reason = "a failed step is a failed test, and one that takes seconds says what it is at"
 )]
 
+#[path = "lab/cluster.rs"]
+mod cluster;
 #[path = "lab/hosts.rs"]
 mod hosts;
 #[path = "lab/multipass.rs"]
@@ -17,3 +20,7 @@ mod multipass;
 mod said;
 #[path = "lab/ssh.rs"]
 mod ssh;
+#[path = "lab/trouble.rs"]
+mod trouble;
+#[path = "lab/walkthrough.rs"]
+mod walkthrough;
