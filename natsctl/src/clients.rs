@@ -6,7 +6,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use async_nats::{Client, ConnectOptions};
+use async_nats::{Client, ConnectOptions, Event};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::topology::Server;
 
@@ -74,17 +76,91 @@ pub async fn pinned(address: SocketAddr, login: &Login, name: &str) -> Result<Cl
     connect(options, address).await
 }
 
-/// Options of a client that may move to the other nodes; the caller adds its event callback.
-#[must_use]
-pub fn roaming(login: &Login, name: &str) -> ConnectOptions {
-    login.options().name(name).connection_timeout(PATIENCE)
+/// What happened to a roaming client, on the clock of this process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Move {
+    /// Its connection broke.
+    Cut(Instant),
+    /// It is connected again, to the server of this name.
+    Back(Instant, String),
+    /// The server is about to leave and says so.
+    LameDuck(Instant),
+}
+
+/// A client that moves to another node when its own is gone, and tells of it.
+pub struct Roamer {
+    /// The client.
+    pub client: Client,
+    events: mpsc::Receiver<(Instant, Event)>,
+    server_id: String,
+}
+
+/// More events than this at once are not kept: they are a handful per failover.
+const EVENTS_MAX: usize = 1024;
+/// A client knows the name of its new server a moment after it is connected.
+const NAME_PATIENCE: Duration = Duration::from_millis(500);
+
+impl Roamer {
+    /// Connects to one node; the others it learns from INFO.
+    ///
+    /// # Errors
+    /// In words.
+    pub async fn connect(address: SocketAddr, login: &Login, name: &str) -> Result<Self, String> {
+        let (sender, events) = mpsc::channel(EVENTS_MAX);
+        let options = login.options().name(name).connection_timeout(PATIENCE);
+        let options = options.event_callback(move |event| {
+            // A full channel means nobody listens: then nobody misses it.
+            drop(sender.try_send((Instant::now(), event)));
+            std::future::ready(())
+        });
+        let client = connect(options, address).await?;
+        let server_id = client.server_info().server_id;
+        Ok(Self { client, events, server_id })
+    }
+
+    /// Name of the server it is connected to.
+    #[must_use]
+    pub fn server_name(&self) -> String {
+        self.client.server_info().server_name
+    }
+
+    /// Waits for the next thing that happens to it; `None` when it was closed for good.
+    pub async fn next_move(&mut self) -> Option<Move> {
+        loop {
+            match self.events.recv().await? {
+                (at, Event::Disconnected) => return Some(Move::Cut(at)),
+                (at, Event::LameDuckMode) => return Some(Move::LameDuck(at)),
+                // The first connection tells itself too.
+                (at, Event::Connected) => {
+                    if let Some(name) = self.landed().await {
+                        return Some(Move::Back(at, name));
+                    }
+                }
+                (_, Event::Closed) => return None,
+                _ => {}
+            }
+        }
+    }
+
+    /// Name of the server it moved to, once that is known; `None` when it did not move.
+    async fn landed(&mut self) -> Option<String> {
+        let until = Instant::now() + NAME_PATIENCE;
+        loop {
+            let info = self.client.server_info();
+            if info.server_id != self.server_id {
+                self.server_id = info.server_id;
+                return Some(info.server_name);
+            }
+            if Instant::now() > until {
+                return None;
+            }
+            tokio::time::sleep(Duration::from_micros(200)).await;
+        }
+    }
 }
 
 /// Connects, and gives up after [`PATIENCE`].
-///
-/// # Errors
-/// In words.
-pub async fn connect(options: ConnectOptions, address: SocketAddr) -> Result<Client, String> {
+async fn connect(options: ConnectOptions, address: SocketAddr) -> Result<Client, String> {
     match tokio::time::timeout(PATIENCE, options.connect(format!("nats://{address}"))).await {
         Ok(Ok(client)) => Ok(client),
         Ok(Err(error)) => Err(format!("connect to {address}: {error}")),

@@ -267,8 +267,10 @@ mod tests {
             by: " by x (pid 7)".into(),
         };
         let died = DeployError::Died { said: "[FTL] no".into() };
-        let errors =
-            [NodeError::new("node1", "prepare", taken), NodeError::new("node2", "start", died)];
+        let errors = [
+            NodeError::new("node1", "prepare {}", taken),
+            NodeError::new("node2", "start {}", died),
+        ];
         let failure = Failure::of_nodes(&errors, false).left("node3 running");
         assert_eq!(failure.code(), 7);
         insta::assert_snapshot!(failure.render(stderr_paint()));
@@ -283,7 +285,7 @@ mod tests {
             hint: Some("multipass version".into()),
             transient: false,
         };
-        let failure = Failure::from(&NodeError::new("node1", "make a machine for", error));
+        let failure = Failure::from(&NodeError::new("node1", "make a machine for {}", error));
         assert_eq!(failure.code(), 4);
         insta::assert_snapshot!(failure.render(stderr_paint()));
     }

@@ -6,8 +6,11 @@
 //! makes a new value and never edits an earlier one.
 
 pub mod apply;
+pub mod cli;
 pub mod clients;
+pub mod commands;
 pub mod deploy;
+pub mod drill;
 pub mod failure;
 pub mod monitor;
 pub mod observe;

@@ -57,11 +57,11 @@ pub struct Applied {
 
 /// Why a node did not get where it should.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {attempt} `{node}`")]
+#[error("cannot {}", attempt.replace("{}", node))]
 pub struct NodeError {
     /// Which node.
     pub node: String,
-    /// What was attempted (`start`).
+    /// What was attempted; `{}` stands for the node (`start {}`).
     pub attempt: &'static str,
     /// Why.
     #[source]
@@ -176,7 +176,7 @@ impl Apply<'_> {
         machine: Option<Machine>,
     ) -> Result<Found, NodeError> {
         let steps = Steps { report: self.report, node: &node.name };
-        let failed = |error| NodeError::new(&node.name, "make a machine for", error);
+        let failed = |error| NodeError::new(&node.name, "make a machine for {}", error);
         let mut machine = match machine {
             None => {
                 self.report.step(&node.name, "creating");
@@ -205,19 +205,20 @@ impl Apply<'_> {
     fn record(&self, node: &str, change: impl FnOnce(&mut NodeRecord)) -> Result<(), NodeError> {
         let mut state = self.state.lock();
         change(state.nodes.entry(node.to_owned()).or_default());
-        self.dir.save(&state).map_err(|error| NodeError::new(node, "remember", error))
+        self.dir.save(&state).map_err(|error| NodeError::new(node, "remember {}", error))
     }
 
     fn note_unreachable(&self, found: &BTreeMap<String, Found>, failures: &mut Vec<NodeError>) {
         for node in &self.topology.nodes {
             if let Some(Look::Unreachable(error)) = found.get(&node.name).map(|found| &found.look) {
                 let trouble = Trouble::Look(std::sync::Arc::clone(error));
-                failures.push(NodeError::new(&node.name, "reach", trouble));
+                failures.push(NodeError::new(&node.name, "reach {}", trouble));
             }
         }
     }
 
-    /// Waits until all servers that run see each other.
+    /// Waits until all servers that run see each other. Those that do not in time are restarted
+    /// once: their stored config names all peers, the running one may not.
     async fn mesh(
         &self,
         up: &[String],
@@ -227,12 +228,27 @@ impl Apply<'_> {
         let subjects: Vec<Subject> =
             subjects(found).into_iter().filter(|one| up.contains(&one.node)).collect();
         for node in up {
-            self.report.step(node, "joining the mesh");
+            self.report.step(node, format!("joining the mesh (up to {}s)", MESH.as_secs()));
         }
-        let views = verify::wait_for_mesh(&subjects, MESH).await;
-        for view in views.iter().filter(|view| !view.whole()) {
+        let mut views = verify::wait_for_mesh(&subjects, MESH).await;
+        let lonely = apart(&views);
+        if !lonely.is_empty() {
+            self.settle(found, failures).await;
+            for node in &lonely {
+                if let Err(error) = self.restart_settled(node, found).await {
+                    failures.push(error);
+                }
+            }
+            views = verify::wait_for_mesh(&subjects, MESH).await;
+        }
+        let dead: Vec<&str> = views
+            .iter()
+            .filter(|view| view.peers.is_err())
+            .map(|view| view.node.as_str())
+            .collect();
+        for view in views.iter().filter(|view| !view.whole_without(&dead)) {
             let trouble = Trouble::Mesh(mesh_trouble(view));
-            failures.push(NodeError::new(&view.node, "join the mesh with", trouble));
+            failures.push(NodeError::new(&view.node, "bring {} into the mesh", trouble));
         }
     }
 
@@ -252,7 +268,7 @@ impl Apply<'_> {
                     let mut state = self.state.lock();
                     state.nodes.remove(&planned.node);
                     if let Err(error) = self.dir.save(&state) {
-                        failures.push(NodeError::new(&planned.node, "forget", error));
+                        failures.push(NodeError::new(&planned.node, "forget {}", error));
                     }
                 }
                 Err(error) => failures.push(error),
@@ -266,7 +282,7 @@ impl Apply<'_> {
 /// # Errors
 /// What is left is found by the next look.
 pub async fn take_away(provider: &dyn Provider, found: &Found) -> Result<(), NodeError> {
-    let failed = |trouble: Trouble| NodeError::new(&found.node, "remove", trouble);
+    let failed = |trouble: Trouble| NodeError::new(&found.node, "remove {}", trouble);
     let Some(machine) = &found.machine else { return Ok(()) };
     if !provider.capabilities().creates_machines {
         match &found.look {
@@ -299,6 +315,17 @@ fn touches_machine(change: &Change) -> bool {
         }
         Change::Unchanged | Change::Remove => false,
     }
+}
+
+/// Nodes that run and lack a route to another that runs, the last in file order first; one of
+/// them is left alone, since a route needs but one end to dial.
+fn apart(views: &[View]) -> Vec<String> {
+    let dead: Vec<&str> =
+        views.iter().filter(|view| view.peers.is_err()).map(|view| view.node.as_str()).collect();
+    let apart = views.iter().filter(|view| view.peers.is_ok() && !view.whole_without(&dead));
+    let mut names: Vec<String> = apart.map(|view| view.node.clone()).skip(1).collect();
+    names.reverse();
+    names
 }
 
 fn mesh_trouble(view: &View) -> String {

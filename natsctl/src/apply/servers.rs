@@ -9,6 +9,7 @@ use futures_util::stream;
 
 use super::wanted::{description, installed, wanted};
 use super::{Apply, MESH, NodeError, PARALLEL, Trouble, subjects};
+use crate::deploy::service::Ending;
 use crate::deploy::{DeployError, Form, ready};
 use crate::observe::{Found, Reached};
 use crate::plan::Installed;
@@ -77,7 +78,7 @@ impl Apply<'_> {
 
     /// Everything that does not touch a running server: checks, and the upload beside it.
     async fn prepare(&self, site: &Site<'_>) -> Result<(), NodeError> {
-        let failed = |error: DeployError| NodeError::new(site.node, "prepare", error);
+        let failed = |error: DeployError| NodeError::new(site.node, "prepare {}", error);
         let binary = self.binaries.of(&site.reached.facts.arch);
         let binary = binary.map_err(|error| failed(error.into()))?;
         if !site.installed.running {
@@ -146,7 +147,7 @@ impl Apply<'_> {
         via: Option<SocketAddr>,
         found: &BTreeMap<String, Found>,
     ) -> Result<(), NodeError> {
-        let failed = |error: DeployError| NodeError::new(site.node, "start", error);
+        let failed = |error: DeployError| NodeError::new(site.node, "start {}", error);
         let Site { node, endpoint, reached, installed } = site;
         // A node that was a member before knows its peers from its file.
         let form = if installed.present { Form::Settled } else { Form::Join(via) };
@@ -194,7 +195,7 @@ impl Apply<'_> {
         found: &BTreeMap<String, Found>,
         up: &[String],
     ) -> Result<(), NodeError> {
-        let failed = |error: DeployError| NodeError::new(site.node, "restart", error);
+        let failed = |error: DeployError| NodeError::new(site.node, "restart {}", error);
         let Site { node, endpoint, reached, .. } = site;
         self.report.step(node, "restarting with what is new");
         let wanted = wanted(self.topology, self.provider, found, node, endpoint, Form::Settled);
@@ -207,8 +208,28 @@ impl Apply<'_> {
         let views = verify::wait_for_mesh(&subjects, MESH).await;
         match views.iter().find_map(verify::View::problem) {
             None => Ok(()),
-            Some(problem) => Err(NodeError::new(node, "rejoin", Trouble::Mesh(problem))),
+            Some(problem) => {
+                Err(NodeError::new(node, "bring {} back into the mesh", Trouble::Mesh(problem)))
+            }
         }
+    }
+
+    /// Restarts a server as it is stored.
+    pub(super) async fn restart_settled(
+        &self,
+        node: &str,
+        found: &BTreeMap<String, Found>,
+    ) -> Result<(), NodeError> {
+        let failed = |error: DeployError| NodeError::new(node, "restart {}", error);
+        let Some((endpoint, reached)) =
+            found.get(node).and_then(|found| Some((found.endpoint?, found.reached()?)))
+        else {
+            return Ok(());
+        };
+        self.report.step(node, "restarting with all peers");
+        reached.service.stop(Ending::Stop).await.map_err(failed)?;
+        reached.service.start().await.map_err(failed)?;
+        ready(&reached.service, &endpoint, node).await.map_err(failed)
     }
 
     /// Stores all peers on every node that does not have them yet; no restart.
@@ -242,17 +263,17 @@ impl Apply<'_> {
         self.report.step(node, "storing all peers");
         let text = description(self.topology, node);
         let stored = reached.service.install(&settled, &text, false).await;
-        stored.map_err(|error| NodeError::new(node, "store the peers of", error))
+        stored.map_err(|error| NodeError::new(node, "store the peers of {}", error))
     }
 }
 
 /// Starts installed servers as they are stored, and waits until each serves.
 pub async fn start_all(found: &[&Found]) -> Vec<Result<u32, NodeError>> {
     join_all(found.iter().map(|found| async {
-        let failed = |error: DeployError| NodeError::new(&found.node, "start", error);
+        let failed = |error: DeployError| NodeError::new(&found.node, "start {}", error);
         let (Some(endpoint), Some(reached)) = (found.endpoint, found.reached()) else {
             let trouble = Trouble::Mesh("its machine is not there".into());
-            return Err(NodeError::new(&found.node, "start", trouble));
+            return Err(NodeError::new(&found.node, "start {}", trouble));
         };
         let pid = reached.service.start().await.map_err(failed)?;
         ready(&reached.service, &endpoint, &found.node).await.map_err(failed)?;

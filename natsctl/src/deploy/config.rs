@@ -129,7 +129,13 @@ fn render(
     file.indent = 1;
     file.setting("name", &topology.name.as_str().into());
     file.setting("listen", &SocketAddr::new(host, own.cluster_port).to_string().into());
-    if let Some(Value::Object(cluster)) = server.config.get("cluster") {
+    let cluster = server.config.get("cluster").and_then(Value::as_object);
+    if !cluster.is_some_and(|cluster| cluster.contains_key("advertise")) {
+        // Without it peers are told the source address of a route, which on loopback is
+        // 127.0.0.1 and on a machine with several networks may be the wrong one.
+        file.setting("advertise", &own.route().to_string().into());
+    }
+    if let Some(cluster) = cluster {
         file.settings(cluster);
     }
     file.line(ROUTES_BEGIN);

@@ -1,12 +1,13 @@
 //! One live line per node on a terminal: a mark, the name, the step, the time.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use parking_lot::Mutex;
 
 use super::paint::{stderr_paint, unicode};
-use super::{Event, Renderer, show_duration};
+use super::{Event, Renderer, say, show_duration};
 
 /// How often the spinner turns.
 const TICK: Duration = Duration::from_millis(100);
@@ -14,11 +15,16 @@ const TICK: Duration = Duration::from_millis(100);
 pub(super) struct Progress {
     all: MultiProgress,
     bars: Mutex<Vec<(String, ProgressBar)>>,
+    finished: AtomicBool,
 }
 
 impl Progress {
     pub(super) fn new() -> Self {
-        Self { all: MultiProgress::new(), bars: Mutex::new(Vec::new()) }
+        Self {
+            all: MultiProgress::new(),
+            bars: Mutex::new(Vec::new()),
+            finished: AtomicBool::new(false),
+        }
     }
 
     fn bar(&self, node: &str) -> ProgressBar {
@@ -32,6 +38,15 @@ impl Progress {
         bar.enable_steady_tick(TICK);
         bars.push((node.to_owned(), bar.clone()));
         bar
+    }
+
+    /// Above the live lines while there are any, else below everything.
+    fn print(&self, text: &str) {
+        if self.finished.load(Ordering::Relaxed) {
+            say(text);
+        } else {
+            drop(self.all.println(text));
+        }
     }
 
     fn end(&self, at: Duration, node: &str, text: &str, mark: &str) {
@@ -62,13 +77,14 @@ impl Renderer for Progress {
             }
             Event::Done { node, text } => self.end(at, node, text, &paint.good(tick)),
             Event::Failed { node, text } => self.end(at, node, text, &paint.bad(cross)),
-            Event::Stage { text } => drop(self.all.println(paint.dim(text))),
-            Event::Note { text } => drop(self.all.println(text)),
+            Event::Stage { text } => self.print(&paint.dim(text)),
+            Event::Note { text } => self.print(text),
             Event::Result { .. } => {}
         }
     }
 
     fn finish(&self) {
+        self.finished.store(true, Ordering::Relaxed);
         for (_, bar) in self.bars.lock().iter() {
             bar.disable_steady_tick();
             if !bar.is_finished() {

@@ -37,6 +37,13 @@ impl View {
             && self.unwell.is_none()
     }
 
+    /// Whether it is whole, if these nodes are not counted.
+    #[must_use]
+    pub fn whole_without(&self, dead: &[&str]) -> bool {
+        let missing = self.missing.iter().any(|name| !dead.contains(&name.as_str()));
+        self.peers.is_ok() && !missing && self.strangers.is_empty() && self.unwell.is_none()
+    }
+
     /// What is wrong, in words.
     #[must_use]
     pub fn problem(&self) -> Option<String> {
