@@ -104,6 +104,10 @@ impl Progress for Steps<'_> {
     fn step(&self, text: &str) {
         self.report.step(self.node, text);
     }
+
+    fn warn(&self, text: &str) {
+        self.report.note(format!("warning: {}: {text}", self.node));
+    }
 }
 
 impl Apply<'_> {
@@ -177,11 +181,13 @@ impl Apply<'_> {
     ) -> Result<Found, NodeError> {
         let steps = Steps { report: self.report, node: &node.name };
         let failed = |error| NodeError::new(&node.name, "make a machine for {}", error);
-        let mut machine = match machine {
+        let mut machine = match machine.filter(|_| !wants_making(&planned.change)) {
             None => {
                 self.report.step(&node.name, "creating");
                 let machine = self.provider.create(node, &steps).await.map_err(failed)?;
-                self.record(&node.name, |record| record.vm = Some(node.vm.clone()))?;
+                self.record(&node.name, |record| {
+                    record.vm.get_or_insert_with(|| node.vm.clone());
+                })?;
                 machine
             }
             Some(machine) => machine,
@@ -311,7 +317,10 @@ fn touches_machine(change: &Change) -> bool {
     match change {
         Change::Create => true,
         Change::Update(updates) => {
-            updates.iter().any(|update| matches!(update, Update::PowerOn(_) | Update::Resize(_)))
+            let of_machine = |update: &Update| {
+                matches!(update, Update::PowerOn(_) | Update::Resize(_) | Update::Reach(_))
+            };
+            updates.iter().any(of_machine)
         }
         Change::Unchanged | Change::Remove => false,
     }
@@ -326,6 +335,16 @@ fn apart(views: &[View]) -> Vec<String> {
     let mut names: Vec<String> = apart.map(|view| view.node.clone()).skip(1).collect();
     names.reverse();
     names
+}
+
+/// Whether the provider's `create` is called for: it makes what is missing or deleted, waits for
+/// what is still booting, and says best why a machine cannot be reached.
+fn wants_making(change: &Change) -> bool {
+    match change {
+        Change::Create => true,
+        Change::Update(updates) => updates.iter().any(|update| matches!(update, Update::Reach(_))),
+        Change::Unchanged | Change::Remove => false,
+    }
 }
 
 fn mesh_trouble(view: &View) -> String {
