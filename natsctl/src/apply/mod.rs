@@ -216,6 +216,10 @@ impl Apply<'_> {
 
     fn note_unreachable(&self, found: &BTreeMap<String, Found>, failures: &mut Vec<NodeError>) {
         for node in &self.topology.nodes {
+            // One that could not even be made reachable has been told.
+            if failures.iter().any(|failure| failure.node == node.name) {
+                continue;
+            }
             if let Some(Look::Unreachable(error)) = found.get(&node.name).map(|found| &found.look) {
                 let trouble = Trouble::Look(std::sync::Arc::clone(error));
                 failures.push(NodeError::new(&node.name, "reach {}", trouble));
