@@ -73,7 +73,7 @@ pub struct NodeError {
 pub enum Trouble {
     /// With its machine.
     #[error(transparent)]
-    Provider(#[from] ProviderError),
+    Provider(Box<ProviderError>),
     /// With its server.
     #[error(transparent)]
     Deploy(#[from] DeployError),
@@ -86,6 +86,12 @@ pub enum Trouble {
     /// With the mesh.
     #[error("{0}")]
     Mesh(String),
+}
+
+impl From<ProviderError> for Trouble {
+    fn from(error: ProviderError) -> Self {
+        Self::Provider(Box::new(error))
+    }
 }
 
 impl NodeError {

@@ -114,8 +114,11 @@ fn render(
 ) -> String {
     let server = &topology.server;
     let mut file = File::default();
-    file.line(&format!("# {node} of cluster {}: written by natsctl, `natsctl up`", topology.name));
-    file.line("# writes it again. Put your own settings under `server.config` in cluster.yaml.");
+    let name = &topology.name;
+    file.line(&format!(
+        "# {node} of cluster {name}, written by natsctl: `natsctl up` overwrites it."
+    ));
+    file.line("# Settings of your own belong under `server.config` in cluster.yaml.");
     file.setting("server_name", &node.into());
     file.setting("listen", &SocketAddr::new(host, own.client_port).to_string().into());
     file.setting("http", &SocketAddr::new(host, own.monitor_port).to_string().into());

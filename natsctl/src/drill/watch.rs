@@ -69,7 +69,8 @@ async fn info_is_gone(survivor: Endpoint, victim: Endpoint, login: Login) -> Opt
         if stream.read_line(&mut line).await.ok()? == 0 {
             return None;
         }
-        let (op, rest) = line.trim_end().split_once(' ').unwrap_or((line.trim_end(), ""));
+        let line = line.trim_end();
+        let (op, rest) = line.split_once(' ').unwrap_or((line, ""));
         match op {
             "INFO" => {
                 let info: serde_json::Value = serde_json::from_str(rest).ok()?;

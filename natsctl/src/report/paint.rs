@@ -41,8 +41,8 @@ impl Paint {
     pub fn decide(choice: Option<bool>) {
         let allowed = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
             && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
-        let out = choice.unwrap_or(allowed && std::io::stdout().is_terminal());
-        let err = choice.unwrap_or(allowed && std::io::stderr().is_terminal());
+        let out = choice.unwrap_or_else(|| allowed && std::io::stdout().is_terminal());
+        let err = choice.unwrap_or_else(|| allowed && std::io::stderr().is_terminal());
         console::set_colors_enabled(out);
         console::set_colors_enabled_stderr(err);
     }

@@ -315,8 +315,10 @@ impl Check {
         let fields = self.fields(tree, "cluster.yaml", TOP_KEYS)?;
         match fields.value("version") {
             None => self.missing(&fields, "version", "add `version: 1`"),
-            Some(version) => {
-                self.number(version, "version", 1, 1);
+            Some(tree) if matches!(&tree.value, Value::Scalar { text, .. } if text == "1") => {}
+            Some(tree) => {
+                let text = format!("this natsctl knows version 1, not {}", tree.kind());
+                self.add(tree.spot, text, None);
             }
         }
         let name = match fields.value("name") {
@@ -362,7 +364,7 @@ impl Check {
         let (text, help) = if name == "primary" {
             ("`primary` is reserved by Multipass".to_owned(), "choose another name")
         } else if !is_machine_name(&name) {
-            let help = "letters, digits and dashes; starts with a letter, ends with none but those";
+            let help = "letters, digits and dashes; a letter first, no dash last";
             (format!("bad {key} {}", tree.kind()), help)
         } else if name.len() > MACHINE_NAME_MAX {
             (format!("bad {key}: {} characters", name.len()), "at most 63")
