@@ -28,7 +28,6 @@ impl Run {
     ///
     /// # Panics
     /// When it is another.
-    #[must_use]
     pub fn expect_code(self, code: i32) -> Self {
         assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
         self

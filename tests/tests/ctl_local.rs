@@ -1,6 +1,11 @@
 //! natsctl end to end, with nodes as processes on this machine.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test: a failed step is a failed test"
+)]
 
-use std::io::{BufRead as _, BufReader};
+use std::io::BufReader;
 use std::net::TcpListener;
 use std::process::Child;
 use std::time::{Duration, Instant};
@@ -53,7 +58,7 @@ fn the_walkthrough_works_from_up_to_down() {
     let mut talk = BufReader::new(sub.stderr.take().unwrap());
     let mut data = BufReader::new(sub.stdout.take().unwrap());
     wait_for_line(&mut talk, "listening on demo.> at node1");
-    let _ = sandbox.run(&["pub", "--node", "node3", "demo.hello", "hi"]).expect_code(0);
+    sandbox.run(&["pub", "--node", "node3", "demo.hello", "hi"]).expect_code(0);
     assert_eq!(wait_for_line(&mut data, "demo.hello"), "demo.hello: hi\n");
 
     let kill = sandbox.run(&["kill", "node1", "--duration", "500ms", "-o", "json"]).expect_code(0);
@@ -76,7 +81,7 @@ fn the_walkthrough_works_from_up_to_down() {
     wait_for_line(&mut talk, "disconnected");
     let back = wait_for_line(&mut talk, "reconnected to node");
     assert!(back.contains(" ms"), "{back}");
-    let _ = sandbox.run(&["pub", "--node", "node3", "demo.hello", "again"]).expect_code(0);
+    sandbox.run(&["pub", "--node", "node3", "demo.hello", "again"]).expect_code(0);
     assert_eq!(wait_for_line(&mut data, "demo.hello"), "demo.hello: again\n");
     interrupt(&sub);
     assert_eq!(sub.wait().unwrap().code(), Some(130));
@@ -86,22 +91,22 @@ fn the_walkthrough_works_from_up_to_down() {
     let verify = sandbox.run(&["verify"]).expect_code(6);
     assert!(verify.stdout.contains("FAIL"), "{}", verify.stdout);
 
-    let _ = up(&sandbox);
-    let _ = sandbox.run(&["status", "--exit-code"]).expect_code(0);
-    let _ = sandbox.run(&["verify"]).expect_code(0);
+    up(&sandbox);
+    sandbox.run(&["status", "--exit-code"]).expect_code(0);
+    sandbox.run(&["verify"]).expect_code(0);
 
-    let _ = sandbox.run(&["down"]).expect_code(2);
-    let _ = sandbox.run(&["down", "--yes"]).expect_code(0);
+    sandbox.run(&["down"]).expect_code(2);
+    sandbox.run(&["down", "--yes"]).expect_code(0);
     assert!(!sandbox.path().join("state").exists());
     assert_eq!(sandbox.processes(), Vec::<String>::new());
-    let _ = sandbox.run(&["down", "--yes"]).expect_code(0);
+    sandbox.run(&["down", "--yes"]).expect_code(0);
 }
 
 #[test]
 fn a_second_up_changes_nothing_and_says_so() {
     let sandbox = Sandbox::new();
     sandbox.cluster("demo", &THREE, "");
-    let _ = up(&sandbox);
+    up(&sandbox);
     let before = pids(&sandbox);
     let again = up(&sandbox);
     assert!(again.stderr.contains("cluster demo is unchanged"), "{}", again.stderr);
@@ -114,16 +119,16 @@ fn a_second_up_changes_nothing_and_says_so() {
 fn nodes_come_and_go_with_the_file() {
     let sandbox = Sandbox::new();
     sandbox.cluster("demo", &THREE, "");
-    let _ = up(&sandbox);
+    up(&sandbox);
     let before = pids(&sandbox);
     sandbox.cluster("demo", &["node1", "node3", "node4"], "");
     let plan = sandbox.run(&["plan", "--detailed-exitcode"]).expect_code(2);
     assert!(plan.stdout.contains("+ node4"), "{}", plan.stdout);
     assert!(plan.stdout.contains("- node2"), "{}", plan.stdout);
-    let _ = sandbox.run(&["up", "--dry-run"]).expect_code(0);
+    sandbox.run(&["up", "--dry-run"]).expect_code(0);
     assert_eq!(pids(&sandbox), before, "a dry run changes nothing");
-    let _ = up(&sandbox);
-    let _ = sandbox.run(&["verify"]).expect_code(0);
+    up(&sandbox);
+    sandbox.run(&["verify"]).expect_code(0);
     let after = pids(&sandbox);
     assert_eq!([after[0], after[1]], [before[0], before[2]], "those that stay are not restarted");
     assert_eq!(sandbox.processes().len(), 3);
@@ -133,47 +138,47 @@ fn nodes_come_and_go_with_the_file() {
 fn changed_settings_restart_one_node_after_the_other() {
     let sandbox = Sandbox::new();
     sandbox.cluster("demo", &THREE, "");
-    let _ = up(&sandbox);
+    up(&sandbox);
     let before = pids(&sandbox);
     sandbox.cluster("demo", &THREE, "  log: debug\n  config: {max_payload: 4096}\n");
     let plan = sandbox.run(&["plan"]).expect_code(0);
     assert!(plan.stdout.contains("~ node1  other settings (restart)"), "{}", plan.stdout);
-    let _ = up(&sandbox);
+    up(&sandbox);
     let after = pids(&sandbox);
     assert!(before.iter().zip(&after).all(|(before, after)| before != after), "{after:?}");
-    let _ = sandbox.run(&["verify"]).expect_code(0);
+    sandbox.run(&["verify"]).expect_code(0);
 }
 
 #[test]
 fn nodes_come_back_in_any_order_without_the_seed() {
     let sandbox = Sandbox::new();
     sandbox.cluster("demo", &THREE, "");
-    let _ = up(&sandbox);
-    let _ = sandbox.run(&["kill", "all", "--duration", "100ms"]).expect_code(0);
+    up(&sandbox);
+    sandbox.run(&["kill", "all", "--duration", "100ms"]).expect_code(0);
     assert_eq!(sandbox.processes(), Vec::<String>::new());
-    let _ = sandbox.run(&["start", "node3"]).expect_code(0);
-    let _ = sandbox.run(&["start", "node2"]).expect_code(0);
+    sandbox.run(&["start", "node3"]).expect_code(0);
+    sandbox.run(&["start", "node2"]).expect_code(0);
     let status = nodes(&sandbox);
     assert_eq!(status[1]["routes"], 1, "node2 and node3 find each other without the seed");
-    let _ = sandbox.run(&["start", "seed"]).expect_code(0);
-    let _ = sandbox.run(&["verify"]).expect_code(0);
+    sandbox.run(&["start", "seed"]).expect_code(0);
+    sandbox.run(&["verify"]).expect_code(0);
 }
 
 #[test]
 fn stop_start_and_restart_do_what_they_say() {
     let sandbox = Sandbox::new();
     sandbox.cluster("demo", &THREE, "");
-    let _ = up(&sandbox);
+    up(&sandbox);
     let before = pids(&sandbox);
-    let _ = sandbox.run(&["stop", "node2"]).expect_code(0);
+    sandbox.run(&["stop", "node2"]).expect_code(0);
     let stopped = nodes(&sandbox);
     assert!(stopped[1]["health"].as_str().unwrap().starts_with("stopped "), "{}", stopped[1]);
     assert_eq!(stopped[0]["pid"].as_u64(), before[0]);
-    let _ = sandbox.run(&["start", "node2,node3"]).expect_code(0);
-    let _ = sandbox.run(&["restart", "all", "--rolling"]).expect_code(0);
+    sandbox.run(&["start", "node2,node3"]).expect_code(0);
+    sandbox.run(&["restart", "all", "--rolling"]).expect_code(0);
     let after = pids(&sandbox);
     assert!(before.iter().zip(&after).all(|(before, after)| before != after && after.is_some()));
-    let _ = sandbox.run(&["verify"]).expect_code(0);
+    sandbox.run(&["verify"]).expect_code(0);
     let unknown = sandbox.run(&["stop", "node22"]).expect_code(2);
     assert!(unknown.stderr.contains("did you mean `node2`?"), "{}", unknown.stderr);
 }
@@ -191,7 +196,7 @@ fn a_bad_file_is_refused_with_all_its_problems_and_nothing_is_created() {
     }
     assert!(run.stderr.contains("did you mean `nodes`?"), "{}", run.stderr);
     assert!(!sandbox.path().join("state").exists());
-    let _ = sandbox.run(&["validate", "missing.yaml"]).expect_code(3);
+    sandbox.run(&["validate", "missing.yaml"]).expect_code(3);
 }
 
 #[test]
@@ -216,7 +221,7 @@ fn a_port_in_use_is_named_with_its_program_and_up_goes_on_afterwards() {
     assert!(run.stderr.contains(&port), "{}", run.stderr);
     assert!(run.stderr.contains(&format!("(pid {})", std::process::id())), "{}", run.stderr);
     drop(taken);
-    let _ = up(&sandbox);
+    up(&sandbox);
 }
 
 #[test]
@@ -238,10 +243,10 @@ fn a_node_that_dies_half_way_harms_no_other_and_up_finishes_the_job() {
     let halfway = nodes(&sandbox);
     assert_eq!([&halfway[0]["health"], &halfway[2]["health"]], ["ok", "ok"], "{halfway:?}");
     std::fs::write(healed, "").unwrap();
-    let _ = up(&sandbox);
+    up(&sandbox);
     let after = nodes(&sandbox);
     assert_eq!(after[0]["pid"], halfway[0]["pid"], "the others are left alone");
-    let _ = sandbox.run(&["verify"]).expect_code(0);
+    sandbox.run(&["verify"]).expect_code(0);
 }
 
 #[test]
@@ -267,7 +272,7 @@ fn ctrl_c_ends_up_cleanly_and_says_how_to_go_on() {
     interrupt(&child);
     wait_for_line(&mut talk, "natsctl up goes on from here");
     assert_eq!(child.wait().unwrap().code(), Some(130));
-    let _ = sandbox.run(&["down", "--yes"]).expect_code(0);
+    sandbox.run(&["down", "--yes"]).expect_code(0);
     assert_eq!(sandbox.processes(), Vec::<String>::new());
 }
 
@@ -275,17 +280,17 @@ fn ctrl_c_ends_up_cleanly_and_says_how_to_go_on() {
 fn two_clusters_live_side_by_side_and_must_be_told_apart() {
     let sandbox = Sandbox::new();
     sandbox.cluster("one", &THREE, "");
-    let _ = up(&sandbox);
+    up(&sandbox);
     sandbox.cluster("two", &["node1", "node2"], "");
-    let _ = up(&sandbox);
+    up(&sandbox);
     std::fs::remove_file(sandbox.path().join("cluster.yaml")).unwrap();
     let which = sandbox.run(&["status"]).expect_code(2);
     assert!(which.stderr.contains("one of: one, two"), "{}", which.stderr);
-    let _ = sandbox.run(&["verify", "--cluster", "one"]).expect_code(0);
-    let _ = sandbox.run(&["verify", "--cluster", "two"]).expect_code(0);
-    let _ = sandbox.run(&["down", "--yes", "--cluster", "two"]).expect_code(0);
+    sandbox.run(&["verify", "--cluster", "one"]).expect_code(0);
+    sandbox.run(&["verify", "--cluster", "two"]).expect_code(0);
+    sandbox.run(&["down", "--yes", "--cluster", "two"]).expect_code(0);
     // Now there is but one, and how it was brought up is remembered.
-    let _ = sandbox.run(&["verify"]).expect_code(0);
+    sandbox.run(&["verify"]).expect_code(0);
 }
 
 #[test]
@@ -312,7 +317,7 @@ fn nodes_can_share_an_address() {
 fn logs_of_all_nodes_are_merged_by_time() {
     let sandbox = Sandbox::new();
     sandbox.cluster("demo", &THREE, "  log: debug\n");
-    let _ = up(&sandbox);
+    up(&sandbox);
     let logs = sandbox.run(&["logs"]).expect_code(0).stdout;
     let times: Vec<&str> = logs.lines().filter_map(|line| line.split("] ").nth(1)).collect();
     let times: Vec<&str> = times.iter().filter_map(|text| text.get(..26)).collect();
@@ -327,7 +332,7 @@ fn logs_of_all_nodes_are_merged_by_time() {
     // Nothing tells when the tail of a log is at work: so talk until something is heard.
     let heard = std::thread::spawn(move || wait_for_line(&mut lines, "Client connection created"));
     while !heard.is_finished() {
-        let _ = sandbox.run(&["pub", "--node", "node1", "demo.hello", "x"]).expect_code(0);
+        sandbox.run(&["pub", "--node", "node1", "demo.hello", "x"]).expect_code(0);
     }
     assert!(heard.join().unwrap().contains("Client connection created"));
     interrupt(&follow);
@@ -350,8 +355,8 @@ fn events_come_as_json_lines_for_programs() {
 #[test]
 fn small_verbs_work_without_a_cluster() {
     let sandbox = Sandbox::new();
-    let _ = sandbox.run(&["init", "--provider", "local"]).expect_code(0);
-    let _ = sandbox.run(&["init"]).expect_code(2);
+    sandbox.run(&["init", "--provider", "local"]).expect_code(0);
+    sandbox.run(&["init"]).expect_code(2);
     let valid = sandbox.run(&["validate"]).expect_code(0);
     assert!(valid.stdout.contains("cluster demo, provider local"), "{}", valid.stdout);
     for shell in ["bash", "zsh", "fish", "powershell"] {
@@ -362,6 +367,6 @@ fn small_verbs_work_without_a_cluster() {
     assert_eq!(version["natsctl"], env!("CARGO_PKG_VERSION"));
     let missing = sandbox.run(&["verify"]).expect_code(2);
     assert!(missing.stderr.contains("natsctl up"), "{}", missing.stderr);
-    let _ = sandbox.run(&["down"]).expect_code(0);
-    let _ = sandbox.run(&["frobnicate"]).expect_code(2);
+    sandbox.run(&["down"]).expect_code(0);
+    sandbox.run(&["frobnicate"]).expect_code(2);
 }

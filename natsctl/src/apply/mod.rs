@@ -110,6 +110,10 @@ impl Progress for Steps<'_> {
     fn step(&self, text: &str) {
         self.report.step(self.node, text);
     }
+
+    fn warn(&self, text: &str) {
+        self.report.note(format!("warning: {}: {text}", self.node));
+    }
 }
 
 impl Apply<'_> {
@@ -119,7 +123,7 @@ impl Apply<'_> {
         self.machines(plan, &mut found, &mut failures).await;
         self.note_unreachable(&found, &mut failures);
         let up = self.servers(&mut found, &mut failures).await;
-        self.mesh(&up, &leaving(plan), &found, &mut failures).await;
+        self.mesh(&up, &found, &mut failures).await;
         self.settle(&found, &mut failures).await;
         self.remove(plan, &mut found, &mut failures).await;
         for node in &self.topology.nodes {
@@ -183,11 +187,13 @@ impl Apply<'_> {
     ) -> Result<Found, NodeError> {
         let steps = Steps { report: self.report, node: &node.name };
         let failed = |error| NodeError::new(&node.name, "make a machine for {}", error);
-        let mut machine = match machine {
+        let mut machine = match machine.filter(|_| !wants_making(&planned.change)) {
             None => {
                 self.report.step(&node.name, "creating");
                 let machine = self.provider.create(node, &steps).await.map_err(failed)?;
-                self.record(&node.name, |record| record.vm = Some(node.vm.clone()))?;
+                self.record(&node.name, |record| {
+                    record.vm.get_or_insert_with(|| node.vm.clone());
+                })?;
                 machine
             }
             Some(machine) => machine,
@@ -216,6 +222,10 @@ impl Apply<'_> {
 
     fn note_unreachable(&self, found: &BTreeMap<String, Found>, failures: &mut Vec<NodeError>) {
         for node in &self.topology.nodes {
+            // One that could not even be made reachable has been told.
+            if failures.iter().any(|failure| failure.node == node.name) {
+                continue;
+            }
             if let Some(Look::Unreachable(error)) = found.get(&node.name).map(|found| &found.look) {
                 let trouble = Trouble::Look(std::sync::Arc::clone(error));
                 failures.push(NodeError::new(&node.name, "reach {}", trouble));
@@ -228,16 +238,17 @@ impl Apply<'_> {
     async fn mesh(
         &self,
         up: &[String],
-        leaving: &[String],
         found: &BTreeMap<String, Found>,
         failures: &mut Vec<NodeError>,
     ) {
         let subjects: Vec<Subject> =
             subjects(found).into_iter().filter(|one| up.contains(&one.node)).collect();
+        // Nodes of this cluster that did not get here, and those that are to be removed.
+        let known: Vec<String> = found.keys().cloned().collect();
         for node in up {
             self.report.step(node, format!("joining the mesh (up to {}s)", MESH.as_secs()));
         }
-        let mut views = verify::wait_for_mesh(&subjects, leaving, MESH).await;
+        let mut views = verify::wait_for_mesh(&subjects, &known, MESH).await;
         let lonely = apart(&views);
         if !lonely.is_empty() {
             self.settle(found, failures).await;
@@ -246,7 +257,7 @@ impl Apply<'_> {
                     failures.push(error);
                 }
             }
-            views = verify::wait_for_mesh(&subjects, leaving, MESH).await;
+            views = verify::wait_for_mesh(&subjects, &known, MESH).await;
         }
         let dead: Vec<&str> = views
             .iter()
@@ -314,17 +325,14 @@ pub fn subjects(found: &BTreeMap<String, Found>) -> Vec<Subject> {
         .collect()
 }
 
-/// Nodes that the plan removes: until then they are still in the mesh.
-fn leaving(plan: &Plan) -> Vec<String> {
-    let leaving = plan.nodes.iter().filter(|planned| planned.change == Change::Remove);
-    leaving.map(|planned| planned.node.clone()).collect()
-}
-
 fn touches_machine(change: &Change) -> bool {
     match change {
         Change::Create => true,
         Change::Update(updates) => {
-            updates.iter().any(|update| matches!(update, Update::PowerOn(_) | Update::Resize(_)))
+            let of_machine = |update: &Update| {
+                matches!(update, Update::PowerOn(_) | Update::Resize(_) | Update::Reach(_))
+            };
+            updates.iter().any(of_machine)
         }
         Change::Unchanged | Change::Remove => false,
     }
@@ -339,6 +347,16 @@ fn apart(views: &[View]) -> Vec<String> {
     let mut names: Vec<String> = apart.map(|view| view.node.clone()).skip(1).collect();
     names.reverse();
     names
+}
+
+/// Whether the provider's `create` is called for: it makes what is missing or deleted, waits for
+/// what is still booting, and says best why a machine cannot be reached.
+fn wants_making(change: &Change) -> bool {
+    match change {
+        Change::Create => true,
+        Change::Update(updates) => updates.iter().any(|update| matches!(update, Update::Reach(_))),
+        Change::Unchanged | Change::Remove => false,
+    }
 }
 
 fn mesh_trouble(view: &View) -> String {

@@ -9,7 +9,9 @@ use crate::cli::{Global, Source};
 use crate::clients::Login;
 use crate::failure::{Failure, Kind};
 use crate::observe::{self, Found};
+use crate::provider::hosts::Hosts;
 use crate::provider::local::Local;
+use crate::provider::multipass::Multipass;
 use crate::provider::{Provider, ProviderError};
 use crate::state::{ClusterDir, Rest, State};
 use crate::topology::{Node, ProviderKind, Topology, file};
@@ -218,13 +220,8 @@ impl Cluster {
 fn open(topology: &Topology, dir: &ClusterDir) -> Result<Box<dyn Provider>, ProviderError> {
     match topology.provider {
         ProviderKind::Local => Ok(Box::new(Local::new(topology, dir))),
-        kind @ (ProviderKind::Multipass | ProviderKind::Hosts) => Err(ProviderError {
-            attempt: format!("use provider {kind}"),
-            node: None,
-            cause: Some("this build of natsctl does not have it".into()),
-            hint: Some("natsctl up --provider local".into()),
-            transient: false,
-        }),
+        ProviderKind::Multipass => Ok(Box::new(Multipass::new(topology, dir)?)),
+        ProviderKind::Hosts => Ok(Box::new(Hosts::new(topology, dir)?)),
     }
 }
 

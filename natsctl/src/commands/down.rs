@@ -11,6 +11,7 @@ use crate::failure::{Failure, Kind};
 use crate::observe::Found;
 use crate::report::{self, Report, show_duration};
 use crate::state::ClusterDir;
+use crate::topology::ProviderKind;
 
 pub(super) async fn run(global: &Global, args: &Down) -> Ended {
     if let Some(name) = &global.cluster
@@ -26,7 +27,9 @@ pub(super) async fn run(global: &Global, args: &Down) -> Ended {
     let name = cluster.topology.name.clone();
     let found: Vec<Found> =
         cluster.look().await?.into_values().filter(|found| found.machine.is_some()).collect();
-    if found.is_empty() && cluster.state.is_none() {
+    // Hosts are there whether they are ours or not: without a record nothing was put on them.
+    let hosts = cluster.topology.provider == ProviderKind::Hosts;
+    if cluster.state.is_none() && (found.is_empty() || hosts) {
         report::say(&format!("cluster {name} is not up: nothing to remove"));
         return Ok(0);
     }

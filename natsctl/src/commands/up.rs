@@ -98,7 +98,8 @@ async fn judge(cluster: &Cluster, applied: &Applied) -> Verdict {
         |subject: &Subject| !applied.failures.iter().any(|failure| failure.node == subject.node);
     let subjects: Vec<Subject> = subjects(&applied.found).into_iter().filter(well).collect();
     // A node that was just removed may linger in the views of the others for a moment.
-    drop(verify::wait_for_mesh(&subjects, &[], Duration::from_secs(3)).await);
+    let known: Vec<String> = cluster.topology.nodes.iter().map(|node| node.name.clone()).collect();
+    drop(verify::wait_for_mesh(&subjects, &known, Duration::from_secs(3)).await);
     Verdict::reach(&subjects, &cluster.login()).await
 }
 

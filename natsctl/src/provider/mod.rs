@@ -4,7 +4,9 @@
 //! nothing of NATS: what runs on a machine is the business of `deploy`. `list` is the truth;
 //! nothing here trusts a state file.
 
+pub mod hosts;
 pub mod local;
+pub mod multipass;
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -73,6 +75,12 @@ pub enum Power {
 pub trait Progress: Send + Sync {
     /// A new step began (`downloading image`, `waiting for SSH`).
     fn step(&self, text: &str);
+
+    /// Something is not as it should be but does not stop the call (`cloud-init ended with an
+    /// error`); a person must see it even after the step is over.
+    fn warn(&self, text: &str) {
+        self.step(&format!("warning: {text}"));
+    }
 }
 
 /// Makes, finds, powers and removes the machines of ONE cluster.

@@ -70,19 +70,19 @@ pub async fn views(subjects: &[Subject]) -> Vec<View> {
     join_all(subjects.iter().map(|subject| view(subject, subjects))).await
 }
 
-/// Asks until every view is whole or time is up; the last views in either case. Routes to nodes
-/// that are `leaving` are not held against anybody, and one that does not answer at all holds the
-/// others for [`SILENCE`] only.
+/// Asks until every view is whole or time is up; the last views in either case. Routes to `known`
+/// nodes are not held against anybody: one that is about to leave, or that cannot be looked at, is
+/// no stranger. A node that does not answer at all holds the others for [`SILENCE`] only.
 pub async fn wait_for_mesh(
     subjects: &[Subject],
-    leaving: &[String],
+    known: &[String],
     patience: Duration,
 ) -> Vec<View> {
     let begun = Instant::now();
     loop {
         let mut views = views(subjects).await;
         for view in &mut views {
-            view.strangers.retain(|name| !leaving.contains(name));
+            view.strangers.retain(|name| !known.contains(name));
         }
         let time_is_up = begun.elapsed() > patience
             || (begun.elapsed() > SILENCE && whole_but_for_the_silent(&views));
