@@ -1,3 +1,4 @@
 //! Harness.
 
+pub mod ctl;
 pub mod lab;

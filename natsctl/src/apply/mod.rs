@@ -243,10 +243,12 @@ impl Apply<'_> {
     ) {
         let subjects: Vec<Subject> =
             subjects(found).into_iter().filter(|one| up.contains(&one.node)).collect();
+        // Nodes of this cluster that did not get here, and those that are to be removed.
+        let known: Vec<String> = found.keys().cloned().collect();
         for node in up {
             self.report.step(node, format!("joining the mesh (up to {}s)", MESH.as_secs()));
         }
-        let mut views = verify::wait_for_mesh(&subjects, MESH).await;
+        let mut views = verify::wait_for_mesh(&subjects, &known, MESH).await;
         let lonely = apart(&views);
         if !lonely.is_empty() {
             self.settle(found, failures).await;
@@ -255,7 +257,7 @@ impl Apply<'_> {
                     failures.push(error);
                 }
             }
-            views = verify::wait_for_mesh(&subjects, MESH).await;
+            views = verify::wait_for_mesh(&subjects, &known, MESH).await;
         }
         let dead: Vec<&str> = views
             .iter()

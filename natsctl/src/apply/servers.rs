@@ -205,7 +205,8 @@ impl Apply<'_> {
         ready(&reached.service, endpoint, node).await.map_err(failed)?;
         let subjects: Vec<_> =
             subjects(found).into_iter().filter(|one| up.contains(&one.node)).collect();
-        let views = verify::wait_for_mesh(&subjects, MESH).await;
+        let known: Vec<String> = found.keys().cloned().collect();
+        let views = verify::wait_for_mesh(&subjects, &known, MESH).await;
         match views.iter().find_map(verify::View::problem) {
             None => Ok(()),
             Some(problem) => {

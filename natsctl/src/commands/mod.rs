@@ -34,8 +34,9 @@ pub async fn run(cli: Cli) -> u8 {
     let resume = resume_hint(&cli.verb);
     let ended = tokio::select! {
         ended = verb(&cli.global, cli.verb) => ended,
-        () = interrupted() => {
-            Err(Failure::new(Kind::Interrupted, "interrupted").hint(resume))
+        () = interrupted() => match resume {
+            Some(hint) => Err(Failure::new(Kind::Interrupted, "interrupted").hint(hint)),
+            None => Ok(Kind::Interrupted as u8),
         }
     };
     match ended {
@@ -68,13 +69,16 @@ async fn verb(global: &Global, verb: Verb) -> Ended {
     }
 }
 
-fn resume_hint(verb: &Verb) -> &'static str {
+/// How to go on after ctrl-c; `None` for verbs that change nothing, where it is the usual end.
+fn resume_hint(verb: &Verb) -> Option<&'static str> {
     match verb {
-        Verb::Up(_) => "natsctl up goes on from here; natsctl down removes what was made",
-        Verb::Down(_) => "natsctl down goes on from here",
-        Verb::Kill(_) => "natsctl status shows what is left; natsctl up heals",
-        Verb::Start(_) | Verb::Stop(_) | Verb::Restart(_) => "natsctl status shows what is left",
-        _ => "nothing was changed",
+        Verb::Up(_) => Some("natsctl up goes on from here; natsctl down removes what was made"),
+        Verb::Down(_) => Some("natsctl down goes on from here"),
+        Verb::Kill(_) => Some("natsctl status shows what is left; natsctl up heals"),
+        Verb::Start(_) | Verb::Stop(_) | Verb::Restart(_) => {
+            Some("natsctl status shows what is left")
+        }
+        _ => None,
     }
 }
 

@@ -1,7 +1,5 @@
 //! `natsctl start`, `stop`, `restart`: servers in and out of service, on purpose.
 
-use std::time::Duration;
-
 use futures_util::future::join_all;
 
 use super::{Cluster, Ended, reporter};
@@ -153,6 +151,7 @@ impl Job {
         let resting =
             |node: &str| state.nodes.get(node).is_some_and(|record| record.rest.is_some());
         let mut subjects: Vec<Subject> = self.cluster.addressed().await?;
+        let known: Vec<String> = subjects.iter().map(|subject| subject.node.clone()).collect();
         subjects.retain(|subject| !resting(&subject.node));
         // A node that is down for reasons of its own must not hold the others.
         let alive = verify::views(&subjects).await;
@@ -160,7 +159,7 @@ impl Job {
             let answers = alive.iter().any(|view| view.node == subject.node && view.peers.is_ok());
             answers || started.contains(&subject.node)
         });
-        Ok(verify::wait_for_mesh(&subjects, MESH.max(Duration::from_secs(1))).await)
+        Ok(verify::wait_for_mesh(&subjects, &known, MESH).await)
     }
 }
 

@@ -1,6 +1,7 @@
 //! `natsctl up`: observe, plan, apply, verify.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -11,7 +12,7 @@ use crate::failure::{Failure, Kind};
 use crate::observe::Found;
 use crate::plan::Plan;
 use crate::report::{self, Event, Report, show_duration, stderr_paint};
-use crate::verify::{Subject, Verdict};
+use crate::verify::{self, Subject, Verdict};
 
 pub(super) async fn run(global: &Global, args: &Up) -> Ended {
     let cluster = Cluster::wanted(global, &args.source)?;
@@ -96,6 +97,9 @@ async fn judge(cluster: &Cluster, applied: &Applied) -> Verdict {
     let well =
         |subject: &Subject| !applied.failures.iter().any(|failure| failure.node == subject.node);
     let subjects: Vec<Subject> = subjects(&applied.found).into_iter().filter(well).collect();
+    // A node that was just removed may linger in the views of the others for a moment.
+    let known: Vec<String> = cluster.topology.nodes.iter().map(|node| node.name.clone()).collect();
+    drop(verify::wait_for_mesh(&subjects, &known, Duration::from_secs(3)).await);
     Verdict::reach(&subjects, &cluster.login()).await
 }
 

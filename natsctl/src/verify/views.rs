@@ -12,6 +12,9 @@ use crate::monitor;
 /// Pause between two looks while waiting.
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// How long a server that does not answer is waited for when all others are well.
+const SILENCE: Duration = Duration::from_secs(3);
+
 /// One server's view.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct View {
@@ -67,16 +70,33 @@ pub async fn views(subjects: &[Subject]) -> Vec<View> {
     join_all(subjects.iter().map(|subject| view(subject, subjects))).await
 }
 
-/// Asks until every view is whole or time is up; the last views in either case.
-pub async fn wait_for_mesh(subjects: &[Subject], patience: Duration) -> Vec<View> {
+/// Asks until every view is whole or time is up; the last views in either case. Routes to `known`
+/// nodes are not held against anybody: one that is about to leave, or that cannot be looked at, is
+/// no stranger. A node that does not answer at all holds the others for [`SILENCE`] only.
+pub async fn wait_for_mesh(
+    subjects: &[Subject],
+    known: &[String],
+    patience: Duration,
+) -> Vec<View> {
     let begun = Instant::now();
     loop {
-        let views = views(subjects).await;
-        if views.iter().all(View::whole) || begun.elapsed() > patience {
+        let mut views = views(subjects).await;
+        for view in &mut views {
+            view.strangers.retain(|name| !known.contains(name));
+        }
+        let time_is_up = begun.elapsed() > patience
+            || (begun.elapsed() > SILENCE && whole_but_for_the_silent(&views));
+        if time_is_up || views.iter().all(View::whole) {
             return views;
         }
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+fn whole_but_for_the_silent(views: &[View]) -> bool {
+    let silent: Vec<&str> =
+        views.iter().filter(|view| view.peers.is_err()).map(|view| view.node.as_str()).collect();
+    views.iter().all(|view| view.peers.is_err() || view.whole_without(&silent))
 }
 
 async fn view(subject: &Subject, all: &[Subject]) -> View {
