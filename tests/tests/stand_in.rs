@@ -3,7 +3,7 @@
 //! Only what needs no guest is compared here (no root, no lab); what guests do is compared by
 //! the lab's own tests. The recordings are those that the provider's unit tests replay.
 
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failed step is a failed test")]
 
 use std::io::Write as _;
 use std::path::Path;
