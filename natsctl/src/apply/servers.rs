@@ -16,6 +16,9 @@ use crate::plan::Installed;
 use crate::topology::Endpoint;
 use crate::verify;
 
+/// How many nodes are tried as the first, one after the other.
+const FIRST_TRIES: usize = 2;
+
 /// One node that can be worked on.
 struct Site<'a> {
     node: &'a str,
@@ -122,7 +125,13 @@ impl Apply<'_> {
         up: &mut Vec<String>,
         failures: &mut Vec<NodeError>,
     ) {
-        while via.is_none() && !stopped.is_empty() {
+        let seed = stopped.first().map(|site| site.endpoint.route());
+        for site in stopped.iter().skip(usize::from(via.is_none())) {
+            self.report.step(site.node, "waiting for the first node");
+        }
+        let mut tries = 0;
+        while via.is_none() && tries < FIRST_TRIES && !stopped.is_empty() {
+            tries += 1;
             let first = stopped.remove(0);
             match self.install_and_start(&first, None, found).await {
                 Ok(()) => {
@@ -132,6 +141,9 @@ impl Apply<'_> {
                 Err(error) => failures.push(error),
             }
         }
+        // Nobody came up: the others wait for the seed, all at once, so that what ails them all
+        // costs one more timeout and not one each.
+        let via = via.or(seed);
         let starts = stopped.iter().map(|site| self.install_and_start(site, via, found));
         for (site, outcome) in stopped.iter().zip(join_all(starts).await) {
             match outcome {

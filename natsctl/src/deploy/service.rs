@@ -414,7 +414,10 @@ impl Service {
         let serious = lines.iter().rev().find(|line| {
             line.contains("[FTL]") || line.contains("[ERR]") || line.starts_with("nats")
         });
-        let said = serious.or_else(|| lines.last()).map(|line| line.trim().to_owned());
+        let said = serious.or_else(|| lines.last()).map(|line| {
+            let from = line.find("[FTL]").or_else(|| line.find("[ERR]")).unwrap_or(0);
+            line.get(from..).unwrap_or(line).trim().to_owned()
+        });
         Ok(said.unwrap_or_else(|| "its log is empty".into()))
     }
 
