@@ -44,6 +44,7 @@ pub struct Node {
     /// What clients are told.
     pub discovery: Discovery,
     config: ArcSwap<Config>,
+    config_loaded: ArcSwap<Timestamp>,
     ids: AtomicU64,
     lame_duck: AtomicBool,
 }
@@ -56,6 +57,7 @@ impl Node {
     #[must_use]
     pub fn new(identity: Identity, config: Config, discovery: Discovery) -> Self {
         Self {
+            config_loaded: ArcSwap::from_pointee(identity.started),
             identity,
             accounts: Accounts::new(),
             registry: Registry::new(config.limits.max_closed_clients),
@@ -76,6 +78,13 @@ impl Node {
     /// Replaces the configuration (reload).
     pub fn set_config(&self, config: Config) {
         self.config.store(Arc::new(config));
+        self.config_loaded.store(Arc::new(Timestamp::now()));
+    }
+
+    /// When the configuration was read.
+    #[must_use]
+    pub fn config_loaded(&self) -> Timestamp {
+        **self.config_loaded.load()
     }
 
     /// What the parser enforces on clients now.

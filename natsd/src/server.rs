@@ -21,6 +21,7 @@ use crate::close::CloseReason;
 use crate::config::{Config, Listen, RouteUrl};
 use crate::discovery::{Discovery, client_urls, host_port};
 use crate::log::{FATAL, Logger};
+use crate::monitor::Monitor;
 use crate::net::{Bound, Workers, accept_loop, bind, interface_addresses, serve, split};
 use crate::node::{Identity, Node, TOOLCHAIN, VERSION};
 use crate::outbound::Outbound;
@@ -37,7 +38,10 @@ const LAME_DUCK_PAUSE_MAX: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A listener cannot be had.
-    #[error("Error listening on {what}: {address}, \"listen tcp {address}: bind: {source}\"")]
+    #[error(
+        "Error listening on {what}: {address}, \"listen tcp {address}: bind: {}\"",
+        plain(source)
+    )]
     Listen {
         /// `port`, `route port` or `http port`.
         what: &'static str,
@@ -60,6 +64,14 @@ pub enum StartError {
     /// The system gives no threads or signals.
     #[error("could not start: {0}")]
     System(#[from] io::Error),
+}
+
+/// The system's words as Go prints them: lower case, no number.
+fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
 }
 
 /// Runs a server to its end, on this thread and as many more as there are cores.
@@ -133,15 +145,17 @@ impl Server {
             Arc::new(Mesh::new(Arc::clone(&node), workers.clone(), cluster, bound.address))
         });
         let mut others = Vec::new();
+        let observed = Arc::new(Monitor::new(Arc::clone(&node), mesh.clone(), listening));
         if let Some(bound) = monitor {
             tracing::info!("Starting http monitor on {}", bound.address);
-            others.push(crate::monitor::start(bound, Arc::clone(&node), mesh.clone())?);
+            others.push(crate::monitor::serve(bound, Arc::clone(&observed))?);
         }
         tracing::info!("Listening for client connections on {}", client.address);
         if let (Some(mesh), Some(bound)) = (&mesh, routes) {
             others.push(accept_routes(mesh, bound)?);
         }
         let client_listener = accept_clients(&node, &workers, client)?;
+        observed.accepts_clients();
         tracing::info!("Server is ready");
         let mut server = Self {
             node,

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use parking_lot::RwLock;
 
 pub use accounts::Accounts;
-pub use link::Link;
+pub use link::{Link, Scope};
 pub use subscriber::Subscriber;
 pub use subscription::{InternalHandler, LocalTarget, PeerTarget, Sid, Subscription, Take, Target};
 
@@ -47,6 +47,8 @@ struct Inner {
     interest: Interest<Arc<Subscription>>,
     /// Routes that are told of local interest, one per peer server.
     links: Vec<Arc<Link>>,
+    /// Subscriptions ever added.
+    inserted: u64,
 }
 
 /// Where queues are noted that have been appended to and want a flush.
@@ -78,7 +80,7 @@ impl Account {
     /// precedes whatever the subscriber publishes next.
     pub fn subscribe(&self, subscription: &Arc<Subscription>, touched: &mut dyn Touch) {
         let mut inner = self.inner.write();
-        inner.interest.insert(Arc::clone(subscription));
+        inner.insert(subscription);
         self.generation.fetch_add(1, Ordering::Release);
         inner.announce(self, subscription, Change::Added, touched);
     }
@@ -96,7 +98,7 @@ impl Account {
 
     /// Adds the interest of a peer server.
     pub fn add_remote(&self, subscription: &Arc<Subscription>) {
-        self.inner.write().interest.insert(Arc::clone(subscription));
+        self.inner.write().insert(subscription);
         self.generation.fetch_add(1, Ordering::Release);
     }
 
@@ -150,6 +152,25 @@ impl Account {
     pub fn subscriptions(&self) -> usize {
         self.inner.read().interest.len()
     }
+
+    /// Counts of subscriptions, those of peers included.
+    #[must_use]
+    pub fn interest_counts(&self) -> InterestCounts {
+        let inner = self.inner.read();
+        let (held, inserted) = (inner.interest.len(), inner.inserted);
+        InterestCounts { held, inserted, removed: inserted.saturating_sub(held as u64) }
+    }
+}
+
+/// Counts of an account's subscriptions, those of peers included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InterestCounts {
+    /// There now.
+    pub held: usize,
+    /// Ever added.
+    pub inserted: u64,
+    /// Ever removed.
+    pub removed: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -159,6 +180,11 @@ enum Change {
 }
 
 impl Inner {
+    fn insert(&mut self, subscription: &Arc<Subscription>) {
+        self.inserted += 1;
+        self.interest.insert(Arc::clone(subscription));
+    }
+
     /// Queues `RS+` or `RS-` on every route if the change is visible from outside: for plain
     /// subscriptions the first and the last of a subject, for queue groups every change.
     fn announce(
