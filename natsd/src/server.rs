@@ -272,7 +272,9 @@ impl Server {
 
     async fn stop(self) {
         tracing::info!("Initiating Shutdown...");
-        if let Some(system) = &self.system {
+        if let Some(system) = &self.system
+            && !self.node.is_lame_duck()
+        {
             system.report_end(false);
         }
         self.client_listener.abort();

@@ -30,8 +30,7 @@ impl Monitor {
             return fault(options, BAD_REQUEST, "BAD_REQUEST", text);
         }
         if self.node.is_lame_duck() || !self.accepting.load(Ordering::Acquire) {
-            let text = "failed to be ready for connections after 1ms: server is not accepting \
-                        connections";
+            let text = "failed to be ready for connections after 1ms: server";
             return fault(options, INTERNAL_ERROR, "CONNECTION", text.into());
         }
         Healthz { status: "ok".into(), status_code: OK, ..Healthz::default() }

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use super::System;
 use crate::account::{Account, GLOBAL_ACCOUNT};
 use crate::close::CloseReason;
-use crate::monitor::json;
 use crate::monitor::view::{AccountConnections, ClientInfo, Connected, DataStats, Disconnected};
+use crate::monitor::{json, rounded_rtt};
 use crate::registry::{About, ClientEntry, ClosedClient, Event};
 
 const CONNECT: &str = "io.nats.server.advisory.v1.client_connect";
@@ -76,7 +76,7 @@ impl System {
             timestamp: client.stopped,
             server: self.signature(),
             client: ClientInfo {
-                rtt: client.rtt_nanos,
+                rtt: rounded_rtt(client.rtt_nanos),
                 stop: Some(client.stopped),
                 ..client_info(&client.about, client.id, client.peer, client.started)
             },

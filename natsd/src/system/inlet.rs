@@ -10,7 +10,7 @@ use crate::net::with_publisher;
 use crate::protocol::message::Message;
 
 /// Documents that every server is asked for, and this one alone by its id.
-const DOCUMENTS: [&str; 14] = [
+const DOCUMENTS: [&str; 15] = [
     "IDZ",
     "STATSZ",
     "VARZ",
@@ -25,6 +25,7 @@ const DOCUMENTS: [&str; 14] = [
     "EXPVARZ",
     "IPQUEUESZ",
     "RAFTZ",
+    "PROFILEZ",
 ];
 /// The same about one account.
 const ACCOUNT_DOCUMENTS: [&str; 7] = ["CONNZ", "SUBSZ", "LEAFZ", "JSZ", "INFO", "STATZ", "CONNS"];
@@ -62,6 +63,13 @@ impl Request {
 
     pub(super) fn is_user_info(&self) -> bool {
         self.subject == USER_INFO
+    }
+
+    /// Whether the answer is made in no time: a heartbeat, a name.
+    pub(super) fn is_small(&self) -> bool {
+        ["PING", "STATSZ", "IDZ", "INFO", "KICK", "LDM"]
+            .iter()
+            .any(|last| self.subject.rsplit('.').next() == Some(last))
     }
 
     pub(super) fn is_reload(&self) -> bool {

@@ -118,9 +118,13 @@ impl System {
         if request.is_reload() {
             return self.reload(&request).await;
         }
-        let system = Arc::clone(self);
-        let made = spawn_blocking(move || system.answer(&request)).await;
-        if let Ok(Some(answer)) = made {
+        let made = if request.is_small() {
+            self.answer(&request)
+        } else {
+            let system = Arc::clone(self);
+            spawn_blocking(move || system.answer(&request)).await.ok().flatten()
+        };
+        if let Some(answer) = made {
             let account = answer.account.as_ref().unwrap_or(&self.account);
             self.publish(account, &answer.subject, &[], &answer.body);
         }

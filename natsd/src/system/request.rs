@@ -15,10 +15,16 @@ use crate::monitor::json;
 use crate::monitor::options::{
     AccountStatzOptions, ConnzOptions, HealthzOptions, RoutezOptions, SubszOptions,
 };
-use crate::monitor::view::{ApiError, ServerId, Statsz, UserInfo};
+use crate::monitor::view::{ApiError, Empty, Profilez, ServerId, Statsz, UserInfo};
 use crate::monitor::{BadRequest, Monitor};
 use crate::protocol::info::InfoEnd;
 use crate::subject;
+
+/// HTTP statuses.
+const BAD_REQUEST: u16 = 400;
+const INTERNAL_ERROR: u16 = 500;
+/// The data of a document that could not be made.
+const NO_DATA: &[u8] = b"null";
 
 /// What goes back, and where to.
 pub(super) struct Answer {
@@ -67,15 +73,15 @@ impl System {
             ["ACCOUNT", "NSUBS"] => to(self.interest_count(request)?),
             ["ACCOUNT", name, "CONNS"] => to(self.account_connections(name)?),
             ["SERVER", _, name @ ("KICK" | "LDM")] => {
-                to(self.enveloped(self.order(name, request))?)
+                to(self.enveloped(self.order(name, request), &[])?)
             }
-            ["SERVER", _, name] => to(self.enveloped(
-                self.filtered(request, |payload| server_document(&self.monitor, name, payload)),
-            )?),
+            ["SERVER", _, name] => {
+                let make = |payload: &[u8]| server_document(&self.monitor, name, payload);
+                to(self.enveloped(self.filtered(request, make), NO_DATA)?)
+            }
             ["ACCOUNT", account, name] => {
-                to(self.enveloped(self.filtered(request, |payload| {
-                    account_document(&self.monitor, account, name, payload)
-                }))?)
+                let make = |payload: &[u8]| account_document(&self.monitor, account, name, payload);
+                to(self.enveloped(self.filtered(request, make), NO_DATA)?)
             }
             _ => None,
         }
@@ -88,18 +94,25 @@ impl System {
         if filter.fits(self) { make(payload) } else { Ok(None) }
     }
 
-    /// `{"server":..,"data":..}` or `{"server":..,"error":..}`.
-    fn enveloped(&self, made: Made) -> Option<Vec<u8>> {
-        let (key, value) = match made {
+    /// `{"server":..,"data":..}` or `{"server":..,"error":..}`; what a failed request has in
+    /// place of its data (observed: `null` for documents, nothing for orders).
+    fn enveloped(&self, made: Made, no_data: &[u8]) -> Option<Vec<u8>> {
+        let (data, error) = match made {
             Ok(None) => return None,
-            Ok(Some(data)) => ("data", data),
-            Err(error) => ("error", json::compact(&error)),
+            Ok(Some(data)) => (data, None),
+            // The reference has not come to the data when it cannot read the request.
+            Err(error) if error.code == BAD_REQUEST => (Vec::new(), Some(error)),
+            Err(error) => (no_data.to_vec(), Some(error)),
         };
         let mut body = b"{\"server\":".to_vec();
         body.extend(json::compact(&self.signature()));
-        if !value.is_empty() {
-            body.extend_from_slice(format!(",\"{key}\":").as_bytes());
-            body.extend(value);
+        if !data.is_empty() {
+            body.extend_from_slice(b",\"data\":");
+            body.extend(data);
+        }
+        if let Some(error) = error {
+            body.extend_from_slice(b",\"error\":");
+            body.extend(json::compact(&error));
         }
         body.push(b'}');
         Some(body)
@@ -115,7 +128,7 @@ impl System {
         let body = match parsed::<Filter>(request.payload()) {
             Ok(filter) if filter.fits(self) => self.stats(),
             Ok(_) => return None,
-            Err(error) => self.enveloped(Err(error))?,
+            Err(error) => self.enveloped(Err(error), &[])?,
         };
         Some(Answer { account: None, subject, body })
     }
@@ -145,7 +158,7 @@ impl System {
             account_name: account.name.to_string(),
             ..UserInfo::default()
         };
-        let body = self.enveloped(Ok(Some(json::compact(&info))))?;
+        let body = self.enveloped(Ok(Some(json::compact(&info))), &[])?;
         Some(Answer { account: Some(account), subject: request.reply.clone(), body })
     }
 
@@ -176,7 +189,10 @@ impl System {
     /// KICK and LDM.
     fn order(&self, name: &str, request: &Request) -> Made {
         self.filtered(request, |payload| {
-            let AboutClient { cid } = parsed(payload)?;
+            let Ok(AboutClient { cid }) = parsed(payload) else {
+                tracing::error!("Error unmarshalling {name} request");
+                return Ok(None);
+            };
             let found = self.node().registry.client(cid);
             if name == "KICK" {
                 let client = found.ok_or_else(|| failed("no such client or leafnode id"))?;
@@ -213,7 +229,7 @@ impl System {
             other => other,
         };
         if !request.reply.is_empty()
-            && let Some(body) = self.enveloped(made)
+            && let Some(body) = self.enveloped(made, &[])
         {
             self.publish(&self.account, &request.reply, &[], &body);
         }
@@ -237,7 +253,11 @@ fn server_document(monitor: &Monitor, name: &str, payload: &[u8]) -> Made {
         "JSZ" => json::compact(&monitor.jsz()),
         "IPQUEUESZ" => json::compact(&monitor.ipqueuesz(false)),
         "EXPVARZ" => json::compact(&monitor.expvarz()),
-        "RAFTZ" => b"null".to_vec(),
+        "RAFTZ" => json::compact(&Empty {}),
+        "PROFILEZ" => json::compact(&Profilez {
+            error: "profiling is not supported by this server".into(),
+            ..Profilez::default()
+        }),
         _ => return Ok(None),
     };
     Ok(Some(made))
@@ -281,7 +301,7 @@ fn parsed<T: Default + DeserializeOwned>(payload: &[u8]) -> Result<T, ApiError> 
     }
     serde_json::from_slice::<Option<T>>(payload)
         .map(Option::unwrap_or_default)
-        .map_err(|error| ApiError { code: 400, description: error.to_string() })
+        .map_err(|error| ApiError { code: BAD_REQUEST, description: error.to_string() })
 }
 
 fn refused<T>(made: Result<T, BadRequest>) -> Result<T, ApiError> {
@@ -290,5 +310,5 @@ fn refused<T>(made: Result<T, BadRequest>) -> Result<T, ApiError> {
 
 /// The reference calls whatever a document could not be made for an internal error.
 fn failed(text: &str) -> ApiError {
-    ApiError { code: 500, description: text.to_owned() }
+    ApiError { code: INTERNAL_ERROR, description: text.to_owned() }
 }

@@ -26,7 +26,7 @@ pub use connz::{ConnInfo, Connz, ProxyInfo, TlsPeerCert};
 pub use event::{AccountConnections, ClientInfo, Connected, Disconnected};
 pub use jetstream::{Api, JetStreamConfig, Jsz};
 pub use others::{
-    Empty, Expvarz, Gatewayz, HealthFault, Healthz, IpQueue, IpQueuesz, Leafz, MemStats,
+    Empty, Expvarz, Gatewayz, HealthFault, Healthz, IpQueue, IpQueuesz, Leafz, MemStats, Profilez,
 };
 pub use routez::{RouteInfo, Routez, SubjectPermission};
 pub use server::{ApiError, ApiResponse, ServerId, ServerInfo, Statsz, UserInfo};

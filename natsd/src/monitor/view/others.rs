@@ -103,6 +103,16 @@ pub struct MemStats {
     pub sys: u64,
 }
 
+/// The answer to PROFILEZ.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Profilez {
+    /// The profile, in base64.
+    pub profile: Option<String>,
+    /// Why there is none.
+    pub error: String,
+}
+
 /// `/ipqueuesz`: queues between parts of the server, by name.
 pub type IpQueuesz = BTreeMap<String, IpQueue>;
 
