@@ -20,7 +20,7 @@ fn main() -> ExitCode {
         }
         Outcome::Version => say(&format!("{program}: v{VERSION}\n")),
         Outcome::Help => say(&flags::usage(program)),
-        Outcome::HelpTls => say(&flags::tls_help()),
+        Outcome::HelpTls => say(flags::tls_help()),
         Outcome::Misuse(text) => {
             complain(&text);
             say(&flags::usage(program))

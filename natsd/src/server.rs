@@ -43,7 +43,10 @@ const LAME_DUCK_PAUSE_MAX: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A listener cannot be had.
-    #[error("Error listening on {what}: {address}, \"listen tcp {address}: bind: {source}\"")]
+    #[error(
+        "Error listening on {what}: {address}, \"listen tcp {address}: bind: {}\"",
+        plain(source)
+    )]
     Listen {
         /// `port`, `route port` or `http port`.
         what: &'static str,
@@ -66,6 +69,14 @@ pub enum StartError {
     /// The system gives no threads or signals.
     #[error("could not start: {0}")]
     System(#[from] io::Error),
+}
+
+/// The system's words as Go prints them: lower case, no number.
+fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
 }
 
 /// Runs a server to its end, on this thread and as many more as there are cores.

@@ -427,10 +427,13 @@ impl Player {
                 conversation.send(b"PONG\r\n").await.map_err(|error| error.to_string())?;
                 Ok(true)
             }
-            ["RS+" | "RS-", account, subject, ..] if who.starts_with('r') => {
-                Ok(*account == "$SYS" || subject.starts_with("$SYS."))
-            }
-            ["RMSG" | "HMSG", "$SYS", .., size] if who.starts_with('r') => {
+            // On a connection of the system account's own, the account is left out.
+            ["RS+" | "RS-", first, rest @ ..] if who.starts_with('r') => Ok(*first == "$SYS"
+                || first.starts_with("$SYS.")
+                || rest.first().is_some_and(|subject| subject.starts_with("$SYS."))),
+            ["RMSG" | "HMSG", account, .., size]
+                if who.starts_with('r') && account.starts_with("$SYS") =>
+            {
                 let size: usize = size.parse().map_err(|_no| format!("bad size in {text}"))?;
                 conversation.take(size + 2).await.map_err(|missed| missed.to_string())?;
                 Ok(true)

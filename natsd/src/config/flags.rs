@@ -113,7 +113,8 @@ pub fn parse_in(args: &[OsString], argv0: &str, around: &dyn Surroundings) -> Ou
             !read.1.errors.is_empty() || (!warnings.is_empty() && (flags.test_config || strict));
         if fatal {
             warnings.extend(read.1.errors);
-            return fail(lines(&warnings));
+            // As nats-server: every line ends here, and the printing ends one more.
+            return fail(lines(&warnings) + "\n");
         }
         if flags.test_config {
             return tested(draft, path, name);

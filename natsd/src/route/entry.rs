@@ -44,6 +44,8 @@ pub struct Remote {
     pub id: String,
     /// Server name.
     pub name: String,
+    /// The account that the connection is dedicated to; empty when it is not.
+    pub account: String,
 }
 
 impl RouteEntry {

@@ -4,14 +4,16 @@
 //! is connected and what that means for clients, `dial.rs` how connections come about and come
 //! back. What a peer sends goes to local receivers only: there is one hop.
 //!
-//! natsd keeps one connection per peer and announces no pool, so a peer of any kind speaks of
-//! all accounts on it. Source: cluster protocol page; nats-server 2.15.1 as observed.
+//! Peers that pool have several connections: one for each slot, which an account's name is
+//! hashed to, and one for each account that has its own. `pool.rs` keeps them complete. Source:
+//! cluster protocol page; nats-server 2.15.1 as observed.
 
 mod dial;
 mod entry;
 mod handshake;
 mod interest;
 mod mesh;
+mod pool;
 
 use std::sync::Arc;
 
@@ -53,6 +55,8 @@ pub(crate) struct Route {
     bounds: Bounds,
     stash: Stash,
     matches: Matches,
+    /// The account that the connection is dedicated to.
+    dedicated: Option<Arc<Account>>,
     /// The account of the last message: most come for the same one.
     last_account: Option<Arc<Account>>,
     heartbeat: Heartbeat,
@@ -79,6 +83,17 @@ pub(crate) struct Dialed {
     pub(crate) credentials: Option<(String, String)>,
     /// How far the news of this connection is to be passed on by the peer.
     pub(crate) gossip_mode: u64,
+    /// What it is for.
+    pub(crate) purpose: Purpose,
+}
+
+/// What a dialed connection is for, if the peer pools; the first one finds that out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// A slot of the pool. Slot 0 serves for everything with a peer that does not pool.
+    Slot(u32),
+    /// One account.
+    Account(String),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +124,7 @@ impl Route {
             verbose: false,
             stash: Stash::new(),
             matches: Matches::default(),
+            dedicated: None,
             last_account: None,
             heartbeat: Heartbeat::of_route(now, interval, max),
             connected_at: now,
@@ -140,7 +156,7 @@ impl Route {
         frame: Option<&Bytes>,
         publisher: &mut Publisher,
     ) -> Result<Result<usize, Need>, CloseReason> {
-        match parse(input, &self.bounds, false) {
+        match parse(input, &self.bounds, self.dedicated.is_some()) {
             Ok(Step::Op(op, used)) => {
                 self.on_op(op, frame, publisher)?;
                 Ok(Ok(used))
@@ -213,9 +229,10 @@ impl Route {
         publisher.publish(&account, &message, &self.matches, Origin::Route { queues });
     }
 
-    /// The account of a name on the wire; the last one is remembered.
+    /// The account of a name on the wire, or of a dedicated connection; the last one is
+    /// remembered.
     fn account_of(&mut self, name: Option<&[u8]>) -> Option<Arc<Account>> {
-        let name = name?;
+        let Some(name) = name else { return self.dedicated.clone() };
         if let Some(last) = &self.last_account
             && last.name.as_bytes() == name
         {

@@ -277,7 +277,7 @@ impl Publisher {
         let Some(mut queue) = link.outbound.append() else { return };
         let mut line: SmallVec<[&[u8]; 16]> = SmallVec::new();
         line.push(if message.has_headers() && link.headers { b"HMSG " } else { b"RMSG " });
-        if !link.dedicated {
+        if !link.is_dedicated() {
             line.extend([account.name.as_bytes(), b" "]);
         }
         line.extend([message.subject, b" "]);

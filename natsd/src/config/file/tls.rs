@@ -47,7 +47,14 @@ pub(super) fn tls(entry: Entry<'_>, side: Side, report: &mut Report<'_>) -> Opti
         entry.error(report, format!("error parsing tls config, unknown field {:?}", entry.key));
     });
     block.finish(entry, report);
-    (report.errors.len() == errors).then_some(block.tls)
+    if report.errors.len() > errors {
+        return None;
+    }
+    if let Err(error) = readable(&block.tls, block.cert_file.is_empty(), report.around) {
+        entry.error(report, error);
+        return None;
+    }
+    Some(block.tls)
 }
 
 impl Block {
@@ -69,14 +76,12 @@ impl Block {
             }),
             (true, true) => {}
         }
-        if let Err(error) = readable(&self.tls, report.around) {
-            entry.error(report, error);
-        }
     }
 }
 
 /// Looks whether the files of a TLS block can be read and look like PEM; they are loaded later.
-pub(crate) fn readable(tls: &Tls, around: &dyn Surroundings) -> Result<(), String> {
+/// Errors count the certificates if they came as a list.
+pub(crate) fn readable(tls: &Tls, listed: bool, around: &dyn Surroundings) -> Result<(), String> {
     let read = |path: &Path| -> Result<Vec<u8>, String> {
         let error = |error: io::Error| why(&path.to_string_lossy(), &error);
         around.read(path).map_err(error)
@@ -84,7 +89,7 @@ pub(crate) fn readable(tls: &Tls, around: &dyn Surroundings) -> Result<(), Strin
     let pem = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains("-----BEGIN ");
     let pairs = tls.certificates.len();
     for (i, pair) in tls.certificates.iter().enumerate() {
-        let which = if pairs > 1 { format!(" {}/{pairs}", i + 1) } else { String::new() };
+        let which = if listed { format!(" {}/{pairs}", i + 1) } else { String::new() };
         let fault = |why: String| format!("error parsing X509 certificate/key pair{which}: {why}");
         let certificate = read(&pair.cert_file).map_err(fault)?;
         let key = read(&pair.key_file).map_err(fault)?;

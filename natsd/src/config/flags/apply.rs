@@ -291,7 +291,7 @@ impl Flags {
             verify: self.tls_verify == Some(true),
             ..Tls::default()
         };
-        readable(&tls, around)?;
+        readable(&tls, false, around)?;
         draft.config.tls = Some(tls);
         Ok(())
     }

@@ -35,7 +35,7 @@ fn config(args: &str, file: &'static str) -> Config {
 
 fn error(args: &str, file: &'static str) -> String {
     match outcome(args, file) {
-        Outcome::Error { text, code: 1 } => text,
+        Outcome::Error { text, code: 1 } => text.trim_end().to_owned(),
         other => panic!("{args}: {other:?}"),
     }
 }
