@@ -85,7 +85,8 @@ fn route_info(entry: &RouteEntry, now: Timestamp) -> RouteInfo {
         in_bytes: traffic.in_bytes,
         out_bytes: traffic.out_bytes,
         subscriptions: entry.subscriptions.load(std::sync::atomic::Ordering::Relaxed),
-        compression: "not supported".into(),
+        account: remote.account,
+        compression: remote.compression.into(),
         ..RouteInfo::default()
     }
 }

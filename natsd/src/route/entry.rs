@@ -46,6 +46,8 @@ pub struct Remote {
     pub name: String,
     /// The account that the connection is dedicated to; empty when it is not.
     pub account: String,
+    /// What was agreed on compression: `off`, or `not supported` by the peer.
+    pub compression: &'static str,
 }
 
 impl RouteEntry {
