@@ -20,3 +20,4 @@ pub mod router;
 pub mod server;
 pub mod signal;
 pub mod subject;
+pub mod system;

@@ -194,11 +194,12 @@ impl Inner {
         change: Change,
         touched: &mut dyn Touch,
     ) {
-        if self.links.is_empty() {
+        if self.links.is_empty() || !subscription.is_announced() {
             return;
         }
         let queue = subscription.queue.as_deref();
-        let same = |held: &&Arc<Subscription>| held.is_local() && held.queue.as_deref() == queue;
+        let same =
+            |held: &&Arc<Subscription>| held.is_announced() && held.queue.as_deref() == queue;
         let held = self.interest.of(&subscription.pattern);
         let count = match queue {
             // Two are enough to know that nothing changes for the peers.
@@ -220,7 +221,7 @@ impl Inner {
 /// The local queue groups (and `None` for plain subscriptions) of one pattern, with their size.
 fn local_groups(subscriptions: &[Arc<Subscription>]) -> Vec<(Option<&[u8]>, usize)> {
     let mut groups: Vec<(Option<&[u8]>, usize)> = Vec::new();
-    for subscription in subscriptions.iter().filter(|held| held.is_local()) {
+    for subscription in subscriptions.iter().filter(|held| held.is_announced()) {
         let queue = subscription.queue.as_deref();
         match groups.iter_mut().find(|(name, _)| *name == queue) {
             Some((_, count)) => *count += 1,

@@ -59,8 +59,15 @@ pub struct PeerTarget {
 
 /// Something in the server that receives messages.
 pub trait InternalHandler: Send + Sync + std::fmt::Debug {
-    /// Takes a message. Called with no lock held; must not block.
-    fn on_message(&self, message: &Message<'_>);
+    /// Takes a message, from a client of this server if one is named. Called in the middle of a
+    /// publish with no lock held: it must not block, nor publish itself (a handler that answers
+    /// queues the request for a task of its own).
+    fn on_message(&self, message: &Message<'_>, client: Option<u64>);
+
+    /// Whether peers are told, so that their messages come here too.
+    fn is_announced(&self) -> bool {
+        true
+    }
 }
 
 /// Whether a delivery may take place.
@@ -132,6 +139,16 @@ impl Subscription {
     #[must_use]
     pub fn is_local(&self) -> bool {
         !matches!(self.target, Target::Peer(_))
+    }
+
+    /// Whether peers are told of it: those of clients, and of the server where it wants them.
+    #[must_use]
+    pub fn is_announced(&self) -> bool {
+        match &self.target {
+            Target::Local(_) => true,
+            Target::Peer(_) => false,
+            Target::Internal(handler) => handler.is_announced(),
+        }
     }
 
     /// The local target, if it has one.

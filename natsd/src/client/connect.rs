@@ -56,6 +56,7 @@ impl Client {
             user: String::new(),
             account: Some(Arc::clone(&self.account)),
         });
+        self.node.registry.connected(&self.entry);
         self.send_ok_if_verbose(publisher);
         Ok(())
     }

@@ -29,11 +29,15 @@ pub(super) fn since(then: Timestamp, now: Timestamp) -> String {
     age(Duration::try_from(now.duration_since(then)).unwrap_or_default())
 }
 
-/// A round trip in Go's notation, whole microseconds below a millisecond; `0s` when unknown.
+/// A round trip as shown: whole microseconds below a millisecond.
+pub(crate) fn rounded_rtt(nanos: u64) -> u64 {
+    if (1_001..1_000_000).contains(&nanos) { nanos / 1_000 * 1_000 } else { nanos }
+}
+
+/// The same in Go's notation; `0s` when unknown.
 #[must_use]
 pub(super) fn rtt(nanos: u64) -> String {
-    let nanos = if (1_001..1_000_000).contains(&nanos) { nanos / 1_000 * 1_000 } else { nanos };
-    show_duration(Duration::from_nanos(nanos))
+    show_duration(Duration::from_nanos(rounded_rtt(nanos)))
 }
 
 /// So many milliseconds after a time.

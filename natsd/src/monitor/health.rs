@@ -3,7 +3,10 @@
 use std::sync::atomic::Ordering;
 
 use super::options::HealthzOptions;
-use super::view::{Gatewayz, HealthFault, Healthz, IpQueue, IpQueuesz, Jsz, Leafz};
+use super::usage::resident_bytes;
+use super::view::{
+    Expvarz, Gatewayz, HealthFault, Healthz, IpQueue, IpQueuesz, Jsz, Leafz, MemStats,
+};
 use super::{Monitor, now};
 
 /// HTTP statuses.
@@ -27,8 +30,7 @@ impl Monitor {
             return fault(options, BAD_REQUEST, "BAD_REQUEST", text);
         }
         if self.node.is_lame_duck() || !self.accepting.load(Ordering::Acquire) {
-            let text = "failed to be ready for connections after 1ms: server is not accepting \
-                        connections";
+            let text = "failed to be ready for connections after 1ms: server";
             return fault(options, INTERNAL_ERROR, "CONNECTION", text.into());
         }
         Healthz { status: "ok".into(), status_code: OK, ..Healthz::default() }
@@ -50,6 +52,13 @@ impl Monitor {
     #[must_use]
     pub fn jsz(&self) -> Jsz {
         Jsz { server_id: self.server_id(), now: now(), disabled: true, ..Jsz::default() }
+    }
+
+    /// What Go's runtime publishes, as far as it makes sense here.
+    #[must_use]
+    pub fn expvarz(&self) -> Expvarz {
+        let arguments = std::env::args_os().map(|held| held.to_string_lossy().into_owned());
+        Expvarz { memstats: MemStats { sys: resident_bytes() }, cmdline: arguments.collect() }
     }
 
     /// Queues between parts of the server. natsd has one: requests to the system account; the

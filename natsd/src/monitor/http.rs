@@ -179,7 +179,7 @@ fn document(
         "/ipqueuesz" => indented(&monitor.ipqueuesz(query.bool("all")?)),
         "/raftz" => plain(StatusCode::NOT_FOUND, "No Raft nodes registered"),
         "/stacksz" => body(StatusCode::OK, "application/json", "natsd keeps no stacks to show\n"),
-        _ => body(StatusCode::OK, "application/json; charset=utf-8", variables()),
+        _ => body(StatusCode::OK, "application/json; charset=utf-8", variables(monitor)),
     })
 }
 
@@ -212,13 +212,11 @@ fn health(monitor: &Monitor, options: &HealthzOptions) -> Answer {
     cross_origin(body(status, "application/json", json::compact(&health)))
 }
 
-/// `/debug/vars`: what Go's runtime publishes, as far as it makes sense here.
-fn variables() -> String {
-    let arguments: Vec<_> =
-        std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
-    let arguments = String::from_utf8(json::compact(&arguments)).unwrap_or_default();
-    let memory = super::usage::resident_bytes();
-    format!("{{\n\"cmdline\": {arguments},\n\"memstats\": {{\"Sys\":{memory}}}\n}}\n")
+/// `/debug/vars`, in the layout of Go.
+fn variables(monitor: &Monitor) -> Vec<u8> {
+    let all = monitor.expvarz();
+    let (arguments, memory) = (json::compact(&all.cmdline), json::compact(&all.memstats));
+    [b"{\n\"cmdline\": ", &*arguments, b",\n\"memstats\": ", &memory, b"\n}\n"].concat()
 }
 
 fn indented<T: serde::Serialize>(document: &T) -> Answer {

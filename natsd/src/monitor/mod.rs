@@ -34,6 +34,7 @@ use crate::registry::Traffic;
 use crate::route::{GoneRoutes, Mesh, RouteEntry};
 use usage::Usage;
 
+pub(crate) use age::rounded_rtt;
 pub use http::serve;
 pub use query::{BadRequest, Query};
 

@@ -166,8 +166,7 @@ impl Monitor {
     pub fn statsz(&self) -> ServerStats {
         let (clients, routes) = (self.node.registry.traffic(), self.route_traffic());
         let (slow, stale) = (self.slow_consumers(), self.stale_connections());
-        let sent = with_routes(sent(sum(clients, routes)), sent(routes));
-        let received = with_routes(received(sum(clients, routes)), received(routes));
+        let all = sum(clients, routes);
         ServerStats {
             start: self.node.identity.started,
             mem: resident_bytes(),
@@ -177,14 +176,14 @@ impl Monitor {
             total_connections: self.node.registry.total(),
             active_accounts: self.active_accounts(),
             subscriptions: self.node.accounts.subscriptions(),
-            sent,
-            sent_to_clients: self::sent(clients),
-            received,
-            received_from_clients: self::received(clients),
+            sent: sent(all),
+            sent_to_clients: sent(clients),
+            received: received(all),
+            received_from_clients: received(clients),
             slow_consumers: slow.clients + slow.routes,
-            slow_consumer_stats: Some(slow),
+            slow_consumer_stats: unless_zero(slow),
             stale_connections: stale.clients + stale.routes,
-            stale_connection_stats: Some(stale),
+            stale_connection_stats: unless_zero(stale),
             stalled_clients: clients.stalls,
             routes: self.route_stats(),
             active_servers: 1 + self.mesh.as_ref().map_or(0, |mesh| mesh.members()),
@@ -251,9 +250,8 @@ pub(super) fn received(traffic: Traffic) -> DataStats {
     DataStats { msgs: traffic.in_messages, bytes: traffic.in_bytes, ..DataStats::default() }
 }
 
-fn with_routes(all: DataStats, routes: DataStats) -> DataStats {
-    let routes = super::view::Traffic { msgs: routes.msgs, bytes: routes.bytes };
-    DataStats { routes: Some(routes), ..all }
+fn unless_zero(stats: ConnectionStats) -> Option<ConnectionStats> {
+    (stats != ConnectionStats::default()).then_some(stats)
 }
 
 fn cores() -> usize {

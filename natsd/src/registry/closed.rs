@@ -97,7 +97,7 @@ impl ClosedSubscription {
 /// The last so many closed connections.
 #[derive(Debug)]
 pub struct ClosedClients {
-    kept: VecDeque<ClosedClient>,
+    kept: VecDeque<Arc<ClosedClient>>,
     most: usize,
 }
 
@@ -109,7 +109,7 @@ impl ClosedClients {
     }
 
     /// Adds one, forgetting the oldest at the bound.
-    pub fn push(&mut self, client: ClosedClient) {
+    pub fn push(&mut self, client: Arc<ClosedClient>) {
         if self.most == 0 {
             return;
         }
@@ -121,7 +121,7 @@ impl ClosedClients {
 
     /// All of them, oldest first.
     #[must_use]
-    pub fn all(&self) -> Vec<ClosedClient> {
+    pub fn all(&self) -> Vec<Arc<ClosedClient>> {
         self.kept.iter().cloned().collect()
     }
 }

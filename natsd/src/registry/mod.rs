@@ -7,10 +7,11 @@ mod client_entry;
 mod closed;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::mpsc::Sender;
 
 use crate::close::CloseReason;
 pub use client_entry::{About, ClientEntry, Traffic, TrafficCounters};
@@ -29,6 +30,16 @@ pub struct Registry {
     slow_consumers: AtomicU64,
     /// How many of the gone were stale.
     stale_connections: AtomicU64,
+    listener: OnceLock<Sender<Event>>,
+}
+
+/// A client came or went.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// It said CONNECT and is welcome.
+    Connected(Arc<ClientEntry>),
+    /// It is gone.
+    Disconnected(Arc<ClosedClient>),
 }
 
 /// What the clients of an account that are gone left behind.
@@ -51,6 +62,7 @@ impl Registry {
             gone: Mutex::default(),
             slow_consumers: AtomicU64::new(0),
             stale_connections: AtomicU64::new(0),
+            listener: OnceLock::new(),
         }
     }
 
@@ -81,7 +93,9 @@ impl Registry {
         self.slow_consumers.fetch_add(u64::from(slow), Ordering::Relaxed);
         let stale = reason == CloseReason::StaleConnection;
         self.stale_connections.fetch_add(u64::from(stale), Ordering::Relaxed);
-        self.closed.lock().push(ClosedClient::new(Arc::clone(client), reason));
+        let closed = Arc::new(ClosedClient::new(Arc::clone(client), reason));
+        self.tell(|| Event::Disconnected(Arc::clone(&closed)));
+        self.closed.lock().push(closed);
     }
 
     fn remove_live(&self, id: u64) -> bool {
@@ -91,6 +105,24 @@ impl Registry {
             clients.shrink_to_fit();
         }
         was_there
+    }
+
+    /// Has somebody told of clients that come and go; only the first one is.
+    pub fn tell_of_changes(&self, listener: Sender<Event>) {
+        // A second listener would be a mistake of the composition, not of a caller.
+        drop(self.listener.set(listener));
+    }
+
+    /// A client has said who it is.
+    pub fn connected(&self, client: &Arc<ClientEntry>) {
+        self.tell(|| Event::Connected(Arc::clone(client)));
+    }
+
+    /// Tells the listener, if there is one and it keeps up: clients do not wait for it.
+    fn tell(&self, event: impl FnOnce() -> Event) {
+        if let Some(listener) = self.listener.get() {
+            drop(listener.try_send(event()));
+        }
     }
 
     /// The client of an id.
@@ -125,7 +157,7 @@ impl Registry {
 
     /// Recently closed clients, oldest first.
     #[must_use]
-    pub fn closed(&self) -> Vec<ClosedClient> {
+    pub fn closed(&self) -> Vec<Arc<ClosedClient>> {
         self.closed.lock().all()
     }
 

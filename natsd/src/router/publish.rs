@@ -188,7 +188,7 @@ impl Publisher {
         let target = match &subscription.target {
             Target::Local(target) => target,
             Target::Internal(handler) => {
-                handler.on_message(message);
+                handler.on_message(message, origin.client());
                 return true;
             }
             Target::Peer(_) => return false,
@@ -297,13 +297,22 @@ impl Publisher {
 }
 
 impl Origin<'_> {
+    fn client(self) -> Option<u64> {
+        match self {
+            Self::Client { id, .. } => Some(id),
+            Self::Route { .. } | Self::Server => None,
+        }
+    }
+
     fn is_echo_to(self, outbound: &Outbound) -> bool {
         matches!(self, Self::Client { id, echo: false } if id == outbound.id)
     }
 }
 
 impl Matches {
-    fn is_nobody(&self) -> bool {
+    /// Whether nobody gets a message.
+    #[must_use]
+    pub fn is_nobody(&self) -> bool {
         self.plain.is_empty() && self.links.is_empty() && self.groups.is_empty()
     }
 }

@@ -65,7 +65,6 @@ pub struct AccountInfo {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[expect(missing_docs, reason = "the names are the wire's; see the monitoring page")]
-#[expect(clippy::struct_excessive_bools, reason = "the document has these flags")]
 pub struct Import {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub subject: String,

@@ -10,9 +10,11 @@
 
 mod account;
 mod connz;
+mod event;
 mod jetstream;
 mod others;
 mod routez;
+mod server;
 mod statsz;
 mod subsz;
 mod varz;
@@ -21,9 +23,13 @@ use serde::{Deserialize, Deserializer};
 
 pub use account::{AccountInfo, AccountStat, AccountStatz, Accountz, DataStats, Import, Traffic};
 pub use connz::{ConnInfo, Connz, ProxyInfo, TlsPeerCert};
+pub use event::{AccountConnections, ClientInfo, Connected, Disconnected};
 pub use jetstream::{Api, JetStreamConfig, Jsz};
-pub use others::{Empty, Gatewayz, HealthFault, Healthz, IpQueue, IpQueuesz, Leafz};
+pub use others::{
+    Empty, Expvarz, Gatewayz, HealthFault, Healthz, IpQueue, IpQueuesz, Leafz, MemStats, Profilez,
+};
 pub use routez::{RouteInfo, Routez, SubjectPermission};
+pub use server::{ApiError, ApiResponse, ServerId, ServerInfo, Statsz, UserInfo};
 pub use statsz::{RouteStat, ServerStats};
 pub use subsz::{SubDetail, SublistStats, Subsz};
 pub use varz::{

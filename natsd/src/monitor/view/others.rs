@@ -84,6 +84,35 @@ pub struct Gatewayz {
     pub inbound_gateways: BTreeMap<String, Value>,
 }
 
+/// `/debug/vars`: what Go's runtime publishes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Expvarz {
+    /// Memory.
+    pub memstats: MemStats,
+    /// The command line.
+    pub cmdline: Vec<String>,
+}
+
+/// The part of Go's memory statistics that a server without its runtime knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MemStats {
+    /// Bytes obtained from the system.
+    #[serde(rename = "Sys")]
+    pub sys: u64,
+}
+
+/// The answer to PROFILEZ.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Profilez {
+    /// The profile, in base64.
+    pub profile: Option<String>,
+    /// Why there is none.
+    pub error: String,
+}
+
 /// `/ipqueuesz`: queues between parts of the server, by name.
 pub type IpQueuesz = BTreeMap<String, IpQueue>;
 
