@@ -46,6 +46,8 @@ pub struct Remote {
     pub name: String,
     /// The account that the connection is dedicated to; empty when it is not.
     pub account: String,
+    /// How the connection is compressed, in the reference's words; natsd never does.
+    pub compression: &'static str,
 }
 
 impl RouteEntry {

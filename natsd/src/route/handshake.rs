@@ -160,6 +160,10 @@ impl Route {
             id: info.server_id.clone(),
             name: info.server_name.clone(),
             account,
+            compression: match info.compression.as_str() {
+                "" | "not supported" => "not supported",
+                _ => "off",
+            },
         });
         self.answer(&scope, publisher);
         let admission = Admission {
