@@ -46,7 +46,7 @@ pub struct Remote {
     pub name: String,
     /// The account that the connection is dedicated to; empty when it is not.
     pub account: String,
-    /// How the connection is compressed, in the reference's words; natsd never does.
+    /// What was agreed on compression: `off`, or `not supported` by the peer.
     pub compression: &'static str,
 }
 
