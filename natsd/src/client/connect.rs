@@ -56,6 +56,11 @@ impl Client {
             user: String::new(),
             account: Some(Arc::clone(&self.account)),
         });
+        if self.entry.rtt_nanos() == 0 {
+            // A first estimate until a PONG measures it, as the reference makes it: the way of
+            // INFO out and of CONNECT back.
+            self.entry.note_rtt(self.entry.started_at.elapsed());
+        }
         self.node.registry.connected(&self.entry);
         self.send_ok_if_verbose(publisher);
         Ok(())

@@ -53,7 +53,8 @@ impl Monitor {
             account.for_each(|held| {
                 if let Target::Peer(peer) = &held.target {
                     let rid = peer.link.outbound.id;
-                    listed.entry(rid).or_default().push(detail_of(held, &account, rid));
+                    let account = (!peer.link.is_dedicated()).then_some(&*account);
+                    listed.entry(rid).or_default().push(detail_of(held, account, rid));
                 }
             });
         }
@@ -91,11 +92,15 @@ fn route_info(entry: &RouteEntry, now: Timestamp) -> RouteInfo {
     }
 }
 
-/// The sid is the key under which the reference holds a peer's interest.
-fn detail_of(held: &Subscription, account: &Account, rid: u64) -> SubDetail {
+/// The sid is the key under which the reference holds a peer's interest; connections that are
+/// dedicated to an account do not name it.
+fn detail_of(held: &Subscription, account: Option<&Account>, rid: u64) -> SubDetail {
     let (subject, qgroup) =
         (text(&held.pattern), held.queue.as_deref().map(text).unwrap_or_default());
-    let mut sid = format!("R {} {subject}", account.name);
+    let mut sid = match account {
+        Some(account) => format!("R {} {subject}", account.name),
+        None => format!("R {subject}"),
+    };
     if !qgroup.is_empty() {
         sid.push_str(&format!(" {qgroup}"));
     }

@@ -41,6 +41,9 @@ pub(super) const ACCOUNT_PINGS: [(&str, &str); 3] = [
     ("$SYS.REQ.ACCOUNT.PING.STATZ", "STATZ"),
 ];
 
+/// A larger request is none.
+const REQUEST_BYTES_MAX: usize = 64 * 1024;
+
 /// A message that arrived for the server.
 #[derive(Debug)]
 pub(super) struct Request {
@@ -83,11 +86,13 @@ struct Inlet {
     requests: mpsc::Sender<Request>,
     /// Set in ordinary accounts: only local clients are heard, and peers are not told.
     account: Option<Arc<str>>,
+    /// What it takes at most.
+    bytes_max: usize,
 }
 
 impl InternalHandler for Inlet {
     fn on_message(&self, message: &Message<'_>, client: Option<u64>) {
-        if self.account.is_some() && client.is_none() {
+        if message.size() > self.bytes_max || (self.account.is_some() && client.is_none()) {
             return;
         }
         let Ok(subject) = String::from_utf8(message.subject.to_vec()) else { return };
@@ -115,7 +120,6 @@ impl System {
         let mut patterns = vec![
             "$SYS.REQ.SERVER.PING".to_owned(),
             "$SYS.REQ.ACCOUNT.NSUBS".to_owned(),
-            self.relay.pattern(),
         ];
         for name in DOCUMENTS {
             patterns.push(format!("$SYS.REQ.SERVER.PING.{name}"));
@@ -124,8 +128,10 @@ impl System {
         patterns.extend(ORDERS.iter().map(|name| format!("$SYS.REQ.SERVER.{id}.{name}")));
         patterns.extend(ACCOUNT_DOCUMENTS.iter().map(|name| format!("$SYS.REQ.ACCOUNT.*.{name}")));
         for pattern in &patterns {
-            self.add(&self.account, pattern, None);
+            self.add(&self.account, pattern, None, REQUEST_BYTES_MAX);
         }
+        // Documents of other servers may be large.
+        self.add(&self.account, &self.relay.pattern(), None, usize::MAX);
         for account in self.node().accounts.all() {
             self.join(&account);
         }
@@ -134,16 +140,23 @@ impl System {
     /// Listens to what the clients of an account may ask about themselves.
     pub fn join(&self, account: &Arc<Account>) {
         let name = Some(&account.name);
-        self.add(account, USER_INFO, name);
+        self.add(account, USER_INFO, name, REQUEST_BYTES_MAX);
         if !Arc::ptr_eq(account, &self.account) {
             for (pattern, _) in ACCOUNT_PINGS {
-                self.add(account, pattern, name);
+                self.add(account, pattern, name, REQUEST_BYTES_MAX);
             }
         }
     }
 
-    fn add(&self, account: &Arc<Account>, pattern: &str, within: Option<&Arc<str>>) {
-        let inlet = Inlet { requests: self.requests.clone(), account: within.cloned() };
+    fn add(
+        &self,
+        account: &Arc<Account>,
+        pattern: &str,
+        within: Option<&Arc<str>>,
+        bytes_max: usize,
+    ) {
+        let requests = self.requests.clone();
+        let inlet = Inlet { requests, account: within.cloned(), bytes_max };
         let subscription = Arc::new(Subscription {
             pattern: pattern.as_bytes().into(),
             queue: None,

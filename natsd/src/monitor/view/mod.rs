@@ -54,3 +54,51 @@ fn null_as_empty<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
 ) -> Result<T, D::Error> {
     Ok(Option::deserialize(source)?.unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests {
+    //! What nats-server 2.15.1 wrote is read, and written again byte for byte.
+
+    use serde::Serialize;
+    use serde::de::DeserializeOwned;
+
+    use super::super::json;
+    use super::*;
+
+    fn again<T: Serialize + DeserializeOwned>(sample: &str, write: fn(&T) -> Vec<u8>) {
+        let sample = sample.trim_end();
+        let document: T = serde_json::from_str(sample).unwrap();
+        assert_eq!(String::from_utf8(write(&document)).unwrap(), sample);
+    }
+
+    #[test]
+    fn documents_of_the_reference() {
+        again::<Varz>(include_str!("samples/varz.json"), json::indented);
+        again::<Connz>(include_str!("samples/connz.json"), json::indented);
+        again::<Connz>(include_str!("samples/connz_closed.json"), json::indented);
+        again::<Routez>(include_str!("samples/routez.json"), json::indented);
+        again::<Subsz>(include_str!("samples/subsz.json"), json::indented);
+        again::<Accountz>(include_str!("samples/accountz.json"), json::indented);
+        again::<AccountStatz>(include_str!("samples/accstatz.json"), json::indented);
+        again::<Jsz>(include_str!("samples/jsz.json"), json::indented);
+        again::<Leafz>(include_str!("samples/leafz.json"), json::indented);
+        again::<Gatewayz>(include_str!("samples/gatewayz.json"), json::indented);
+        again::<Healthz>(r#"{"status":"ok"}"#, json::compact);
+    }
+
+    #[test]
+    fn events_of_the_reference() {
+        again::<Connected>(include_str!("samples/connected.json"), json::compact);
+        again::<Disconnected>(include_str!("samples/disconnected.json"), json::compact);
+        again::<AccountConnections>(include_str!("samples/connections.json"), json::compact);
+        again::<Statsz>(include_str!("samples/statsz.json"), json::compact);
+    }
+
+    #[test]
+    fn what_is_missing_reads_as_nothing_and_what_is_new_is_ignored() {
+        let varz: Varz = serde_json::from_str(r#"{"server_name":"n1","news":[1]}"#).unwrap();
+        assert_eq!((varz.server_name.as_str(), varz.connections), ("n1", 0));
+        let connz: Connz = serde_json::from_str(r#"{"connections":null}"#).unwrap();
+        assert!(connz.connections.is_empty());
+    }
+}
