@@ -81,6 +81,9 @@ impl Draft {
         self.limits()?;
         self.monitor();
         self.cluster()?;
+        self.operators()?;
+        self.no_auth_user(self.config.auth.no_auth_user.as_deref())?;
+        self.websocket()?;
         self.config.limits.auth_timeout = match self.auth_timeout {
             Some(timeout) if !timeout.is_zero() => timeout,
             _ => default_auth_timeout(self.config.tls.as_ref()),
@@ -183,6 +186,122 @@ impl Draft {
         self.config.cluster = Some(cluster);
         Ok(())
     }
+}
+
+impl Draft {
+    fn operators(&self) -> Result<(), &'static str> {
+        let config = &self.config;
+        let operators = &config.operators;
+        if operators.jwts.is_empty() {
+            return match operators.default_sentinel {
+                Some(_) => Err("default sentinel requires operators and accounts"),
+                None => Ok(()),
+            };
+        }
+        if !config.accounts.is_empty() || !config.mappings.is_empty() {
+            return Err("operators do not allow Accounts to be configured directly");
+        }
+        if !config.auth.users.is_empty() || !config.auth.nkeys.is_empty() {
+            return Err("operators do not allow users to be configured directly");
+        }
+        if !operators.trusted_keys.is_empty() {
+            return Err("conflicting options for 'TrustedKeys' and 'TrustedOperators'");
+        }
+        Ok(())
+    }
+
+    fn no_auth_user(&self, name: Option<&str>) -> Result<(), String> {
+        let Some(name) = name else { return Ok(()) };
+        if !self.config.operators.jwts.is_empty() {
+            return Err("no_auth_user not compatible with Trusted Operator".into());
+        }
+        let auth = &self.config.auth;
+        if auth.nkeys.is_empty() && auth.users.is_empty() && !auth.users_defined {
+            return Err(format!(
+                "no_auth_user: \"{name}\" present, but users/nkeys are not defined"
+            ));
+        }
+        let known = auth.users.iter().any(|user| user.name == name)
+            || auth.nkeys.iter().any(|user| user.nkey == name);
+        if known {
+            return Ok(());
+        }
+        Err(format!(
+            "no_auth_user: \"{name}\" not present as user or nkey in authorization block or account configuration"
+        ))
+    }
+
+    fn websocket(&mut self) -> Result<(), String> {
+        let Some(draft) = self.websocket.take().filter(|draft| draft.port != 0) else {
+            return Ok(());
+        };
+        let mut websocket = draft.websocket;
+        if websocket.tls.is_none() && !websocket.no_tls {
+            return Err("websocket requires TLS configuration".into());
+        }
+        websocket.allowed_origins.iter().try_for_each(|origin| check_origin(origin))?;
+        self.no_auth_user(websocket.no_auth_user.as_deref())?;
+        let auth = &self.config.auth;
+        if !auth.users.is_empty() || !auth.nkeys.is_empty() {
+            for (set, what) in
+                [(websocket.user.is_some(), "username"), (websocket.token.is_some(), "token")]
+            {
+                if set {
+                    return Err(format!(
+                        "websocket authentication {what} not compatible with presence of users/nkeys"
+                    ));
+                }
+            }
+        }
+        let operators = &self.config.operators;
+        if let Some(cookie) = &websocket.jwt_cookie
+            && operators.jwts.is_empty()
+            && operators.trusted_keys.is_empty()
+        {
+            return Err(format!(
+                "trusted operators or trusted keys configuration is required for JWT authentication via cookie {cookie:?}"
+            ));
+        }
+        websocket.headers.keys().try_for_each(|header| check_header(header))?;
+        let host = if draft.host.is_empty() { ANY_HOST.into() } else { draft.host };
+        websocket.listen = Listen { host, port: bound(draft.port) };
+        match advertise_of(&draft.advertise) {
+            Ok(advertise) => websocket.advertise = advertise,
+            Err(error) => self.config.refusals.push(format!(
+                "Unable to get websocket connect URLs: invalid advertise {}: {error}",
+                draft.advertise
+            )),
+        }
+        self.config.websocket = Some(websocket);
+        Ok(())
+    }
+}
+
+fn check_origin(origin: &str) -> Result<(), String> {
+    match super::url::Url::parse(origin) {
+        None => Err(format!("unable to parse allowed origin: {origin:?} is no URL")),
+        Some(url) if !matches!(url.scheme.as_str(), "http" | "https") => Err(format!(
+            "unable to parse allowed origin {origin:?}: allowed origins must be absolute URLs with http or https scheme"
+        )),
+        Some(url) if url.host.is_empty() => {
+            Err(format!("unable to parse allowed origin {origin:?}: host is required"))
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+fn check_header(header: &str) -> Result<(), String> {
+    let lower = header.to_lowercase();
+    let own = ["host", "content-length", "connection", "upgrade", "nats-no-masking"];
+    if own.contains(&lower.as_str()) {
+        return Err(format!("websocket: invalid header {header:?} not allowed"));
+    }
+    if lower.starts_with("sec-websocket-") {
+        return Err(format!(
+            "websocket: invalid header {header:?}, \"Sec-WebSocket-\" prefix not allowed"
+        ));
+    }
+    Ok(())
 }
 
 /// The port to bind: 0 lets the system choose.

@@ -128,7 +128,7 @@ pub fn parse_in(args: &[OsString], argv0: &str, around: &dyn Surroundings) -> Ou
         return fail(lines(&unsupported));
     }
     warnings.extend(unsupported);
-    match flags.apply(&mut draft).and_then(|()| draft.check()) {
+    match flags.apply(&mut draft, around).and_then(|()| draft.check()) {
         Ok(config) => Outcome::Run(Box::new(config), warnings),
         Err(error) => fail(error),
     }
@@ -153,7 +153,7 @@ pub fn reread(
     if !report.errors.is_empty() {
         return Err(report.errors);
     }
-    let config = flags.apply(&mut draft).and_then(|()| draft.check()).map_err(plain)?;
+    let config = flags.apply(&mut draft, around).and_then(|()| draft.check()).map_err(plain)?;
     Ok((config, report.warnings))
 }
 

@@ -11,8 +11,11 @@ mod draft;
 mod duration;
 pub mod file;
 pub mod flags;
+mod nkey;
+pub mod reload;
 mod secret;
 mod security;
+mod subjects;
 mod url;
 
 use std::collections::BTreeMap;

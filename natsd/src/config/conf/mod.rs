@@ -14,6 +14,7 @@ mod value;
 
 pub use digest::digest;
 pub use parser::{ParseError, parse_file, parse_text};
+pub(crate) use surroundings::why;
 pub use surroundings::{Surroundings, System};
 pub use value::{Map, Node, Place, Value};
 

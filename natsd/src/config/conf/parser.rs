@@ -114,6 +114,8 @@ struct Parser<'l, 'a, 'i> {
     keys: Vec<Key>,
     /// Environment variables whose text is being parsed.
     resolving: Vec<String>,
+    /// The last variable was one of the environment.
+    resolved_outside: bool,
 }
 
 impl<'l, 'a, 'i> Parser<'l, 'a, 'i> {
@@ -125,7 +127,15 @@ impl<'l, 'a, 'i> Parser<'l, 'a, 'i> {
     ) -> Self {
         let open = vec![Open::Map(Map::default())];
         let lexer = Lexer::new(input);
-        Self { ledger, lexer, file: Arc::from(name), open, keys: Vec::new(), resolving }
+        Self {
+            ledger,
+            lexer,
+            file: Arc::from(name),
+            open,
+            keys: Vec::new(),
+            resolving,
+            resolved_outside: false,
+        }
     }
 
     fn run(mut self) -> Result<Map, ParseError> {
@@ -188,7 +198,13 @@ impl<'l, 'a, 'i> Parser<'l, 'a, 'i> {
                 }
                 Value::Time(time)
             }
-            Token::Variable(name) => self.variable(&name, line)?,
+            Token::Variable(name) => {
+                let mut value = self.variable(&name, line)?;
+                if self.resolved_outside {
+                    move_to(&mut value, &self.place(line, column));
+                }
+                value
+            }
             Token::Include(path) => return self.include(&path),
             Token::End => return Ok(()),
         };
@@ -219,6 +235,7 @@ impl<'l, 'a, 'i> Parser<'l, 'a, 'i> {
     }
 
     fn variable(&mut self, name: &str, line: usize) -> Result<Value, ParseError> {
+        self.resolved_outside = false;
         // An unquoted bcrypt hash looks like a variable.
         if name.starts_with("2a$") {
             return Ok(Value::Text(format!("${name}")));
@@ -231,6 +248,7 @@ impl<'l, 'a, 'i> Parser<'l, 'a, 'i> {
                 return Ok(node.value.clone());
             }
         }
+        self.resolved_outside = true;
         match self.environment(name) {
             Ok(Some(value)) => Ok(value),
             Ok(None) => Err(ParseError::new(format!(
@@ -361,6 +379,25 @@ fn zulu(time: &str) -> bool {
         _ => return false,
     };
     (1..=days).contains(&day) && hour < 24 && minute < 60 && second < 60
+}
+
+/// Gives all that came out of an environment variable the place where the variable stands.
+fn move_to(value: &mut Value, place: &Place) {
+    match value {
+        Value::List(nodes) => {
+            for node in nodes {
+                node.place = place.clone();
+                move_to(&mut node.value, place);
+            }
+        }
+        Value::Map(map) => {
+            for node in map.nodes_mut() {
+                node.place = place.clone();
+                move_to(&mut node.value, place);
+            }
+        }
+        Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Text(_) | Value::Time(_) => {}
+    }
 }
 
 /// Estimates what a copy of a value takes.

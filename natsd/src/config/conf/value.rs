@@ -115,6 +115,11 @@ impl Map {
         self.entries.iter().map(|(key, node)| (key.as_str(), node))
     }
 
+    /// Walks the values to change them.
+    pub(super) fn nodes_mut(&mut self) -> impl Iterator<Item = &mut Node> {
+        self.entries.iter_mut().map(|(_, node)| node)
+    }
+
     /// Gives the entries away.
     pub(super) fn into_entries(self) -> Vec<(String, Node)> {
         self.entries

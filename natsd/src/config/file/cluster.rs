@@ -2,10 +2,12 @@
 
 use super::auth::block;
 use super::entry::{Entry, Report, Rule, read as read_map, set};
+use super::permissions::permissions;
+use super::tls::{Side, tls};
 use super::top::{listen, text, write_timeout};
 use crate::config::conf::Value;
 use crate::config::draft::{ClusterDraft, Draft, route_url, without_password};
-use crate::config::duration;
+use crate::config::{ClusterPermissions, Permissions, duration};
 
 /// Routes ask for a sign of life at least this often.
 const PING_INTERVAL_MAX: std::time::Duration = std::time::Duration::from_secs(30);
@@ -34,6 +36,8 @@ const RULES: &[Rule<ClusterDraft>] = &[
         set(&mut c.cluster.connect_retries, e.count(r).map(|n| n.unwrap_or(0)));
     }),
     (&["connect_backoff"], |c, e, r| set(&mut c.cluster.connect_backoff, e.bool(r))),
+    (&["tls"], |c, e, r| c.cluster.tls = tls(e, Side::Servers, r)),
+    (&["permissions"], permission_block),
     (&["pool_size"], |c, e, r| set(&mut c.pool_size, e.int(r))),
     (&["accounts"], |c, e, r| set(&mut c.cluster.pinned_accounts, e.texts("accounts", r))),
     (&["compression"], compression),
@@ -67,9 +71,60 @@ fn cluster_name(draft: &mut ClusterDraft, entry: Entry<'_>, report: &mut Report)
 
 fn authorization(draft: &mut ClusterDraft, entry: Entry<'_>, report: &mut Report) {
     let Some(auth) = block(entry, report) else { return };
+    for (fault, text) in [
+        (auth.users.is_some(), "Cluster authorization does not allow multiple users"),
+        (!auth.token.is_empty(), "Cluster authorization does not support tokens"),
+        (auth.callout.is_some(), "Cluster authorization does not support callouts"),
+    ] {
+        if fault {
+            entry.error(report, text);
+            return;
+        }
+    }
     draft.user = auth.user;
     draft.password = auth.password;
     draft.auth_timeout = auth.timeout;
+    let Some(permissions) = auth.default_permissions else { return };
+    if let Err(error) = check_permissions(&permissions) {
+        entry.error(report, error);
+        return;
+    }
+    let advice = r#"setting "permissions" within cluster authorization block is deprecated"#;
+    entry.warn_use(report, entry.key, advice);
+    if !draft.permissions_set {
+        draft.cluster.permissions = crossing(permissions);
+    }
+}
+
+fn permission_block(draft: &mut ClusterDraft, entry: Entry<'_>, report: &mut Report) {
+    let Some(found) = permissions(entry, report) else { return };
+    if found.responses.is_some() {
+        entry.error(report, "Cluster permissions do not support dynamic responses");
+    } else if let Err(error) = check_permissions(&found) {
+        entry.error(report, error);
+    } else {
+        draft.permissions_set = true;
+        draft.cluster.permissions = crossing(found);
+    }
+}
+
+/// What a user may publish is what peers may send us.
+fn crossing(permissions: Permissions) -> ClusterPermissions {
+    ClusterPermissions { import: permissions.publish, export: permissions.subscribe }
+}
+
+/// Queue groups have no place in what crosses routes.
+fn check_permissions(permissions: &Permissions) -> Result<(), String> {
+    let Some(subscribe) = &permissions.subscribe else { return Ok(()) };
+    let allow = subscribe.allow.iter().flatten().map(|subject| ("allow", subject));
+    let deny = subscribe.deny.iter().map(|subject| ("deny", subject));
+    for (list, subject) in allow.chain(deny) {
+        if let Some(queue) = &subject.queue {
+            let text = format!("{} {queue}", subject.subject);
+            return Err(format!("cluster export {list}: subject {text:?} is not a valid subject"));
+        }
+    }
+    Ok(())
 }
 
 fn routes(draft: &mut ClusterDraft, entry: Entry<'_>, report: &mut Report) {

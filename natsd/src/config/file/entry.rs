@@ -234,13 +234,6 @@ pub(crate) fn set<T>(slot: &mut T, value: Option<T>) {
     }
 }
 
-/// Puts a value that could be read into a slot that may be empty.
-pub(crate) fn fill<T>(slot: &mut Option<T>, value: Option<T>) {
-    if value.is_some() {
-        *slot = value;
-    }
-}
-
 /// Reads one key into `T`.
 pub(crate) type Reader<T> = fn(&mut T, Entry<'_>, &mut Report);
 
@@ -252,7 +245,8 @@ pub(crate) fn read<T>(map: &Map, rules: &[Rule<T>], into: &mut T, report: &mut R
     read_or(map, rules, into, report, unknown);
 }
 
-fn unknown(entry: Entry<'_>, report: &mut Report) {
+/// Reports a key that nobody knows, unless it is a variable that is used.
+pub(crate) fn unknown(entry: Entry<'_>, report: &mut Report) {
     if !entry.node.referenced {
         entry.error(report, format!("unknown field {:?}", entry.key));
     }

@@ -4,10 +4,19 @@
 //! a feature that natsd lacks is accepted with a warning, an unknown one is an error. One file per
 //! block; each has a table of keys.
 
+mod accounts;
 mod auth;
 mod cluster;
 mod entry;
+mod exports;
+mod links;
+mod mappings;
+mod operator;
+mod permissions;
+mod tls;
 mod top;
+mod unsupported;
+mod websocket;
 
 use std::path::Path;
 
@@ -17,6 +26,7 @@ use super::{Config, Source};
 
 pub use entry::Problem;
 pub(crate) use entry::Report;
+pub(crate) use tls::readable;
 
 /// A configuration that can be run, and what is doubtful about it.
 #[derive(Clone, Debug)]

@@ -2,14 +2,37 @@
 
 use std::path::PathBuf;
 
-use super::cluster;
-use super::entry::{Entry, Report, Rule, fill, read as read_map, set};
+use super::entry::{Entry, Problem, Report, Rule, read as read_map, read_or, set, unknown};
+use super::tls::{Side, tls};
+use super::{accounts, auth, cluster, mappings, operator, unsupported, websocket};
 use crate::config::conf::{Map, Value};
 use crate::config::draft::Draft;
+use crate::config::nkey::{Kind, is_public};
 use crate::config::{WriteTimeout, duration, url};
 
+/// Reads the top level. Accounts come last: their users are compared with those of the
+/// authorization block, wherever the two stand in the file.
 pub(super) fn read(map: &Map, draft: &mut Draft, report: &mut Report) {
-    read_map(map, RULES, draft, report);
+    read_or(map, RULES, draft, report, |_, _| {});
+    let known = |key: &str| {
+        let key = key.to_lowercase();
+        let rules = RULES.iter().chain(operator::RULES).map(|(names, _)| names);
+        rules.flat_map(|names| names.iter()).any(|name| *name == key)
+    };
+    read_or(map, operator::RULES, draft, report, |entry, report| {
+        if !known(entry.key) && !entry.key.eq_ignore_ascii_case("accounts") {
+            unknown(entry, report);
+        }
+    });
+    read_or(map, &[(&["accounts"], accounts::read)], draft, report, |_, _| {});
+    let callout = draft.config.auth.callout.as_ref();
+    for name in callout.map(|callout| &callout.allowed_accounts).into_iter().flatten() {
+        if !draft.config.accounts.iter().any(|account| account.name == *name) {
+            let text =
+                format!("auth_callout allowed account {name:?} not found in configured accounts");
+            report.errors.push(Problem { place: None, text });
+        }
+    }
 }
 
 const RULES: &[Rule<Draft>] = &[
@@ -83,6 +106,38 @@ const RULES: &[Rule<Draft>] = &[
     (&["server_tags"], server_tags),
     (&["server_metadata"], server_metadata),
     (&["cluster"], cluster::read),
+    (&["websocket", "ws"], websocket::read),
+    (&["tls"], |d, e, r| d.config.tls = tls(e, Side::Clients, r)),
+    (&["allow_non_tls"], |d, e, r| set(&mut d.config.allow_non_tls, e.bool(r))),
+    (&["authorization"], auth::read),
+    (&["no_auth_user"], |d, e, r| name(&mut d.config.auth.no_auth_user, e, r)),
+    (&["mappings", "maps"], |d, e, r| d.config.mappings = mappings::mappings(e, r)),
+    (&["system_account", "system"], system_account),
+    (&["no_system_account", "no_system", "no_sys_acc"], |d, e, r| {
+        set(&mut d.config.no_system_account, e.bool(r));
+    }),
+    (&["proxies"], proxies),
+    (&["jetstream"], |_, e, r| unsupported::jetstream(e, r)),
+    (&["gateway"], |_, e, r| unsupported::gateway(e, r)),
+    (&["leaf", "leafnodes"], |_, e, r| unsupported::leafnodes(e, r)),
+    (&["mqtt"], |_, e, r| unsupported::mqtt(e, r)),
+    (
+        &[
+            "store_dir",
+            "storedir",
+            "default_js_domain",
+            "ocsp",
+            "ocsp_cache",
+            "proxy_protocol",
+            "prof_block_rate",
+            "feature_flags",
+        ],
+        |_, e, r| {
+            if *e.value() != Value::Bool(false) {
+                e.unsupported(r);
+            }
+        },
+    ),
     (&["strict"], |d, e, r| set(&mut d.config.strict, e.bool(r))),
 ];
 
@@ -271,10 +326,51 @@ fn server_metadata(draft: &mut Draft, entry: Entry<'_>, report: &mut Report) {
     }
 }
 
-/// Fills an optional name.
+/// Reads a name; the empty one means none.
 pub(super) fn name(slot: &mut Option<String>, entry: Entry<'_>, report: &mut Report) {
-    if let Some(text) = entry.filled(report) {
-        *slot = None;
-        fill(slot, text);
+    set(slot, entry.filled(report));
+}
+
+fn system_account(draft: &mut Draft, entry: Entry<'_>, report: &mut Report) {
+    match entry.value() {
+        Value::Text(_) => name(&mut draft.config.system_account, entry, report),
+        _ => entry.error(report, "system account name must be a string"),
     }
 }
+
+fn proxies(draft: &mut Draft, entry: Entry<'_>, report: &mut Report) {
+    let Value::Map(map) = entry.value() else {
+        let found = entry.value().go_type();
+        entry.error(report, format!("expected proxies to be a map/struct, got {found}"));
+        return;
+    };
+    read_map(map, PROXY_RULES, &mut draft.config.proxies.trusted, report);
+}
+
+const PROXY_RULES: &[Rule<Vec<String>>] = &[(&["trusted"], |keys, e, r| {
+    let Value::List(nodes) = e.value() else {
+        let found = e.value().go_type();
+        e.error(r, format!("expected proxies' trusted field to be an array, got {found}"));
+        return;
+    };
+    for node in nodes {
+        match &node.value {
+            Value::Map(map) => read_map(map, PROXY_KEY_RULES, keys, r),
+            other => {
+                let found = other.go_type();
+                let text =
+                    format!("expected proxies' trusted entry to be a map/struct, got {found}");
+                r.error(&node.place, text);
+            }
+        }
+    }
+})];
+
+const PROXY_KEY_RULES: &[Rule<Vec<String>>] = &[(&["key", "public_key"], |keys, e, r| {
+    let Some(key) = e.text(r) else { return };
+    if is_public(key, Kind::Any) {
+        keys.push(key.to_owned());
+    } else {
+        e.error(r, format!("invalid proxy key {key:?}"));
+    }
+})];

@@ -4,8 +4,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use super::syntax::{Fault, Kind, Value, walk};
+use crate::config::conf::Surroundings;
 use crate::config::draft::{Draft, route_url};
-use crate::config::file::Problem;
+use crate::config::file::{Problem, readable};
 use crate::config::url::Url;
 use crate::config::{CertificatePair, Secret, Tls};
 
@@ -161,12 +162,12 @@ impl Flags {
     }
 
     /// Lets the flags override what the file said.
-    pub(super) fn apply(&self, draft: &mut Draft) -> Result<(), String> {
+    pub(super) fn apply(&self, draft: &mut Draft, around: &dyn Surroundings) -> Result<(), String> {
         self.apply_addresses(draft)?;
         self.apply_log(draft);
         self.apply_credentials(draft);
         self.apply_cluster(draft)?;
-        self.apply_tls(draft)
+        self.apply_tls(draft, around)
     }
 
     fn apply_addresses(&self, draft: &mut Draft) -> Result<(), String> {
@@ -265,7 +266,7 @@ impl Flags {
     }
 
     /// `--tls` and its companions replace the file's TLS block; `--tls=false` removes it.
-    fn apply_tls(&self, draft: &mut Draft) -> Result<(), String> {
+    fn apply_tls(&self, draft: &mut Draft, around: &dyn Surroundings) -> Result<(), String> {
         if self.tls == Some(false) {
             draft.config.tls = None;
             return Ok(());
@@ -284,12 +285,14 @@ impl Flags {
         let Some(key) = filled(&self.tls_key) else {
             return Err("TLS Server private key must be present and valid".into());
         };
-        draft.config.tls = Some(Tls {
+        let tls = Tls {
             certificates: vec![CertificatePair { cert_file: cert.into(), key_file: key.into() }],
             ca_file: filled(&self.tls_ca_cert).map(PathBuf::from),
             verify: self.tls_verify == Some(true),
             ..Tls::default()
-        });
+        };
+        readable(&tls, around)?;
+        draft.config.tls = Some(tls);
         Ok(())
     }
 }

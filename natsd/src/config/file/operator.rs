@@ -1,0 +1,247 @@
+//! JWT operator mode: `operator`, `resolver` and what belongs to them.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::entry::{Entry, Report, Rule, read_or, set};
+use super::tls::{Side, tls};
+use super::top::text;
+use crate::config::conf::{Surroundings, System, Value, why};
+use crate::config::draft::Draft;
+use crate::config::nkey::{Kind, is_public};
+use crate::config::{Resolver, Secret, duration, url};
+
+pub(super) const RULES: &[Rule<Draft>] = &[
+    (&["operator", "operators", "roots", "root", "root_operators", "root_operator"], operators),
+    (&["trusted", "trusted_keys"], trusted_keys),
+    (&["resolver", "account_resolver", "accounts_resolver"], |d, e, r| {
+        d.config.operators.resolver = resolver(e, r);
+    }),
+    (&["resolver_tls"], |d, e, r| d.config.operators.resolver_tls = tls(e, Side::Clients, r)),
+    (&["resolver_preload"], preload),
+    (&["resolver_pinned_accounts"], |d, e, r| {
+        if let Some(names) = e.texts("resolver_pinned_accounts", r) {
+            d.config.operators.pinned_accounts = names.into_iter().collect();
+        }
+    }),
+    (&["default_sentinel"], |d, e, r| {
+        if let Some(text) = e.text(r) {
+            d.config.operators.default_sentinel = (!text.is_empty()).then(|| Secret::new(text));
+        }
+    }),
+];
+
+fn operators(draft: &mut Draft, entry: Entry<'_>, report: &mut Report) {
+    let Some(sources) = entry.texts("operators", report) else { return };
+    for source in sources {
+        match operator_jwt(&source, &System) {
+            Ok(jwt) => draft.config.operators.jwts.push(jwt),
+            Err(error) => entry.error(report, format!("error parsing operator JWT: {error}")),
+        }
+    }
+}
+
+/// Finds an operator JWT: the text itself, or in the file that it names.
+fn operator_jwt(source: &str, around: &dyn Surroundings) -> Result<String, String> {
+    let content = match around.read(Path::new(source)) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(_) if source.starts_with("eyJ") => source.to_owned(),
+        Err(error) => return Err(why(source, &error)),
+    };
+    // The official tools put the token between lines of dashes.
+    let token = content.split_whitespace().find(|word| word.starts_with("eyJ"));
+    match token {
+        Some(token) if claims_type(token).as_deref() == Some("operator") => Ok(token.to_owned()),
+        Some(_) => Err("not operator claim".into()),
+        None => Err("no operator JWT in it".into()),
+    }
+}
+
+/// Reads the kind of claims from a JWT, whose signature is not looked at here.
+fn claims_type(jwt: &str) -> Option<String> {
+    let payload = base64url(jwt.split('.').nth(1)?)?;
+    let claims: serde_json::Value = serde_json::from_slice(&payload).ok()?;
+    let nats = claims.get("nats").and_then(|nats| nats.get("type"));
+    Some(nats.or_else(|| claims.get("type"))?.as_str()?.to_owned())
+}
+
+/// Decodes base 64 in the alphabet of URLs, without padding.
+fn base64url(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
+    let (mut bits, mut count) = (0_u32, 0);
+    for c in text.trim_end_matches('=').bytes() {
+        let value = match c {
+            b'A'..=b'Z' => c - b'A',
+            b'a'..=b'z' => c - b'a' + 26,
+            b'0'..=b'9' => c - b'0' + 52,
+            b'-' => 62,
+            b'_' => 63,
+            _ => return None,
+        };
+        bits = bits << 6 | u32::from(value);
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            bytes.push(u8::try_from(bits >> count & 0xff).ok()?);
+        }
+    }
+    Some(bytes)
+}
+
+fn trusted_keys(draft: &mut Draft, entry: Entry<'_>, report: &mut Report) {
+    let Some(keys) = entry.texts("trusted", report) else { return };
+    for key in &keys {
+        if !is_public(key, Kind::Operator) {
+            let text = format!("trust key {key:?} required to be a valid public operator nkey");
+            entry.error(report, text);
+        }
+    }
+    draft.config.operators.trusted_keys = keys;
+}
+
+fn preload(draft: &mut Draft, entry: Entry<'_>, report: &mut Report) {
+    let Value::Map(map) = entry.value() else {
+        entry.error(report, "preload should be a map of account_public_key:account_jwt");
+        return;
+    };
+    for (key, node) in map.iter() {
+        match &node.value {
+            Value::Text(jwt) if claims_type(jwt).as_deref() == Some("account") => {
+                draft.config.operators.preload.insert(key.to_owned(), jwt.clone());
+            }
+            Value::Text(_) => report.error(&node.place, "invalid account JWT"),
+            _ => report.error(&node.place, "preload map value should be a string JWT"),
+        }
+    }
+}
+
+const WANTED: &str = "error parsing account resolver, should be MEM or  URL(\"url\") or a map containing dir and type state=[FULL|CACHE])";
+
+fn resolver(entry: Entry<'_>, report: &mut Report) -> Option<Resolver> {
+    match entry.value() {
+        Value::Text(text) => named(text, entry, report),
+        Value::Map(map) => {
+            let mut draft = Directory::default();
+            let errors = report.errors.len();
+            // Observed: unknown keys are let pass here; a word of warning costs nothing.
+            read_or(map, DIRECTORY_RULES, &mut draft, report, |inner, report| {
+                if !inner.node.referenced {
+                    inner.warn(report, format!("unknown field {:?} has no effect", inner.key));
+                }
+            });
+            if report.errors.len() > errors {
+                return None;
+            }
+            draft.checked(entry, report)
+        }
+        other => {
+            let found = other.go_type();
+            entry.error(report, format!("error parsing operator resolver, wrong type {found}"));
+            None
+        }
+    }
+}
+
+/// Reads `MEMORY` or `URL(...)`.
+fn named(text: &str, entry: Entry<'_>, report: &mut Report) -> Option<Resolver> {
+    let upper = text.to_uppercase();
+    if upper.contains("MEM") {
+        return Some(Resolver::Memory);
+    }
+    let address = upper.find("URL").and_then(|at| text.get(at + 3..)).map(|rest| {
+        let inside = rest.strip_prefix('(').and_then(|rest| rest.split_once(')'));
+        inside.map_or("", |(inside, _)| inside).trim().trim_matches('"')
+    });
+    let Some(address) = address else {
+        entry.error(report, WANTED);
+        return None;
+    };
+    match url::Url::parse(address) {
+        Some(url) if matches!(url.scheme.as_str(), "http" | "https") && !url.host.is_empty() => {
+            let slash = if address.ends_with('/') { "" } else { "/" };
+            Some(Resolver::Url(format!("{address}{slash}")))
+        }
+        _ => {
+            entry.error(report, format!("error parsing account resolver url [{address:?}]"));
+            None
+        }
+    }
+}
+
+/// A directory resolver as written.
+#[derive(Default)]
+struct Directory {
+    kind: String,
+    dir: String,
+    allow_delete: bool,
+    hard_delete: Option<bool>,
+    limit: Option<u64>,
+    ttl: Option<Duration>,
+    interval: Option<Duration>,
+    timeout: Option<Duration>,
+}
+
+const DIRECTORY_RULES: &[Rule<Directory>] = &[
+    (&["type"], |d, e, r| text(&mut d.kind, e, r)),
+    (&["dir"], |d, e, r| text(&mut d.dir, e, r)),
+    (&["allow_delete"], |d, e, r| set(&mut d.allow_delete, e.bool(r))),
+    (&["hard_delete"], |d, e, r| d.hard_delete = e.bool(r)),
+    (&["limit"], |d, e, r| set(&mut d.limit, e.count(r))),
+    (&["ttl"], |d, e, r| d.ttl = time(e, r)),
+    (&["interval"], |d, e, r| d.interval = time(e, r)),
+    (&["timeout"], |d, e, r| d.timeout = time(e, r)),
+];
+
+fn time(entry: Entry<'_>, report: &mut Report) -> Option<Duration> {
+    match duration::parse(entry.text(report)?) {
+        Ok(nanos) => u64::try_from(nanos).ok().filter(|nanos| *nanos > 0).map(Duration::from_nanos),
+        Err(error) => {
+            entry.error(report, error);
+            None
+        }
+    }
+}
+
+impl Directory {
+    fn checked(self, entry: Entry<'_>, report: &mut Report) -> Option<Resolver> {
+        let kind = self.kind.to_uppercase();
+        match kind.as_str() {
+            "MEM" | "MEMORY" => return Some(Resolver::Memory),
+            "FULL" | "CACHE" => {}
+            _ => {
+                entry.error(report, WANTED);
+                return None;
+            }
+        }
+        let cache = kind == "CACHE";
+        let missing = self.dir.is_empty();
+        let exists = Path::new(&self.dir).exists();
+        for (fault, what) in [
+            (missing, "dir has no value and needs to point to a directory"),
+            (
+                exists && !Path::new(&self.dir).is_dir(),
+                "dir needs to point to an accessible directory",
+            ),
+            (cache && self.interval.is_some(), "CACHE does not accept sync"),
+            (cache && self.allow_delete, "CACHE does not accept allow_delete"),
+            (cache && self.hard_delete.is_some(), "CACHE does not accept hard_delete"),
+            (!cache && self.ttl.is_some(), "FULL does not accept ttl"),
+            (
+                !cache && self.hard_delete.is_some() && !self.allow_delete,
+                "hard_delete has no effect without delete",
+            ),
+        ] {
+            if fault {
+                entry.error(report, what);
+            }
+        }
+        let Self { limit, ttl, timeout, interval, allow_delete, .. } = self;
+        let dir = PathBuf::from(self.dir);
+        Some(if cache {
+            Resolver::Cache { dir, limit, ttl, timeout }
+        } else {
+            let hard_delete = self.hard_delete.unwrap_or_default();
+            Resolver::Full { dir, allow_delete, hard_delete, interval, limit, timeout }
+        })
+    }
+}
