@@ -1,0 +1,205 @@
+//! Several servers as one cluster: any mix of binaries, started in any order, killed and started
+//! again on the same ports.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use async_nats::{Client, ConnectOptions};
+use futures_util::StreamExt;
+use tokio::time::timeout;
+
+use crate::server::{Binary, HeldPort, Server, Setup};
+use crate::{DEADLINE, eventually};
+
+/// Who dials whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Routes {
+    /// All others dial the first; the rest of the mesh comes from gossip.
+    ToSeed,
+    /// Each lists every other.
+    ToAll,
+}
+
+/// A cluster of up to a dozen servers on loopback.
+#[derive(Debug)]
+pub struct Cluster {
+    nodes: Vec<Node>,
+    routes: Routes,
+    extra: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Node {
+    binary: Binary,
+    client: HeldPort,
+    route: HeldPort,
+    server: Option<Server>,
+}
+
+impl Cluster {
+    /// Reserves ports for one node per binary and starts none.
+    pub fn plan<'a>(binaries: impl IntoIterator<Item = &'a Binary>, routes: Routes) -> Self {
+        let nodes = binaries.into_iter().map(|binary| Node {
+            binary: binary.clone(),
+            client: HeldPort::take(),
+            route: HeldPort::take(),
+            server: None,
+        });
+        Self { nodes: nodes.collect(), routes, extra: Vec::new() }
+    }
+
+    /// Further flags for every node.
+    #[must_use]
+    pub fn args<I: IntoIterator<Item = S>, S: Into<String>>(mut self, args: I) -> Self {
+        self.extra.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// How many nodes are planned.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Whether no node is planned.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// Starts one node, on the ports it always has.
+    pub async fn start(&mut self, index: usize) {
+        let ports: Vec<_> = self.nodes.iter().map(|node| node.route.port()).collect();
+        let others = match self.routes {
+            Routes::ToSeed if index == 0 => Vec::new(),
+            Routes::ToSeed => vec![ports[0]],
+            Routes::ToAll => {
+                let mut others = ports.clone();
+                others.remove(index);
+                others
+            }
+        };
+        let node = &mut self.nodes[index];
+        let setup = Setup::new(&node.binary)
+            .name(&format!("n{}", index + 1))
+            .client_port(node.client.port())
+            .cluster("C1", i32::from(node.route.port()))
+            .routes(&others)
+            .args(["-D"])
+            .args(self.extra.clone());
+        node.server = Some(setup.start().await);
+    }
+
+    /// Starts all nodes in this order.
+    pub async fn start_in_order(&mut self, order: &[usize]) {
+        for index in order {
+            self.start(*index).await;
+        }
+    }
+
+    /// Starts all nodes, the first first.
+    pub async fn start_all(&mut self) {
+        let order: Vec<_> = (0..self.len()).collect();
+        self.start_in_order(&order).await;
+    }
+
+    /// Kills a node as a crash would.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn kill(&mut self, index: usize) {
+        self.nodes[index].server.take().expect("the node runs").kill();
+    }
+
+    /// A running node.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn node(&self, index: usize) -> &Server {
+        self.nodes[index].server.as_ref().expect("the node runs")
+    }
+
+    /// The URL of a node, running or not.
+    pub fn url(&self, index: usize) -> String {
+        format!("nats://127.0.0.1:{}", self.nodes[index].client.port())
+    }
+
+    /// The indices of the running nodes.
+    pub fn running(&self) -> Vec<usize> {
+        (0..self.len()).filter(|index| self.nodes[*index].server.is_some()).collect()
+    }
+
+    /// Waits until every running node has a route to every other running node and to no other.
+    ///
+    /// # Panics
+    /// When that does not come.
+    pub async fn mesh(&self) {
+        let mut ids = BTreeMap::new();
+        for index in self.running() {
+            let varz = self.node(index).monitor("/varz").await;
+            ids.insert(index, varz["server_id"].as_str().expect("an id").to_owned());
+        }
+        for index in ids.keys() {
+            let wanted: BTreeSet<_> =
+                ids.iter().filter(|(other, _)| *other != index).map(|(_, id)| id).collect();
+            let what = format!("n{} has routes to {} others", index + 1, wanted.len());
+            eventually(&what, async || {
+                let routez = self.node(*index).monitor("/routez").await;
+                let routes = routez["routes"].as_array().cloned().unwrap_or_default();
+                let ids: BTreeSet<_> = routes
+                    .iter()
+                    .filter_map(|route| route["remote_id"].as_str().map(str::to_owned))
+                    .collect();
+                (ids.iter().collect::<BTreeSet<_>>() == wanted).then_some(())
+            })
+            .await;
+        }
+    }
+
+    /// Waits until a message gets from every running node to every other.
+    ///
+    /// A route that is up may still owe a node the interest of the other, so this is more than
+    /// [`Self::mesh`].
+    ///
+    /// # Panics
+    /// When that does not come.
+    pub async fn reach(&self) {
+        let mut clients = Vec::new();
+        for index in self.running() {
+            clients.push(connect(&self.url(index)).await);
+        }
+        for from in &clients {
+            for to in &clients {
+                settle(from, to).await;
+            }
+        }
+    }
+}
+
+/// An official client, connected; it tries again for as long as the test runs.
+///
+/// # Panics
+/// When it cannot connect.
+pub async fn connect(url: &str) -> Client {
+    let options = ConnectOptions::new().reconnect_delay_callback(|_| Duration::from_millis(20));
+    timeout(DEADLINE, options.connect(url))
+        .await
+        .unwrap_or_else(|_| panic!("no connection to {url} in time"))
+        .unwrap_or_else(|error| panic!("no connection to {url}: {error}"))
+}
+
+/// Waits until what `to` subscribed to before is known where `from` publishes.
+///
+/// Interest travels in order, so a probe subscription made last is known last.
+///
+/// # Panics
+/// When no probe arrives.
+pub async fn settle(from: &Client, to: &Client) {
+    let subject = from.new_inbox();
+    let mut probe = to.subscribe(subject.clone()).await.expect("a subscription");
+    to.flush().await.expect("it is sent");
+    eventually("a probe message arrives", async || {
+        from.publish(subject.clone(), "probe".into()).await.expect("a publish");
+        from.flush().await.expect("it is sent");
+        timeout(Duration::from_millis(50), probe.next()).await.ok().flatten()
+    })
+    .await;
+}

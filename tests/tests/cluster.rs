@@ -1,0 +1,401 @@
+//! Clusters on loopback, formed, used, broken and healed.
+//!
+//! Every test is written for a list of binaries. By default all nodes are the server under test;
+//! the mixes with a stock nats-server are ignored unless asked for, and then need it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests: a failed step is a failed test"
+)]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_nats::{Client, Event, Message, RequestErrorKind, Subscriber};
+use blackbox::cluster::{Cluster, Routes, connect, settle};
+use blackbox::server::Binary;
+use blackbox::wire::Conversation;
+use blackbox::{DEADLINE, eventually};
+use futures_util::StreamExt;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+
+/// `n` for a node of the server under test, `s` for a stock one.
+fn binaries(mix: &str) -> Vec<Binary> {
+    mix.chars().map(|c| if c == 's' { Binary::stock() } else { Binary::under_test() }).collect()
+}
+
+async fn next(subscription: &mut Subscriber) -> Message {
+    timeout(DEADLINE, subscription.next()).await.expect("a message in time").expect("an open sub")
+}
+
+/// What is waiting in a subscription now.
+async fn waiting(subscription: &mut Subscriber) -> Vec<Message> {
+    let mut messages = Vec::new();
+    while let Ok(Some(message)) = timeout(Duration::ZERO, subscription.next()).await {
+        messages.push(message);
+    }
+    messages
+}
+
+/// One client per running node, every one known to every other.
+async fn clients(cluster: &Cluster) -> Vec<Client> {
+    let mut clients = Vec::new();
+    for index in cluster.running() {
+        clients.push(connect(&cluster.url(index)).await);
+    }
+    clients
+}
+
+async fn settle_all(clients: &[Client]) {
+    for from in clients {
+        for to in clients {
+            settle(from, to).await;
+        }
+    }
+}
+
+/// Everything a healthy cluster promises, between every ordered pair of its nodes.
+async fn exercise(cluster: &Cluster) {
+    cluster.mesh().await;
+    let clients = clients(cluster).await;
+    every_message_reaches_every_node_once(&clients).await;
+    a_queue_group_spans_the_nodes(&clients).await;
+    requests_are_answered_across_nodes(&clients).await;
+    no_message_for_an_unsubscribed_client(cluster).await;
+}
+
+async fn every_message_reaches_every_node_once(clients: &[Client]) {
+    let mut subs = Vec::new();
+    for client in clients {
+        subs.push(client.subscribe("all.*").await.unwrap());
+    }
+    settle_all(clients).await;
+    for (from, client) in clients.iter().enumerate() {
+        for n in 0..100 {
+            client.publish(format!("all.{from}"), n.to_string().into()).await.unwrap();
+        }
+        client.flush().await.unwrap();
+    }
+    for sub in &mut subs {
+        let mut counts = BTreeMap::new();
+        for _ in 0..100 * clients.len() {
+            let message = next(sub).await;
+            let count = counts.entry(message.subject.to_string()).or_insert(0);
+            assert_eq!(message.payload, count.to_string(), "out of order or twice");
+            *count += 1;
+        }
+    }
+    settle_all(clients).await;
+    for sub in &mut subs {
+        assert!(waiting(sub).await.is_empty(), "a message was delivered twice");
+    }
+}
+
+async fn a_queue_group_spans_the_nodes(clients: &[Client]) {
+    let mut members = Vec::new();
+    for client in clients {
+        members.push(client.queue_subscribe("jobs", "workers".into()).await.unwrap());
+    }
+    settle_all(clients).await;
+    let each = 300;
+    for (from, client) in clients.iter().enumerate() {
+        for n in 0..each {
+            client.publish("jobs", format!("{from}-{n}").into()).await.unwrap();
+        }
+        client.flush().await.unwrap();
+    }
+    settle_all(clients).await;
+    let mut seen = BTreeMap::new();
+    for member in &mut members {
+        let mut from = vec![0; clients.len()];
+        for message in waiting(member).await {
+            let text = String::from_utf8(message.payload.to_vec()).unwrap();
+            let publisher: usize = text.split('-').next().unwrap().parse().unwrap();
+            from[publisher] += 1;
+            *seen.entry(text).or_insert(0) += 1;
+        }
+        // Uniform over the cluster: an expected share of each/n from each publisher.
+        let fair = each / clients.len();
+        for (publisher, share) in from.iter().enumerate() {
+            assert!(
+                *share > fair / 3,
+                "{share} of {each} from node {}, fair {fair}",
+                publisher + 1
+            );
+        }
+    }
+    assert!(seen.values().all(|count| *count == 1), "a job was done twice");
+    assert_eq!(seen.len(), each * clients.len(), "a job was lost");
+}
+
+async fn requests_are_answered_across_nodes(clients: &[Client]) {
+    for responder in clients {
+        let subject = responder.new_inbox();
+        let mut requests = responder.subscribe(subject.clone()).await.unwrap();
+        settle_all(clients).await;
+        let answering = {
+            let responder = responder.clone();
+            tokio::spawn(async move {
+                while let Some(request) = requests.next().await {
+                    responder.publish(request.reply.unwrap(), request.payload).await.unwrap();
+                    responder.flush().await.unwrap();
+                }
+            })
+        };
+        for requester in clients {
+            // A new requester, whose inbox nobody knows before its first request.
+            let url = format!("nats://{}", requester.server_info().host);
+            let port = requester.server_info().port;
+            let requester = connect(&format!("{url}:{port}")).await;
+            for n in 0..10 {
+                let answer = requester.request(subject.clone(), n.to_string().into()).await;
+                assert_eq!(answer.unwrap().payload, n.to_string());
+            }
+        }
+        answering.abort();
+        drop(answering.await);
+        eventually("a request without responder is told so", async || {
+            match clients[0].request(subject.clone(), "".into()).await {
+                Err(error) if error.kind() == RequestErrorKind::NoResponders => Some(()),
+                _ => None,
+            }
+        })
+        .await;
+    }
+}
+
+/// On the wire: once the server has seen UNSUB, nothing of that sid comes any more, whichever
+/// node the message comes from.
+async fn no_message_for_an_unsubscribed_client(cluster: &Cluster) {
+    for index in cluster.running() {
+        let mut peer = Conversation::dial(cluster.node(index).client()).await.unwrap();
+        let greeting = peer.line().await.unwrap();
+        assert!(greeting.starts_with(b"INFO "));
+        let hello = b"CONNECT {\"verbose\":false,\"pedantic\":false}\r\n";
+        peer.send(hello).await.unwrap();
+        peer.send(b"SUB gone 1\r\nSUB stays 2\r\nUNSUB 1\r\nPING\r\n").await.unwrap();
+        assert_eq!(peer.line().await.unwrap(), b"PONG\r\n");
+        for from in cluster.running() {
+            let publisher = connect(&cluster.url(from)).await;
+            let own = connect(&cluster.url(index)).await;
+            settle(&publisher, &own).await;
+            for _ in 0..10 {
+                publisher.publish("gone", "x".into()).await.unwrap();
+            }
+            publisher.publish("stays", "y".into()).await.unwrap();
+            publisher.flush().await.unwrap();
+            let mut line = peer.line().await.unwrap();
+            if line == b"PING\r\n" {
+                peer.send(b"PONG\r\n").await.unwrap();
+                line = peer.line().await.unwrap();
+            }
+            assert_eq!(line, b"MSG stays 2 1\r\n");
+            assert_eq!(peer.line().await.unwrap(), b"y\r\n");
+        }
+    }
+}
+
+async fn a_mesh_forms_and_works(mix: &str) {
+    let mut cluster = Cluster::plan(&binaries(mix), Routes::ToSeed);
+    cluster.start_all().await;
+    exercise(&cluster).await;
+}
+
+async fn a_mesh_forms_in_any_order(mix: &str) {
+    for order in [[0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+        let mut cluster = Cluster::plan(&binaries(mix), Routes::ToSeed);
+        cluster.start_in_order(&order).await;
+        cluster.mesh().await;
+        cluster.reach().await;
+    }
+}
+
+async fn any_node_can_be_killed_and_come_back(mix: &str) {
+    let mut cluster = Cluster::plan(&binaries(mix), Routes::ToSeed);
+    cluster.start_all().await;
+    cluster.mesh().await;
+    for victim in 0..cluster.len() {
+        cluster.kill(victim);
+        cluster.mesh().await;
+        cluster.reach().await;
+        cluster.start(victim).await;
+        cluster.mesh().await;
+        cluster.reach().await;
+    }
+    exercise(&cluster).await;
+}
+
+/// A publisher on one node and a subscriber on another lose nothing, get nothing twice and
+/// nothing out of order, while a third node is killed, comes back, and a fourth joins.
+async fn a_healthy_pair_loses_nothing_while_others_come_and_go(mix: &str) {
+    let mut cluster = Cluster::plan(&binaries(mix), Routes::ToSeed);
+    let late = cluster.len() - 1;
+    for index in 0..late {
+        cluster.start(index).await;
+    }
+    cluster.mesh().await;
+    let publisher = connect(&cluster.url(0)).await;
+    let subscriber = connect(&cluster.url(1)).await;
+    let mut sub = subscriber.subscribe("steady").await.unwrap();
+    settle(&publisher, &subscriber).await;
+    let (stop, mut stopped) = mpsc::channel::<()>(1);
+    let publishing = tokio::spawn(async move {
+        let mut sent = 0_u64;
+        while stopped.try_recv().is_err() {
+            publisher.publish("steady", sent.to_string().into()).await.unwrap();
+            sent += 1;
+            if sent.is_multiple_of(10) {
+                publisher.flush().await.unwrap();
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+        publisher.publish("steady", "end".into()).await.unwrap();
+        publisher.flush().await.unwrap();
+        sent
+    });
+    let receiving = tokio::spawn(async move {
+        let mut expected = 0_u64;
+        loop {
+            let message = next(&mut sub).await;
+            if message.payload == "end" {
+                return expected;
+            }
+            assert_eq!(message.payload, expected.to_string(), "lost, twice or out of order");
+            expected += 1;
+        }
+    });
+    cluster.kill(2);
+    cluster.mesh().await;
+    cluster.start(late).await;
+    cluster.mesh().await;
+    cluster.start(2).await;
+    cluster.mesh().await;
+    stop.send(()).await.unwrap();
+    let sent = publishing.await.unwrap();
+    assert_eq!(timeout(DEADLINE, receiving).await.unwrap().unwrap(), sent);
+}
+
+/// A client that was told one URL only finds the other nodes by itself when its own dies.
+async fn a_client_moves_to_a_surviving_node(mix: &str) {
+    let mut cluster = Cluster::plan(&binaries(mix), Routes::ToSeed);
+    cluster.start_all().await;
+    cluster.mesh().await;
+    let (events, mut heard) = mpsc::channel(64);
+    let options = async_nats::ConnectOptions::new()
+        .reconnect_delay_callback(|_| Duration::from_millis(10))
+        .event_callback(move |event| {
+            let events = events.clone();
+            async move { drop(events.send(event).await) }
+        });
+    let subscriber = options.connect(cluster.url(0)).await.unwrap();
+    let mut sub = subscriber.subscribe("news").await.unwrap();
+    let publisher = connect(&cluster.url(cluster.len() - 1)).await;
+    settle(&publisher, &subscriber).await;
+    eventually("the client knows every node", async || {
+        (subscriber.server_info().connect_urls.len() == cluster.len()).then_some(())
+    })
+    .await;
+    cluster.kill(0);
+    let killed = Instant::now();
+    let mut cut = false;
+    loop {
+        match timeout(DEADLINE, heard.recv()).await.expect("the client reconnects").unwrap() {
+            Event::Disconnected => cut = true,
+            Event::Connected if cut => break,
+            _ => {}
+        }
+    }
+    settle(&publisher, &subscriber).await;
+    assert!(killed.elapsed() < Duration::from_secs(5), "back after {:?}", killed.elapsed());
+    publisher.publish("news", "after".into()).await.unwrap();
+    publisher.flush().await.unwrap();
+    assert_eq!(next(&mut sub).await.payload, "after");
+}
+
+#[tokio::test]
+async fn a_mesh_of_two_forms_and_works() {
+    a_mesh_forms_and_works("nn").await;
+}
+
+#[tokio::test]
+async fn a_mesh_of_three_forms_by_gossip_and_works() {
+    a_mesh_forms_and_works("nnn").await;
+}
+
+#[tokio::test]
+async fn a_mesh_of_five_forms_by_gossip_and_works() {
+    a_mesh_forms_and_works("nnnnn").await;
+}
+
+#[tokio::test]
+async fn a_mesh_of_three_forms_in_any_order_the_seed_last_included() {
+    a_mesh_forms_in_any_order("nnn").await;
+}
+
+#[tokio::test]
+async fn a_mesh_of_nodes_that_list_each_other_forms() {
+    let mut cluster = Cluster::plan(&binaries("nnn"), Routes::ToAll);
+    cluster.start_all().await;
+    exercise(&cluster).await;
+}
+
+#[tokio::test]
+async fn any_node_of_three_can_be_killed_and_come_back() {
+    any_node_can_be_killed_and_come_back("nnn").await;
+}
+
+#[tokio::test]
+async fn a_healthy_pair_loses_nothing() {
+    a_healthy_pair_loses_nothing_while_others_come_and_go("nnnn").await;
+}
+
+#[tokio::test]
+async fn a_client_moves_to_a_surviving_node_by_what_info_says() {
+    a_client_moves_to_a_surviving_node("nnn").await;
+}
+
+/// The mixes that need a stock nats-server.
+mod mixed {
+    use super::*;
+
+    macro_rules! mixes {
+        ($($name:ident: $scenario:ident($mix:literal);)*) => {$(
+            #[tokio::test]
+            #[ignore = "needs a stock nats-server: NATS_SERVER_BIN; run by .ci/run"]
+            async fn $name() {
+                $scenario($mix).await;
+            }
+        )*};
+    }
+
+    mixes! {
+        mesh_ns: a_mesh_forms_and_works("ns");
+        mesh_sn: a_mesh_forms_and_works("sn");
+        mesh_nns: a_mesh_forms_and_works("nns");
+        mesh_nsn: a_mesh_forms_and_works("nsn");
+        mesh_snn: a_mesh_forms_and_works("snn");
+        mesh_nss: a_mesh_forms_and_works("nss");
+        mesh_sns: a_mesh_forms_and_works("sns");
+        mesh_ssn: a_mesh_forms_and_works("ssn");
+        mesh_nsnsn: a_mesh_forms_and_works("nsnsn");
+        mesh_ssnns: a_mesh_forms_and_works("ssnns");
+        mesh_of_nine: a_mesh_forms_and_works("nnnnnnnnn");
+        mesh_of_nine_mixed: a_mesh_forms_and_works("nsnsnsnsn");
+        any_order_nns: a_mesh_forms_in_any_order("nns");
+        any_order_nsn: a_mesh_forms_in_any_order("nsn");
+        any_order_snn: a_mesh_forms_in_any_order("snn");
+        any_order_nss: a_mesh_forms_in_any_order("nss");
+        any_order_sns: a_mesh_forms_in_any_order("sns");
+        any_order_ssn: a_mesh_forms_in_any_order("ssn");
+        killed_and_back_nns: any_node_can_be_killed_and_come_back("nns");
+        killed_and_back_snn: any_node_can_be_killed_and_come_back("snn");
+        killed_and_back_sns: any_node_can_be_killed_and_come_back("sns");
+        killed_and_back_nsn: any_node_can_be_killed_and_come_back("nsn");
+        healthy_pair_nsns: a_healthy_pair_loses_nothing_while_others_come_and_go("nsns");
+        healthy_pair_snsn: a_healthy_pair_loses_nothing_while_others_come_and_go("snsn");
+        client_moves_nss: a_client_moves_to_a_surviving_node("nss");
+        client_moves_snn: a_client_moves_to_a_surviving_node("snn");
+    }
+}

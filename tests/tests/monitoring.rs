@@ -1,0 +1,263 @@
+//! The monitoring endpoints, held against the stock server key by key and type by type.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests: a failed step is a failed test"
+)]
+
+use std::path::{Path, PathBuf};
+
+use blackbox::cluster::{Cluster, Routes, connect, settle};
+use blackbox::server::{Binary, Server, Setup};
+use blackbox::wire::Conversation;
+use blackbox::{eventually, shape};
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+
+/// The documents that are compared, each in the same situation.
+const DOCUMENTS: [&str; 11] = [
+    "/varz",
+    "/connz",
+    "/connz?subs=1",
+    "/connz?subs=detail&auth=1",
+    "/connz?state=closed",
+    "/routez",
+    "/routez?subs=1",
+    "/routez?subs=detail",
+    "/subsz",
+    "/subsz?subs=1",
+    "/healthz",
+];
+
+/// Two nodes of this binary with clients, subscriptions, traffic and a closed connection; the
+/// shapes of the first node's documents.
+async fn shapes(binary: &Binary) -> Value {
+    let mut cluster = Cluster::plan([binary, binary], Routes::ToSeed);
+    cluster.start_all().await;
+    cluster.mesh().await;
+    let options = async_nats::ConnectOptions::new().name("watcher");
+    let client = options.connect(cluster.url(0)).await.unwrap();
+    let other = connect(&cluster.url(1)).await;
+    let mut plain = client.subscribe("shape.>").await.unwrap();
+    let _queue = client.queue_subscribe("shape.jobs", "workers".into()).await.unwrap();
+    let _remote = other.queue_subscribe("shape.far", "workers".into()).await.unwrap();
+    settle(&other, &client).await;
+    settle(&client, &other).await;
+    other.publish("shape.jobs", "x".into()).await.unwrap();
+    other.flush().await.unwrap();
+    plain.next().await.unwrap();
+    let mut closed = Conversation::dial(cluster.node(0).client()).await.unwrap();
+    closed.line().await.unwrap();
+    closed.send(b"PING\r\n").await.unwrap();
+    closed.line().await.unwrap();
+    drop(closed);
+    eventually("a closed connection is listed", async || {
+        let closed = cluster.node(0).monitor("/connz?state=closed").await;
+        (!closed["connections"].as_array()?.is_empty()).then_some(())
+    })
+    .await;
+    eventually("round trips have been measured", async || {
+        let connz = cluster.node(0).monitor("/connz").await;
+        let routez = cluster.node(0).monitor("/routez").await;
+        let measured = |list: &Value| {
+            list.as_array().is_some_and(|all| all.iter().all(|one| one.get("rtt").is_some()))
+        };
+        (measured(&connz["connections"]) && measured(&routez["routes"])).then_some(())
+    })
+    .await;
+    let mut shapes = serde_json::Map::new();
+    for path in DOCUMENTS {
+        shapes.insert(path.to_owned(), shape::of(&cluster.node(0).monitor(path).await));
+    }
+    Value::Object(shapes)
+}
+
+fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("shapes/stock.json")
+}
+
+/// What the stock server has, as recorded; [`the_recorded_shapes_are_those_of_the_stock_server`]
+/// keeps the record honest.
+#[tokio::test]
+async fn every_document_has_the_keys_and_types_of_the_stock_server() {
+    let wanted: Value = serde_json::from_slice(&std::fs::read(golden()).unwrap()).unwrap();
+    let faults = shape::lacks(&wanted, &shapes(&Binary::under_test()).await);
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[tokio::test]
+#[ignore = "needs a stock nats-server: NATS_SERVER_BIN; run by .ci/run"]
+async fn the_recorded_shapes_are_those_of_the_stock_server() {
+    let actual = shapes(&Binary::stock()).await;
+    if std::env::var_os("RECORD_SHAPES").is_some() {
+        std::fs::write(golden(), format!("{actual:#}\n")).unwrap();
+    }
+    let recorded: Value = serde_json::from_slice(&std::fs::read(golden()).unwrap()).unwrap();
+    assert_eq!(shape::lacks(&recorded, &actual), [""; 0], "recorded, but not there");
+    assert_eq!(shape::lacks(&actual, &recorded), [""; 0], "there, but not recorded");
+}
+
+async fn server() -> Server {
+    Setup::new(&Binary::under_test()).name("alice").start().await
+}
+
+#[tokio::test]
+async fn healthz_says_ok() {
+    let server = server().await;
+    let (status, body) = server.monitor_text("/healthz").await;
+    assert_eq!((status, body.as_str()), (200, r#"{"status":"ok"}"#));
+}
+
+#[tokio::test]
+async fn an_unknown_path_is_not_found() {
+    let server = server().await;
+    assert_eq!(server.monitor_text("/nothing").await.0, 404);
+    assert_eq!(server.monitor_text("/").await.0, 200);
+}
+
+#[tokio::test]
+async fn a_bad_query_is_refused_with_a_reason() {
+    let server = server().await;
+    for (path, reason) in [
+        ("/connz?auth=perhaps", "Error decoding boolean for 'auth'"),
+        ("/connz?limit=x", "Error decoding int for 'limit'"),
+        ("/connz?cid=x", "Error decoding uint64 for 'cid'"),
+        ("/connz?state=foo", "Error decoding state for foo"),
+        ("/connz?sort=foo", "invalid sorting option: foo"),
+        ("/subsz?offset=x", "Error decoding int for 'offset'"),
+    ] {
+        let (status, body) = server.monitor_text(path).await;
+        assert_eq!(status, 400, "{path}: {body}");
+        assert!(body.contains(reason), "{path}: {body}");
+    }
+}
+
+#[tokio::test]
+async fn varz_counts_clients_messages_and_bytes() {
+    let server = server().await;
+    let mut peer = Conversation::dial(server.client()).await.unwrap();
+    peer.line().await.unwrap();
+    let hello =
+        "CONNECT {\"verbose\":false,\"name\":\"bob\",\"lang\":\"x\",\"version\":\"1.2\"}\r\n";
+    peer.send(hello.as_bytes()).await.unwrap();
+    peer.send(b"SUB foo 1\r\nPUB foo 5\r\nhello\r\nPUB bar 2\r\nhi\r\nPING\r\n").await.unwrap();
+    for wanted in ["MSG foo 1 5\r\n", "hello\r\n", "PONG\r\n"] {
+        assert_eq!(peer.line().await.unwrap(), wanted.as_bytes());
+    }
+    let varz = server.monitor("/varz").await;
+    for (key, value) in [
+        ("server_name", json!("alice")),
+        ("proto", json!(1)),
+        ("host", json!("127.0.0.1")),
+        ("port", json!(server.port("nats"))),
+        ("max_payload", json!(1_048_576)),
+        ("max_connections", json!(65536)),
+        ("max_pending", json!(67_108_864)),
+        ("max_control_line", json!(4096)),
+        ("ping_interval", json!(120_000_000_000_u64)),
+        ("ping_max", json!(2)),
+        ("write_deadline", json!(10_000_000_000_u64)),
+        ("auth_timeout", json!(2)),
+        ("connections", json!(1)),
+        ("total_connections", json!(1)),
+        ("routes", json!(0)),
+        ("in_msgs", json!(2)),
+        ("in_bytes", json!(7)),
+        ("out_msgs", json!(1)),
+        ("out_bytes", json!(5)),
+        ("slow_consumers", json!(0)),
+    ] {
+        assert_eq!(varz[key], value, "{key}");
+    }
+    let connz = server.monitor("/connz?subs=1").await;
+    assert_eq!(connz["num_connections"], 1);
+    let connection = &connz["connections"][0];
+    for (key, value) in [
+        ("kind", json!("Client")),
+        ("type", json!("nats")),
+        ("ip", json!("127.0.0.1")),
+        ("name", json!("bob")),
+        ("lang", json!("x")),
+        ("version", json!("1.2")),
+        ("in_msgs", json!(2)),
+        ("out_msgs", json!(1)),
+        ("in_bytes", json!(7)),
+        ("out_bytes", json!(5)),
+        ("subscriptions", json!(1)),
+        ("pending_bytes", json!(0)),
+        ("subscriptions_list", json!(["foo"])),
+    ] {
+        assert_eq!(connection[key], value, "{key}");
+    }
+}
+
+#[tokio::test]
+async fn connz_sorts_limits_and_finds() {
+    let server = server().await;
+    let mut peers = Vec::new();
+    for n in 1..=5_usize {
+        let mut peer = Conversation::dial(server.client()).await.unwrap();
+        peer.line().await.unwrap();
+        peer.send(b"CONNECT {\"verbose\":false}\r\n").await.unwrap();
+        for sub in 0..n {
+            peer.send(format!("SUB s.{n}.{sub} {sub}\r\n").as_bytes()).await.unwrap();
+        }
+        peer.send(b"PING\r\n").await.unwrap();
+        assert_eq!(peer.line().await.unwrap(), b"PONG\r\n");
+        peers.push(peer);
+    }
+    let cids = async |query: &str| -> Vec<u64> {
+        let connz = server.monitor(&format!("/connz?{query}")).await;
+        let connections = connz["connections"].as_array().cloned().unwrap();
+        connections.iter().map(|connection| connection["cid"].as_u64().unwrap()).collect()
+    };
+    let all = cids("").await;
+    assert_eq!(all.len(), 5);
+    assert!(all.is_sorted());
+    let by_subs = cids("sort=subs").await;
+    assert_eq!(by_subs, all.iter().rev().copied().collect::<Vec<_>>());
+    assert_eq!(cids("limit=2").await, all[..2]);
+    assert_eq!(cids("limit=2&offset=3").await, all[3..]);
+    assert_eq!(cids(&format!("cid={}", all[1])).await, all[1..2]);
+    let gone = all[4];
+    peers.pop();
+    eventually("the closed one is listed as closed", async || {
+        (cids("state=closed").await == [gone]).then_some(())
+    })
+    .await;
+    assert_eq!(cids("state=all").await.len(), 5);
+    let closed = server.monitor("/connz?state=closed").await;
+    assert_eq!(closed["connections"][0]["reason"], "Client Closed");
+    assert!(closed["connections"][0]["stop"].is_string());
+}
+
+#[tokio::test]
+async fn routez_names_both_sides() {
+    let binary = Binary::under_test();
+    let mut cluster = Cluster::plan([&binary, &binary], Routes::ToSeed);
+    cluster.start_all().await;
+    cluster.mesh().await;
+    for (here, there) in [(0, 1), (1, 0)] {
+        let routez = cluster.node(here).monitor("/routez").await;
+        let peer = cluster.node(there).monitor("/varz").await;
+        assert_eq!(routez["num_routes"], routez["routes"].as_array().unwrap().len());
+        for route in routez["routes"].as_array().unwrap() {
+            assert_eq!(route["remote_id"], peer["server_id"]);
+            assert_eq!(route["remote_name"], peer["server_name"]);
+            assert_eq!(route["ip"], "127.0.0.1");
+        }
+        let varz = cluster.node(here).monitor("/varz").await;
+        assert_eq!(varz["remotes"], 1);
+        assert_eq!(varz["cluster"]["name"], "C1");
+        assert_eq!(varz["connect_urls"].as_array().unwrap().len(), 2);
+    }
+    // Only the second lists the first as a route to dial.
+    let solicits = async |node: usize| -> Vec<bool> {
+        let routez = cluster.node(node).monitor("/routez").await;
+        let routes = routez["routes"].as_array().cloned().unwrap();
+        routes.iter().map(|route| route["did_solicit"].as_bool().unwrap()).collect()
+    };
+    assert!(solicits(0).await.iter().all(|solicited| !solicited));
+    assert!(solicits(1).await.iter().all(|solicited| *solicited));
+}
