@@ -1,5 +1,6 @@
 //! natsd: a NATS server.
 pub mod account;
+pub mod auth;
 pub mod client;
 pub mod close;
 pub mod config;
@@ -19,3 +20,4 @@ pub mod router;
 pub mod server;
 pub mod signal;
 pub mod subject;
+pub mod verifier;

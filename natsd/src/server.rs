@@ -14,6 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::auth::Authenticator;
 use crate::client::Client;
 use crate::close::CloseReason;
 use crate::config::{Config, Listen};
@@ -203,8 +204,10 @@ fn refuse_what_is_missing(config: &Config) -> Result<(), StartError> {
         (config.tls.is_some(), "tls"),
         (cluster.is_some_and(|cluster| cluster.tls.is_some()), "cluster.tls"),
         (config.monitor.as_ref().is_some_and(|monitor| monitor.tls), "https"),
-        (config.auth != crate::config::Auth::default(), "authorization"),
-        (!config.accounts.is_empty(), "accounts"),
+        (config.auth.callout.is_some(), "auth_callout"),
+        (needs_proxy(config), "proxy_required"),
+        (config.accounts.iter().any(has_links), "exports` and `imports"),
+        (config.accounts.iter().any(|account| !account.mappings.is_empty()), "mappings"),
         (config.operators != crate::config::Operators::default(), "operator"),
         (config.websocket.is_some(), "websocket"),
         (!config.mappings.is_empty(), "mappings"),
@@ -216,6 +219,21 @@ fn refuse_what_is_missing(config: &Config) -> Result<(), StartError> {
             env!("CARGO_PKG_VERSION")
         ))),
     }
+}
+
+fn needs_proxy(config: &Config) -> bool {
+    let auth = &config.auth;
+    config.proxies != crate::config::Proxies::default()
+        || auth.proxy_required
+        || auth.users.iter().any(|user| user.proxy_required)
+        || auth.nkeys.iter().any(|user| user.proxy_required)
+}
+
+fn has_links(account: &crate::config::Account) -> bool {
+    !(account.stream_exports.is_empty()
+        && account.service_exports.is_empty()
+        && account.stream_imports.is_empty()
+        && account.service_imports.is_empty())
 }
 
 fn cores() -> usize {
@@ -247,6 +265,7 @@ fn make_node(config: Config, bound: SocketAddr) -> Node {
         host: host.clone(),
         port: port.into(),
         headers: config.headers,
+        auth_required: Authenticator::new(&config).required(),
         max_payload: i64::try_from(config.limits.max_payload).unwrap_or(i64::MAX),
         cluster: config
             .cluster
@@ -283,6 +302,9 @@ fn announce_start(node: &Node) {
     }
     tracing::info!("  Name:     {}", node.identity.name);
     tracing::info!("  ID:       {}", node.identity.id);
+    if node.auth().has_plain_passwords() {
+        tracing::warn!("Plaintext passwords detected, use nkeys or bcrypt");
+    }
     if let Some(source) = &config.source {
         tracing::info!("Using configuration file: {} ({})", source.path.display(), source.digest);
     }

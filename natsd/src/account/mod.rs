@@ -7,6 +7,7 @@
 
 mod accounts;
 mod link;
+mod replies;
 mod subscriber;
 mod subscription;
 
@@ -20,6 +21,7 @@ pub use link::Link;
 pub use subscriber::Subscriber;
 pub use subscription::{InternalHandler, LocalTarget, PeerTarget, Sid, Subscription, Take, Target};
 
+use crate::config::{self, AccountLimits};
 use crate::interest::Interest;
 use crate::outbound::Outbound;
 
@@ -40,6 +42,8 @@ pub struct Account {
     pub clients: AtomicUsize,
     /// Client connections ever bound.
     pub clients_total: AtomicU64,
+    /// What is configured for it.
+    pub limits: AccountLimits,
 }
 
 #[derive(Debug, Default)]
@@ -65,7 +69,21 @@ impl Account {
             generation: AtomicU64::new(1),
             clients: AtomicUsize::new(0),
             clients_total: AtomicU64::new(0),
+            limits: AccountLimits::default(),
         }
+    }
+
+    /// Makes an account as it is configured.
+    #[must_use]
+    pub fn configured(source: &config::Account) -> Self {
+        Self { limits: source.limits, ..Self::new(&source.name) }
+    }
+
+    /// Whether it may have no more clients.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let most = self.limits.max_connections;
+        most.is_some_and(|most| self.clients.load(Ordering::Relaxed) >= most as usize)
     }
 
     /// The generation of its interest.

@@ -134,6 +134,15 @@ impl Subscription {
         !matches!(self.target, Target::Peer(_))
     }
 
+    /// Whether permissions of the receiving client keep this subject from it.
+    #[must_use]
+    pub fn is_kept_from(&self, subject: &[u8]) -> bool {
+        match &self.target {
+            Target::Local(target) => target.subscriber.is_kept_from(subject),
+            _ => false,
+        }
+    }
+
     /// The local target, if it has one.
     #[must_use]
     pub fn local(&self) -> Option<&LocalTarget> {

@@ -45,6 +45,8 @@ pub struct About {
     pub version: String,
     /// User, nkey or the like, as shown by monitoring.
     pub user: String,
+    /// `account/user:name` or the like, as shown in the log; empty when nobody was asked.
+    pub login: String,
     /// Account, once it is bound to one.
     pub account: Option<Arc<Account>>,
 }
@@ -190,6 +192,9 @@ impl ClientEntry {
                 }
             }
             label.push('"');
+        }
+        if !about.login.is_empty() {
+            label.push_str(&format!(" - \"{}\"", about.login));
         }
         label
     }

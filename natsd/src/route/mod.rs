@@ -14,6 +14,8 @@ mod interest;
 mod mesh;
 
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
@@ -30,6 +32,7 @@ use crate::protocol::message::Message;
 use crate::protocol::route::{Queues, RouteOp, parse};
 use crate::protocol::stash::Stash;
 use crate::router::{Matches, Origin, Publisher};
+use handshake::Waiting;
 use interest::RemoteInterest;
 
 pub use entry::{Remote, RouteEntry};
@@ -46,6 +49,8 @@ pub(crate) struct Route {
     /// The registered link, once the handshake is over.
     link: Option<Arc<Link>>,
     interest: RemoteInterest,
+    /// Its password is being checked.
+    waiting: Option<Box<Waiting>>,
     bounds: Bounds,
     stash: Stash,
     matches: Matches,
@@ -100,6 +105,7 @@ impl Route {
             entry,
             role,
             link: None,
+            waiting: None,
             interest: RemoteInterest::default(),
             stash: Stash::new(),
             matches: Matches::default(),
@@ -210,6 +216,26 @@ impl Route {
         self.last_account.clone()
     }
 
+    /// How long the peer may take to become a member.
+    fn patience(&self) -> Option<Duration> {
+        match self.phase {
+            Phase::AwaitConnect => {
+                Some(self.mesh.auth_timeout().unwrap_or_else(|| self.mesh.handshake_timeout()))
+            }
+            Phase::AwaitInfo => Some(self.mesh.handshake_timeout()),
+            Phase::Registered => None,
+        }
+    }
+
+    fn give_up(&self, publisher: &mut Publisher) -> CloseReason {
+        if self.phase == Phase::AwaitConnect && self.mesh.auth_timeout().is_some() {
+            self.log_error(error::AUTHENTICATION_TIMEOUT);
+            self.send_error(error::AUTHENTICATION_TIMEOUT, publisher);
+            return CloseReason::AuthenticationTimeout;
+        }
+        CloseReason::StaleConnection
+    }
+
     fn on_parse_error(&self, error: &ParseError, publisher: &mut Publisher) -> CloseReason {
         match error {
             ParseError::UnknownOperation => {
@@ -277,6 +303,10 @@ impl Conversation for Route {
         self.entry.note_activity(now);
         let mut input = self.finish_stashed(input, publisher)?;
         while !input.is_empty() {
+            if let Some(waiting) = &mut self.waiting {
+                waiting.held.extend_from_slice(input);
+                break;
+            }
             match self.step(input, None, publisher)? {
                 Ok(used) => input = input.get(used..).unwrap_or_default(),
                 Err(need) => {
@@ -292,17 +322,27 @@ impl Conversation for Route {
         self.stash.missing(SHARED_BODY_BYTES)
     }
 
+    fn is_waiting(&self) -> bool {
+        self.waiting.is_some()
+    }
+
+    fn poll_answer(
+        &mut self,
+        cx: &mut Context<'_>,
+        publisher: &mut Publisher,
+    ) -> Poll<Result<(), CloseReason>> {
+        let held = ready!(self.on_answer(cx, publisher))?;
+        Poll::Ready(self.on_bytes(&held, publisher))
+    }
+
     fn deadline(&self) -> Option<Instant> {
-        let handshake = (self.phase != Phase::Registered)
-            .then(|| self.connected_at + self.mesh.handshake_timeout());
+        let handshake = self.patience().map(|patience| self.connected_at + patience);
         [Some(self.heartbeat.next()), handshake].into_iter().flatten().min()
     }
 
     fn on_deadline(&mut self, now: Instant, publisher: &mut Publisher) -> Result<(), CloseReason> {
-        if self.phase != Phase::Registered
-            && now >= self.connected_at + self.mesh.handshake_timeout()
-        {
-            return Err(CloseReason::StaleConnection);
+        if self.patience().is_some_and(|patience| now >= self.connected_at + patience) {
+            return Err(self.give_up(publisher));
         }
         match self.heartbeat.beat(now) {
             Beat::Nothing => Ok(()),

@@ -197,6 +197,9 @@ impl Publisher {
         if origin.is_echo_to(outbound) {
             return false;
         }
+        if !message.reply.is_empty() && target.subscriber.tracks_replies() {
+            target.subscriber.note_request(message.reply);
+        }
         let Some(mut queue) = outbound.append() else { return false };
         let take = target.take(&queue);
         if take == Take::No {
