@@ -57,6 +57,16 @@ impl Discovery {
         self.urls.lock().own.clone()
     }
 
+    /// This server is reached elsewhere from now on.
+    pub fn set_own(&self, host: &str, port: u16, urls: Vec<String>) {
+        self.urls.lock().own = urls;
+        self.update(|info| {
+            host.clone_into(&mut info.host);
+            info.port = port.into();
+        });
+        self.refresh_urls();
+    }
+
     /// All URLs that clients are told now.
     #[must_use]
     pub fn listed_urls(&self) -> Vec<String> {

@@ -15,6 +15,7 @@ pub mod outbound;
 pub mod ports_file;
 pub mod protocol;
 pub mod registry;
+mod reload;
 pub mod route;
 pub mod router;
 pub mod server;

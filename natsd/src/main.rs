@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use natsd::config::flags::{self, Outcome};
 use natsd::log::Logger;
 use natsd::node::VERSION;
-use natsd::server;
+use natsd::server::{self, Launch};
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os();
@@ -14,10 +14,13 @@ fn main() -> ExitCode {
     let args: Vec<_> = args.collect();
     let program = flags::program_name(&argv0);
     match flags::parse(&args, &argv0) {
-        Outcome::Run(config, warnings) => run(*config, &warnings, program),
+        Outcome::Run(config, warnings) => {
+            let launch = Launch { program: program.to_owned(), args };
+            run(*config, &warnings, launch)
+        }
         Outcome::Version => say(&format!("{program}: v{VERSION}\n")),
         Outcome::Help => say(&flags::usage(program)),
-        Outcome::HelpTls => say(&flags::tls_help()),
+        Outcome::HelpTls => say(flags::tls_help()),
         Outcome::Misuse(text) => {
             complain(&text);
             say(&flags::usage(program))
@@ -43,8 +46,9 @@ fn main() -> ExitCode {
 fn run(
     config: natsd::config::Config,
     warnings: &[natsd::config::file::Problem],
-    program: &str,
+    launch: Launch,
 ) -> ExitCode {
+    let program = launch.program.clone();
     let logger = match Logger::install(&config.log) {
         Ok(logger) => logger,
         Err(error) => {
@@ -63,7 +67,7 @@ fn run(
             return ExitCode::FAILURE;
         }
     };
-    runtime.block_on(server::run(config, logger, program))
+    runtime.block_on(server::run(config, logger, launch))
 }
 
 /// Prints to stdout. A reader that went away is no failure of ours.

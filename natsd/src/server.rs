@@ -1,7 +1,9 @@
 //! The composition of a server: start, serve, lame duck, stop.
 
+use std::collections::HashMap;
+use std::ffi::OsString;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -17,10 +19,10 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::auth::Authenticator;
 use crate::client::Client;
 use crate::close::CloseReason;
-use crate::config::{Config, Listen};
+use crate::config::{Config, Listen, RouteUrl};
 use crate::discovery::{Discovery, client_urls, host_port};
 use crate::log::{FATAL, Logger};
-use crate::net::{Bound, Workers, accept_loop, bind, serve, split};
+use crate::net::{Bound, Workers, accept_loop, bind, interface_addresses, serve, split};
 use crate::node::{Identity, Node, TOOLCHAIN, VERSION};
 use crate::outbound::Outbound;
 use crate::ports_file::{Listening, PortsFile};
@@ -36,7 +38,10 @@ const LAME_DUCK_PAUSE_MAX: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A listener cannot be had.
-    #[error("Error listening on {what}: {address}, \"listen tcp {address}: bind: {source}\"")]
+    #[error(
+        "Error listening on {what}: {address}, \"listen tcp {address}: bind: {}\"",
+        plain(source)
+    )]
     Listen {
         /// `port`, `route port` or `http port`.
         what: &'static str,
@@ -61,9 +66,17 @@ pub enum StartError {
     System(#[from] io::Error),
 }
 
+/// The system's words as Go prints them: lower case, no number.
+fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
+}
+
 /// Runs a server to its end, on this thread and as many more as there are cores.
-pub async fn run(config: Config, logger: Logger, program: &str) -> ExitCode {
-    let started = Server::start(config, logger, program).await;
+pub async fn run(config: Config, logger: Logger, launch: Launch) -> ExitCode {
+    let started = Server::start(config, logger, launch);
     match started {
         Ok(server) => {
             server.serve().await;
@@ -76,18 +89,33 @@ pub async fn run(config: Config, logger: Logger, program: &str) -> ExitCode {
     }
 }
 
-struct Server {
-    node: Arc<Node>,
-    mesh: Option<Arc<Mesh>>,
-    logger: Logger,
+/// A running server.
+pub(crate) struct Server {
+    pub(crate) node: Arc<Node>,
+    pub(crate) mesh: Option<Arc<Mesh>>,
+    pub(crate) logger: Logger,
+    pub(crate) listening: Listening,
+    /// The command line, for reload.
+    launch: Launch,
     signals: Signals,
     client_listener: JoinHandle<()>,
     others: Vec<JoinHandle<()>>,
-    _ports_file: Option<PortsFile>,
+    /// The dialers of configured routes, by `host:port`.
+    routes: HashMap<String, JoinHandle<()>>,
+    ports_file: Option<PortsFile>,
+}
+
+/// How the server was called.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// Last part of `argv[0]`: the ports file is named after it.
+    pub program: String,
+    /// The arguments behind it.
+    pub args: Vec<OsString>,
 }
 
 impl Server {
-    async fn start(config: Config, logger: Logger, program: &str) -> Result<Self, StartError> {
+    fn start(config: Config, logger: Logger, launch: Launch) -> Result<Self, StartError> {
         if let Some(text) = config.refusals.first() {
             return Err(StartError::Refused(text.clone()));
         }
@@ -107,7 +135,12 @@ impl Server {
         let config = node.config();
         announce_start(&node);
         write_pid_file(&config)?;
-        let ports_file = write_ports_file(&config, program, &client, &routes, &monitor)?;
+        let listening = Listening {
+            client: client.address,
+            cluster: routes.as_ref().map(|bound| bound.address),
+            monitor: monitor.as_ref().map(|bound| bound.address),
+        };
+        let ports_file = write_ports_file(&config, &launch.program, &listening)?;
         let mesh = routes.as_ref().zip(config.cluster.as_ref()).map(|(bound, cluster)| {
             Arc::new(Mesh::new(Arc::clone(&node), workers.clone(), cluster, bound.address))
         });
@@ -118,11 +151,53 @@ impl Server {
         }
         tracing::info!("Listening for client connections on {}", client.address);
         if let (Some(mesh), Some(bound)) = (&mesh, routes) {
-            start_mesh(mesh, bound, &mut others)?;
+            others.push(accept_routes(mesh, bound)?);
         }
         let client_listener = accept_clients(&node, &workers, client)?;
         tracing::info!("Server is ready");
-        Ok(Self { node, mesh, logger, signals, client_listener, others, _ports_file: ports_file })
+        let mut server = Self {
+            node,
+            mesh,
+            logger,
+            listening,
+            launch,
+            signals,
+            client_listener,
+            others,
+            routes: HashMap::new(),
+            ports_file,
+        };
+        for route in config.cluster.iter().flat_map(|cluster| &cluster.routes) {
+            server.keep_route(route.clone());
+        }
+        Ok(server)
+    }
+
+    /// Dials a configured route from now on.
+    pub(crate) fn keep_route(&mut self, route: RouteUrl) {
+        let Some(mesh) = &self.mesh else { return };
+        let target = host_port(&route.host, route.port);
+        let task = tokio::spawn(Arc::clone(mesh).keep_route(route));
+        if let Some(older) = self.routes.insert(target, task) {
+            older.abort();
+        }
+    }
+
+    /// Dials it no more, and closes what serves it.
+    pub(crate) fn drop_route(&mut self, target: &str) {
+        if let Some(task) = self.routes.remove(target) {
+            task.abort();
+        }
+        if let Some(mesh) = &self.mesh {
+            mesh.drop_route(target);
+        }
+    }
+
+    /// Writes the ports file where a new configuration wants it; the old one is removed.
+    pub(crate) fn rewrite_ports_file(&mut self, config: &Config) -> Result<(), StartError> {
+        self.ports_file = None;
+        self.ports_file = write_ports_file(config, &self.launch.program, &self.listening)?;
+        Ok(())
     }
 
     async fn serve(mut self) {
@@ -145,9 +220,12 @@ impl Server {
                             lame_duck = Some(self.start_lame_duck());
                         }
                     }
-                    Trapped::Reload => tracing::error!(
-                        "Failed to reload server configuration: not supported by this version"
-                    ),
+                    Trapped::Reload => {
+                        let args = self.launch.args.clone();
+                        if let Err(error) = self.reload(&args) {
+                            tracing::error!("Failed to reload server configuration: {error}");
+                        }
+                    }
                 },
                 () = moved_away => break,
             }
@@ -177,7 +255,7 @@ impl Server {
     async fn stop(self) {
         tracing::info!("Initiating Shutdown...");
         self.client_listener.abort();
-        self.others.iter().for_each(JoinHandle::abort);
+        self.others.iter().chain(self.routes.values()).for_each(JoinHandle::abort);
         for client in self.node.registry.clients() {
             client.subscriber.outbound.close(CloseReason::ServerShutdown);
         }
@@ -198,7 +276,7 @@ impl Server {
 }
 
 /// natsd never serves without protection that the configuration asks for.
-fn refuse_what_is_missing(config: &Config) -> Result<(), StartError> {
+pub(crate) fn refuse_what_is_missing(config: &Config) -> Result<(), StartError> {
     let cluster = config.cluster.as_ref();
     let missing = [
         (config.tls.is_some(), "tls"),
@@ -252,18 +330,15 @@ fn make_node(config: Config, bound: SocketAddr) -> Node {
     let id = nkeys::KeyPair::new_server().public_key();
     let name = config.server_name.clone().unwrap_or_else(|| id.clone());
     let identity = Identity { id, name, started: Timestamp::now(), started_at: Instant::now() };
-    let (host, port) = match &config.client_advertise {
-        Some(address) => (address.host.clone(), address.port),
-        None => (config.client.host.clone(), bound.port()),
-    };
+    let own = own_address(&config, bound.port());
     let info = Info {
         server_id: identity.id.clone(),
         server_name: identity.name.clone(),
         version: VERSION.into(),
         proto: 1,
         go: TOOLCHAIN.into(),
-        host: host.clone(),
-        port: port.into(),
+        host: own.host,
+        port: own.port.into(),
         headers: config.headers,
         auth_required: Authenticator::new(&config).required(),
         max_payload: i64::try_from(config.limits.max_payload).unwrap_or(i64::MAX),
@@ -275,21 +350,35 @@ fn make_node(config: Config, bound: SocketAddr) -> Node {
         api_lvl: API_LEVEL,
         ..Info::default()
     };
-    let urls = match &config.client_advertise {
-        Some(address) => vec![host_port(&address.host, address.port)],
-        None => client_urls(&host, port, &interfaces()),
-    };
     let private = config.cluster.as_ref().is_some_and(|cluster| cluster.no_advertise);
-    Node::new(identity, config, Discovery::new(info, urls, private))
+    Node::new(identity, config, Discovery::new(info, own.urls, private))
+}
+
+/// Where clients find this server.
+pub(crate) struct OwnAddress {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) urls: Vec<String>,
+}
+
+/// Where clients find this server: as advertised, or as it listens.
+pub(crate) fn own_address(config: &Config, bound_port: u16) -> OwnAddress {
+    match &config.client_advertise {
+        Some(address) => OwnAddress {
+            host: address.host.clone(),
+            port: address.port,
+            urls: vec![host_port(&address.host, address.port)],
+        },
+        None => OwnAddress {
+            host: config.client.host.clone(),
+            port: bound_port,
+            urls: client_urls(&config.client.host, bound_port, &interface_addresses()),
+        },
+    }
 }
 
 /// The level that nats-server 2.15.1 announces, with or without JetStream.
 const API_LEVEL: u64 = 5;
-
-/// Addresses of this machine.
-fn interfaces() -> Vec<IpAddr> {
-    crate::net::interface_addresses()
-}
 
 fn announce_start(node: &Node) {
     let config = node.config();
@@ -310,7 +399,7 @@ fn announce_start(node: &Node) {
     }
 }
 
-fn write_pid_file(config: &Config) -> Result<(), StartError> {
+pub(crate) fn write_pid_file(config: &Config) -> Result<(), StartError> {
     let Some(path) = &config.pid_file else { return Ok(()) };
     std::fs::write(path, std::process::id().to_string())
         .map_err(|source| StartError::File { path: path.clone(), source })
@@ -319,26 +408,15 @@ fn write_pid_file(config: &Config) -> Result<(), StartError> {
 fn write_ports_file(
     config: &Config,
     program: &str,
-    client: &Bound,
-    routes: &Option<Bound>,
-    monitor: &Option<Bound>,
+    listening: &Listening,
 ) -> Result<Option<PortsFile>, StartError> {
     let Some(folder) = &config.ports_file_dir else { return Ok(None) };
-    let listening = Listening {
-        client: client.address,
-        cluster: routes.as_ref().map(|bound| bound.address),
-        monitor: monitor.as_ref().map(|bound| bound.address),
-    };
-    PortsFile::write(folder, program, &listening)
+    PortsFile::write(folder, program, listening)
         .map(Some)
         .map_err(|source| StartError::File { path: folder.clone(), source })
 }
 
-fn start_mesh(
-    mesh: &Arc<Mesh>,
-    bound: Bound,
-    others: &mut Vec<JoinHandle<()>>,
-) -> Result<(), StartError> {
+fn accept_routes(mesh: &Arc<Mesh>, bound: Bound) -> Result<JoinHandle<()>, StartError> {
     let name = mesh.name();
     tracing::info!("Cluster name is {}", name.name);
     if name.dynamic {
@@ -349,12 +427,7 @@ fn start_mesh(
     let accepting = Arc::clone(mesh);
     let on_accept = move |stream: TcpStream, peer| accepting.accept(stream, peer);
     let listener = TcpListener::from_std(bound.listener)?;
-    others.push(tokio::spawn(accept_loop(listener, Arc::new(on_accept))));
-    let config = mesh.node().config();
-    for route in config.cluster.iter().flat_map(|cluster| &cluster.routes) {
-        others.push(tokio::spawn(Arc::clone(mesh).keep_route(route.clone())));
-    }
-    Ok(())
+    Ok(tokio::spawn(accept_loop(listener, Arc::new(on_accept))))
 }
 
 fn accept_clients(

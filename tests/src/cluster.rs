@@ -199,7 +199,7 @@ pub async fn settle(from: &Client, to: &Client) {
     eventually("a probe message arrives", async || {
         from.publish(subject.clone(), "probe".into()).await.expect("a publish");
         from.flush().await.expect("it is sent");
-        timeout(Duration::from_millis(50), probe.next()).await.ok().flatten()
+        timeout(Duration::from_millis(4), probe.next()).await.ok().flatten()
     })
     .await;
 }

@@ -30,7 +30,7 @@ pub struct Authenticator {
 }
 
 /// One who may connect.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 struct Login {
     identity: Identity,
     password: Secret,
@@ -117,6 +117,28 @@ impl Authenticator {
     #[must_use]
     pub fn has_plain_passwords(&self) -> bool {
         self.plain_passwords
+    }
+
+    /// Whether a client that an earlier configuration admitted would be admitted still, and as
+    /// the same: the same secret, account and permissions.
+    #[must_use]
+    pub fn keeps(&self, earlier: &Self, identity: &Identity) -> bool {
+        let same = |held: &HashMap<Arc<str>, Login>, before: &HashMap<Arc<str>, Login>| match (
+            held.get(&identity.user),
+            before.get(&identity.user),
+        ) {
+            (Some(now), Some(before)) => now == before,
+            _ => false,
+        };
+        match identity.proof {
+            Proof::None => !self.required || self.open_default,
+            Proof::Token => self.token == earlier.token,
+            Proof::Nkey => same(&self.nkeys, &earlier.nkeys),
+            Proof::User => {
+                same(&self.users, &earlier.users)
+                    || (self.single.is_some() && self.single == earlier.single)
+            }
+        }
     }
 
     /// Judges a client.

@@ -164,6 +164,30 @@ fn users_of_the_system_account_alone_do_not_lock_the_others_out() {
     assert!(admitted(door.judge(&wrong)).is_none());
 }
 
+#[test]
+fn a_reload_keeps_those_who_are_still_the_same() {
+    let before = authenticator(Auth {
+        users: vec![user("same", "p"), user("moved", "p"), user("gone", "p"), user("new", "old")],
+        ..Auth::default()
+    });
+    let now = authenticator(Auth {
+        users: vec![
+            user("same", "p"),
+            User { account: Some("A".into()), ..user("moved", "p") },
+            user("new", "password"),
+        ],
+        ..Auth::default()
+    });
+    let login = |name, password| {
+        admitted(before.judge(&Credentials { user: name, password, ..NOBODY })).unwrap()
+    };
+    assert!(now.keeps(&before, &login("same", "p")));
+    for (name, password) in [("moved", "p"), ("gone", "p"), ("new", "old")] {
+        assert!(!now.keeps(&before, &login(name, password)), "{name}");
+    }
+    assert!(!now.keeps(&authenticator(Auth::default()), &Identity::default()));
+}
+
 fn rule(text: &str) -> PermissionSubject {
     let (subject, queue) = text.split_once(' ').map_or((text, None), |(s, q)| (s, Some(q)));
     PermissionSubject { subject: subject.into(), queue: queue.map(Into::into) }

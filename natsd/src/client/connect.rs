@@ -243,6 +243,7 @@ impl Client {
             version: connect.version.clone(),
             user,
             login,
+            identity: identity.cloned(),
             account,
         });
     }
@@ -269,7 +270,7 @@ impl Client {
             self.send_error(error::INVALID_CLIENT_PROTOCOL, publisher);
             return Err(CloseReason::BadClientProtocolVersion);
         }
-        if connect.no_responders && !connect.headers {
+        if connect.no_responders && !(connect.headers && self.node.config().headers) {
             self.send_error(error::NO_RESPONDERS_REQUIRES_HEADERS, publisher);
             return Err(CloseReason::NoRespondersRequiresHeaders);
         }

@@ -81,6 +81,9 @@ impl Client {
             tail: whole.get(last.subject.end + 1..).unwrap_or_default(),
             shared: None,
         };
+        if message.has_headers() && headers::may_ask_for_trace(message.headers()) {
+            return Ok(None); // what headers ask for may differ from message to message
+        }
         self.entry.received.count(message.size());
         self.send_ok_if_verbose(publisher);
         self.route(message, frame, publisher);
@@ -105,6 +108,10 @@ impl Client {
             self.last_line.forget();
             self.log_error(&format!("Publish Violation - {violation}"));
             self.send_error(&violation.text(), publisher);
+            return;
+        }
+        if message.has_headers() && headers::is_trace_only(message.headers()) {
+            self.last_line.forget();
             return;
         }
         match line {

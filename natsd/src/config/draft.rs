@@ -5,12 +5,15 @@
 
 use super::url::advertised;
 use super::{Cluster, CompressionMode, Config, HostPort, Listen, Monitor, RouteUrl, Websocket};
-use super::{Secret, duration};
+use super::{Resolver, Secret, duration, jwt};
 
 /// nats-server's port.
 const CLIENT_PORT: u16 = 4222;
 /// Where everything listens unless told otherwise.
 const ANY_HOST: &str = "0.0.0.0";
+
+/// `max_payload` of less than zero.
+pub(crate) const UNLIMITED_PAYLOAD: usize = usize::MAX;
 
 /// A configuration in the making.
 #[derive(Clone, Debug, Default)]
@@ -91,7 +94,12 @@ impl Draft {
         Ok(self.config)
     }
 
-    fn limits(&self) -> Result<(), String> {
+    fn limits(&mut self) -> Result<(), String> {
+        let limits = &mut self.config.limits;
+        if limits.max_payload == UNLIMITED_PAYLOAD {
+            // What cannot be pending cannot be delivered either.
+            limits.max_payload = limits.max_pending.min(i32::MAX as usize);
+        }
         let lame_duck = &self.config.lame_duck;
         if lame_duck.grace >= lame_duck.duration {
             return Err(format!(
@@ -189,14 +197,29 @@ impl Draft {
 }
 
 impl Draft {
-    fn operators(&self) -> Result<(), &'static str> {
-        let config = &self.config;
-        let operators = &config.operators;
-        if operators.jwts.is_empty() {
-            return match operators.default_sentinel {
+    fn operators(&mut self) -> Result<(), &'static str> {
+        let config = &mut self.config;
+        let Some(first) = config.operators.jwts.first() else {
+            return match config.operators.default_sentinel {
                 Some(_) => Err("default sentinel requires operators and accounts"),
                 None => Ok(()),
             };
+        };
+        // What one operator says of itself counts where the file says nothing.
+        if config.operators.jwts.len() == 1 {
+            if config.operators.resolver.is_none()
+                && let Some(url) = jwt::text(first, "account_server_url")
+            {
+                let url = format!("{}/accounts/", url.trim_end_matches('/'));
+                config.operators.resolver = Some(Resolver::Url(url));
+            }
+            if config.system_account.is_none() {
+                config.system_account = jwt::text(first, "system_account");
+            }
+        }
+        let operators = &config.operators;
+        if operators.resolver.is_none() {
+            return Err("operators require an account resolver to be configured");
         }
         if !config.accounts.is_empty() || !config.mappings.is_empty() {
             return Err("operators do not allow Accounts to be configured directly");
@@ -207,7 +230,23 @@ impl Draft {
         if !operators.trusted_keys.is_empty() {
             return Err("conflicting options for 'TrustedKeys' and 'TrustedOperators'");
         }
-        Ok(())
+        let named: Vec<String> =
+            operators.jwts.iter().filter_map(|op| jwt::text(op, "system_account")).collect();
+        match &config.system_account {
+            Some(account) if !named.is_empty() && !named.contains(account) => {
+                Err("system_account in config and operator JWT must be identical")
+            }
+            None if matches!(
+                operators.resolver,
+                Some(Resolver::Full { .. } | Resolver::Cache { .. })
+            ) =>
+            {
+                Err(
+                    "using nats based account resolver - the system account needs to be specified in configuration or the operator jwt",
+                )
+            }
+            _ => Ok(()),
+        }
     }
 
     fn no_auth_user(&self, name: Option<&str>) -> Result<(), String> {

@@ -113,7 +113,8 @@ pub fn parse_in(args: &[OsString], argv0: &str, around: &dyn Surroundings) -> Ou
             !read.1.errors.is_empty() || (!warnings.is_empty() && (flags.test_config || strict));
         if fatal {
             warnings.extend(read.1.errors);
-            return fail(lines(&warnings));
+            // As nats-server: every line ends here, and the printing ends one more.
+            return fail(lines(&warnings) + "\n");
         }
         if flags.test_config {
             return tested(draft, path, name);
@@ -143,7 +144,7 @@ pub fn reread(
     around: &dyn Surroundings,
 ) -> Result<(Config, Vec<Problem>), Vec<Problem>> {
     let plain = |text: String| vec![Problem { place: None, text }];
-    let flags = Flags::parse(args).map_err(|_| plain("flags cannot be read".into()))?;
+    let flags = Flags::parse(args).map_err(|syntax::Fault(text)| plain(text))?;
     let Some(path) = &flags.config_file else {
         return Err(plain(
             "can only reload config when a file is provided using -c or --config".into(),
@@ -154,6 +155,9 @@ pub fn reread(
         return Err(report.errors);
     }
     let config = flags.apply(&mut draft, around).and_then(|()| draft.check()).map_err(plain)?;
+    if config.strict && !report.warnings.is_empty() {
+        return Err(report.warnings);
+    }
     Ok((config, report.warnings))
 }
 
@@ -208,7 +212,7 @@ fn signal_request(text: &str, around: &dyn Surroundings) -> Result<SignalRequest
         None => who.to_owned(),
     };
     let digits = who.strip_suffix('*').unwrap_or(&who);
-    let pid = || digits.parse::<u32>().map_err(|_| format!("invalid pid: {digits}"));
+    let pid = || digits.parse::<u32>().ok().ok_or_else(|| format!("invalid pid: {digits}"));
     let target = match (who.ends_with('*'), digits.is_empty()) {
         (false, true) => SignalTarget::Only,
         (false, false) => SignalTarget::Pid(pid()?),

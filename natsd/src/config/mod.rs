@@ -11,6 +11,7 @@ mod draft;
 mod duration;
 pub mod file;
 pub mod flags;
+mod jwt;
 mod nkey;
 pub mod reload;
 mod secret;
@@ -351,7 +352,7 @@ pub struct LameDuck {
 pub struct Source {
     /// Path as given.
     pub path: PathBuf,
-    /// `sha256:<hex>` of its content.
+    /// `sha256:<hex>` of its values, as nats-server shows it.
     pub digest: String,
 }
 

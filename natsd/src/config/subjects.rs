@@ -1,47 +1,25 @@
 //! Checks of subjects that stand in a configuration: permissions, exports, imports, mappings.
 
+use crate::subject;
+
 /// Tells whether a text is a subject, wildcards included.
-pub(crate) fn is_valid(subject: &str) -> bool {
-    let mut ended = false;
-    for token in subject.split('.') {
-        if token.is_empty() || ended || token.contains([' ', '\t', '\n', '\r', '\u{c}']) {
-            return false;
-        }
-        ended = token == ">";
-    }
-    true
+pub(crate) fn is_valid(text: &str) -> bool {
+    subject::is_valid_pattern(text.as_bytes())
 }
 
 /// Tells whether a subject has no wildcard, so that one can publish to it.
-pub(crate) fn is_literal(subject: &str) -> bool {
-    !subject.split('.').any(|token| matches!(token, "*" | ">"))
+pub(crate) fn is_literal(text: &str) -> bool {
+    !subject::has_wildcard(text.as_bytes())
 }
 
 /// Tells whether every subject that `inner` stands for is one that `outer` stands for.
 pub(crate) fn is_subset(inner: &str, outer: &str) -> bool {
-    let (mut inner, mut outer) = (inner.split('.'), outer.split('.'));
-    loop {
-        match (inner.next(), outer.next()) {
-            (None, None) => return true,
-            (Some(_), Some(">")) => return true,
-            (Some(token), Some("*")) if token != ">" => {}
-            (Some(token), Some(wanted)) if token == wanted => {}
-            _ => return false,
-        }
-    }
+    subject::is_subset(inner.as_bytes(), outer.as_bytes())
 }
 
 /// Tells whether there is a subject that both stand for.
 pub(crate) fn collide(left: &str, right: &str) -> bool {
-    let (mut left, mut right) = (left.split('.'), right.split('.'));
-    loop {
-        match (left.next(), right.next()) {
-            (None, None) => return true,
-            (Some(">"), Some(_)) | (Some(_), Some(">")) => return true,
-            (Some(a), Some(b)) if a == b || a == "*" || b == "*" => {}
-            _ => return false,
-        }
-    }
+    subject::overlaps(left.as_bytes(), right.as_bytes())
 }
 
 /// The functions that a mapping's destination may use, lower case.
@@ -138,7 +116,7 @@ fn part(token: &str) -> Result<Part, &'static str> {
     }
     let Some((name, arguments)) = call(token) else { return Err("unknown function") };
     let list: Vec<&str> = arguments.split(',').map(str::trim_start).collect();
-    let number = |text: &&str| text.trim().parse::<i64>().map_err(|_| INVALID);
+    let number = |text: &&str| text.trim().parse::<i64>().ok().ok_or(INVALID);
     match (name.as_str(), list.as_slice()) {
         ("wildcard", [""]) => Err("not enough arguments passed to the function"),
         ("wildcard", [index]) => Ok(Part::Uses(vec![number(index)?])),
@@ -174,28 +152,6 @@ fn small(number: i64) -> Result<(), &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn subjects_are_told_from_other_texts() {
-        for good in ["a", "a.b", "*", ">", "a.*.>", "a*", "$SYS.>"] {
-            assert!(is_valid(good), "{good}");
-        }
-        for bad in ["", ".", "a.", ".a", "a..b", "a b", ">.a", "a.\tb"] {
-            assert!(!is_valid(bad), "{bad}");
-        }
-    }
-
-    #[test]
-    fn wildcards_contain_and_meet_each_other() {
-        assert!(is_subset("a.b", "a.*"));
-        assert!(is_subset("a.*", "a.>"));
-        assert!(!is_subset("a.>", "a.*"));
-        assert!(!is_subset("a", "a.>"));
-        assert!(collide("a.*", "*.b"));
-        assert!(collide("a.>", "a.b.c"));
-        assert!(!collide("a.*", "b.*"));
-        assert!(!collide("a.*", "a.b.c"));
-    }
 
     #[test]
     fn mappings_are_checked_as_nats_server_does() {

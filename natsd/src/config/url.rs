@@ -30,11 +30,11 @@ pub(crate) fn advertised(text: &str) -> Result<HostPort, String> {
         None => return Err(format!("address {text}: too many colons in address")),
     };
     let port: i64 =
-        if port.is_empty() { 0 } else { port.trim().parse().map_err(|_| bad_port(port))? };
+        if port.is_empty() { 0 } else { port.trim().parse().ok().ok_or_else(|| bad_port(port))? };
     match port {
         -1 => Ok(HostPort { host: host.trim().to_owned(), port: 0 }),
         _ => {
-            let port = u16::try_from(port).map_err(|_| bad_port(&port.to_string()))?;
+            let port = u16::try_from(port).ok().ok_or_else(|| bad_port(&port.to_string()))?;
             Ok(HostPort { host: host.trim().to_owned(), port })
         }
     }

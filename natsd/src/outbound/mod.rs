@@ -338,14 +338,18 @@ impl Queue {
         if self.tail.capacity() - self.tail.len() >= wanted {
             return;
         }
-        let first = self.tail.capacity() == 0 && self.full.is_empty();
-        let mut next = pool::take(wanted + if first { 0 } else { self.tail.len() }, first);
-        if next.capacity() > self.tail.capacity() {
-            // The small first buffer is outgrown: move on into a large one, still one chunk.
+        let starts = self.tail.capacity() == 0 && self.full.is_empty();
+        let outgrown = pool::is_outgrown_by(&self.tail, wanted);
+        let mut next = pool::take(wanted, starts);
+        if outgrown {
+            // The small first buffer moves on into a large one: still one chunk.
             next.extend_from_slice(&self.tail);
-            pool::give(std::mem::replace(&mut self.tail, next));
+        }
+        let last = std::mem::replace(&mut self.tail, next);
+        if outgrown || last.is_empty() {
+            pool::give(last);
         } else {
-            self.full.push_back(Chunk::Owned(std::mem::replace(&mut self.tail, next)));
+            self.full.push_back(Chunk::Owned(last));
         }
     }
 }

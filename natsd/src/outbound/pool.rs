@@ -27,6 +27,11 @@ pub(super) fn take(wanted: usize, first: bool) -> Vec<u8> {
     Vec::with_capacity(wanted)
 }
 
+/// Whether a small buffer should move on into a large one rather than be followed by it.
+pub(super) fn is_outgrown_by(buffer: &Vec<u8>, wanted: usize) -> bool {
+    buffer.capacity() == SMALL_BYTES && buffer.len() + wanted <= LARGE_BYTES
+}
+
 /// Gives a buffer back.
 pub(super) fn give(mut buffer: Vec<u8>) {
     buffer.clear();

@@ -153,7 +153,7 @@ struct Head<'a> {
     reply: &'a [u8],
     header_len: usize,
     size: usize,
-    /// Single spaces between arguments and sizes without leading zeros.
+    /// Single spaces between arguments. Leading zeros of a size travel on, as in the reference.
     canonical: bool,
     /// Bytes from behind `subject ` to the end of the arguments.
     after_subject: usize,
@@ -173,7 +173,7 @@ fn head_of_pub<'a>(line: &Line<'a>) -> Result<Head<'a>, ParseError> {
         reply,
         header_len: 0,
         size,
-        canonical: is_canonical(line.args, subject, after_subject) && no_leading_zero(size_text),
+        canonical: is_canonical(line.args, subject, after_subject),
         after_subject,
     })
 }
@@ -199,20 +199,13 @@ fn head_of_hpub<'a>(line: &Line<'a>) -> Result<Head<'a>, ParseError> {
         header_len,
         size,
         // Without a header block it goes out as MSG, which has one size less.
-        canonical: header_len > 0
-            && is_canonical(line.args, subject, after_subject)
-            && no_leading_zero(header_text)
-            && no_leading_zero(size_text),
+        canonical: header_len > 0 && is_canonical(line.args, subject, after_subject),
         after_subject,
     })
 }
 
 fn length_with_space(reply: &[u8]) -> usize {
     if reply.is_empty() { 0 } else { reply.len() + 1 }
-}
-
-fn no_leading_zero(digits: &[u8]) -> bool {
-    digits.len() == 1 || digits.first() != Some(&b'0')
 }
 
 /// Single spaces only: the lengths add up and no other blank is in the line.

@@ -33,6 +33,20 @@ pub const CLIENT_ON_ROUTE_PORT: &str = "attempted to connect to route port";
 /// RS+ with an invalid subject; the connection stays.
 pub const INVALID_SUBSCRIPTION: &str = "Invalid Subscription";
 
+/// A connection for one account between servers that do not pool; closes.
+#[must_use]
+pub fn dedicated_route_impossible(account: &str) -> String {
+    format!(
+        "Not possible to have a dedicated route for account \"{account}\" between those servers"
+    )
+}
+
+/// A compression mode that does not exist; closes.
+#[must_use]
+pub fn unsupported_compression(mode: &str) -> String {
+    format!("unsupported route compression mode \"{mode}\"")
+}
+
 /// Renders a whole `-ERR` line.
 #[must_use]
 pub fn line(text: &str) -> String {

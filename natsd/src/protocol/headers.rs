@@ -1,5 +1,9 @@
 //! Header blocks (ADR-4): the status line the server itself writes, and look-ups in a block.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
 /// First line of every header block.
 pub const VERSION: &[u8] = b"NATS/1.0";
 
@@ -18,6 +22,24 @@ pub fn find<'a>(block: &'a [u8], name: &str) -> Option<&'a [u8]> {
         let value = line.strip_prefix(name.as_bytes())?.strip_prefix(b":")?;
         Some(value.trim_ascii())
     })
+}
+
+/// Whether a block may hold tracing headers; cheap, and never wrong when it says no.
+#[must_use]
+pub fn may_ask_for_trace(block: &[u8]) -> bool {
+    static NAME: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("Nats-Trace-"));
+    NAME.find(block).is_some()
+}
+
+/// Whether a message is to be traced only, not delivered (ADR-41).
+#[must_use]
+pub fn is_trace_only(block: &[u8]) -> bool {
+    if !may_ask_for_trace(block) {
+        return false;
+    }
+    let on =
+        |value: &[u8]| matches!(value, b"1" | b"true" | b"True" | b"TRUE" | b"on" | b"On" | b"ON");
+    find(block, "Nats-Trace-Dest").is_some() && find(block, "Nats-Trace-Only").is_some_and(on)
 }
 
 #[cfg(test)]

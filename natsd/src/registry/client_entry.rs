@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::account::{Account, Subscriber};
+use crate::auth::Identity;
 
 /// What is known of one client connection.
 #[derive(Debug)]
@@ -47,6 +48,8 @@ pub struct About {
     pub user: String,
     /// `account/user:name` or the like, as shown in the log; empty when nobody was asked.
     pub login: String,
+    /// Whom it turned out to be, once it is admitted.
+    pub identity: Option<Identity>,
     /// Account, once it is bound to one.
     pub account: Option<Arc<Account>>,
 }

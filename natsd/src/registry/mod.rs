@@ -93,6 +93,12 @@ impl Registry {
         self.clients.read().values().cloned().collect()
     }
 
+    /// Closes so many clients that no more than this number stay; which ones is chance.
+    pub fn close_beyond(&self, most: usize, close: impl Fn(&ClientEntry)) {
+        let clients = self.clients();
+        clients.iter().skip(most).for_each(|client| close(client));
+    }
+
     /// Number of live clients.
     #[must_use]
     pub fn count(&self) -> usize {

@@ -109,8 +109,10 @@ impl Mesh {
     /// Logs the first failure and then every so many, as configured.
     fn report(&self, target: &str, attempt: u32, error: &io::Error) {
         let every = self.node.config().connect_error_reports.max(1);
-        if attempt == 1 || attempt % every == 0 {
-            tracing::error!("Error trying to connect to route (attempt {attempt}): {error}");
+        if attempt == 1 || attempt.is_multiple_of(every) {
+            tracing::error!(
+                "Error trying to connect to route (attempt {attempt}): dial tcp {target}: {error}"
+            );
         } else {
             tracing::debug!("Error trying to connect to route {target} ({attempt}): {error}");
         }
@@ -233,8 +235,8 @@ impl Mesh {
         let (reader, sink) = split(stream);
         let outbound = Arc::new(Outbound::new(self.node.next_id(), sink, usize::MAX));
         let (is_dialed, configured) = match &role {
-            Role::Accepted => (false, false),
-            Role::Dialed(dialed) => (true, dialed.explicit),
+            Role::Accepted => (false, None),
+            Role::Dialed(dialed) => (true, dialed.explicit.then(|| dialed.url.clone())),
         };
         let entry = Arc::new(RouteEntry::new(outbound, peer, is_dialed, configured));
         serve(reader, Route::new(self, Arc::clone(&entry), role), deadline).await;

@@ -20,8 +20,8 @@ pub struct RouteEntry {
     pub peer: SocketAddr,
     /// We dialed it.
     pub dialed: bool,
-    /// It stands in our configuration.
-    pub configured: bool,
+    /// The configured route that it serves, as `host:port`.
+    pub configured: Option<String>,
     /// When it was connected.
     pub started: Timestamp,
     /// The same, on the clock that never jumps.
@@ -49,7 +49,12 @@ pub struct Remote {
 impl RouteEntry {
     /// Makes the entry of a new connection.
     #[must_use]
-    pub fn new(outbound: Arc<Outbound>, peer: SocketAddr, dialed: bool, configured: bool) -> Self {
+    pub fn new(
+        outbound: Arc<Outbound>,
+        peer: SocketAddr,
+        dialed: bool,
+        configured: Option<String>,
+    ) -> Self {
         Self {
             id: outbound.id,
             peer,
@@ -87,6 +92,14 @@ impl RouteEntry {
     #[must_use]
     pub fn activity_millis(&self) -> u64 {
         self.activity_millis.load(Ordering::Relaxed)
+    }
+
+    /// Whether the peer was heard of within this time.
+    #[must_use]
+    pub fn heard_within(&self, time: std::time::Duration) -> bool {
+        let silent =
+            self.started_at.elapsed().as_millis().saturating_sub(self.activity_millis().into());
+        silent < time.as_millis()
     }
 
     /// Notes a round trip.

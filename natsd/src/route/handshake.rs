@@ -95,7 +95,11 @@ impl Route {
         connect: &RouteConnect,
         publisher: &mut Publisher,
     ) -> Result<(), CloseReason> {
-        self.check_cluster_name(&connect.cluster, connect.cluster_dynamic, publisher)?;
+        if let Err(text) = self.check_cluster_name(&connect.cluster, connect.cluster_dynamic) {
+            self.send_error(&text, publisher);
+            return Err(CloseReason::ClusterNameConflict);
+        }
+        self.verbose = connect.verbose;
         self.phase = Phase::AwaitInfo;
         Ok(())
     }
@@ -110,24 +114,37 @@ impl Route {
         CloseReason::AuthenticationFailure
     }
 
-    /// Cluster names must be equal; a generated one gives way.
-    fn check_cluster_name(
-        &self,
-        theirs: &str,
-        dynamic: bool,
-        publisher: &mut Publisher,
-    ) -> Result<(), CloseReason> {
-        match self.mesh.agree_on_name(theirs, dynamic) {
-            Ok(()) => Ok(()),
-            Err(ours) => {
-                let text = format!(
-                    "Rejecting connection, cluster name \"{theirs}\" does not match \"{ours}\""
-                );
-                self.log_error(&text);
-                self.send_error(&text, publisher);
-                Err(CloseReason::ClusterNameConflict)
-            }
+    /// Cluster names must be equal; a generated one gives way. The error says why not.
+    fn check_cluster_name(&self, theirs: &str, dynamic: bool) -> Result<(), String> {
+        self.mesh.agree_on_name(theirs, dynamic).map_err(|ours| {
+            let text = format!(
+                "Rejecting connection, cluster name \"{theirs}\" does not match \"{ours}\""
+            );
+            self.log_error(&text);
+            text
+        })
+    }
+
+    /// What this server cannot do with a peer, in the reference's words.
+    fn refusal(info: &Info) -> Option<String> {
+        const KNOWN: [&str; 9] = [
+            "",
+            "not supported",
+            "off",
+            "accept",
+            "s2_auto",
+            "s2_uncompressed",
+            "s2_fast",
+            "s2_better",
+            "s2_best",
+        ];
+        if !KNOWN.contains(&info.compression.as_str()) {
+            return Some(error::unsupported_compression(&info.compression));
         }
+        if !info.route_account.is_empty() {
+            return Some(error::dedicated_route_impossible(&info.route_account));
+        }
+        None
     }
 
     pub(super) fn on_info(
@@ -140,8 +157,7 @@ impl Route {
             CloseReason::ParseError
         })?;
         if self.phase == Phase::Registered {
-            self.on_later_info(&info);
-            return Ok(());
+            return self.on_later_info(&info);
         }
         self.introduce(info, publisher)
     }
@@ -155,7 +171,14 @@ impl Route {
             }
             return Err(CloseReason::DuplicateRoute);
         }
-        self.check_cluster_name(&info.cluster, info.cluster_dynamic, publisher)?;
+        // Here the reference closes without a word: the peer was told at its CONNECT.
+        self.check_cluster_name(&info.cluster, info.cluster_dynamic)
+            .map_err(|_told| CloseReason::ClusterNameConflict)?;
+        if let Some(text) = Self::refusal(&info) {
+            self.log_error(&text);
+            self.send_error(&text, publisher);
+            return Err(CloseReason::ProtocolViolation);
+        }
         if self.role == Role::Accepted && info.server_name == self.node.identity.name {
             self.log_error(&format!(
                 "Remote server has a duplicate name: \"{}\"",
@@ -180,6 +203,7 @@ impl Route {
                 );
                 self.link = Some(link);
                 self.phase = Phase::Registered;
+                self.take_early_interest(publisher);
                 Ok(())
             }
             Admitted::Duplicate => {
@@ -190,12 +214,16 @@ impl Route {
     }
 
     /// A member says something new of itself, or tells of another server.
-    fn on_later_info(&self, info: &Info) {
-        let Some(link) = &self.link else { return };
+    fn on_later_info(&self, info: &Info) -> Result<(), CloseReason> {
+        let Some(link) = &self.link else { return Ok(()) };
+        if info.server_id == self.node.identity.id {
+            return Err(CloseReason::DuplicateRoute);
+        }
         if *info.server_id == *link.peer {
             self.mesh.update_peer(link, info);
-        } else if info.server_id != self.node.identity.id {
+        } else {
             self.mesh.learn(info);
         }
+        Ok(())
     }
 }

@@ -26,6 +26,34 @@ struct Held {
     subscription: Arc<Subscription>,
 }
 
+/// Interest that came before the peer was registered, bounded.
+#[derive(Debug, Default)]
+pub(super) struct EarlyInterest(Vec<Early>);
+
+#[derive(Debug)]
+struct Early {
+    account: Option<Box<[u8]>>,
+    subject: Box<[u8]>,
+    queue: Option<Box<[u8]>>,
+    weight: u32,
+}
+
+/// More than this before INFO is not interest but an attack.
+const EARLY_MAX: usize = 10_000;
+
+impl EarlyInterest {
+    fn push(&mut self, named: RoutedInterest<'_>, weight: u32) {
+        if self.0.len() < EARLY_MAX {
+            self.0.push(Early {
+                account: named.account.map(Into::into),
+                subject: named.subject.into(),
+                queue: named.queue.map(Into::into),
+                weight,
+            });
+        }
+    }
+}
+
 type Key<'a> = (&'a str, &'a [u8], Option<&'a [u8]>);
 
 impl Held {
@@ -74,7 +102,11 @@ impl Route {
         weight: u32,
         publisher: &mut Publisher,
     ) {
-        let Some(link) = self.link.clone() else { return };
+        let Some(link) = self.link.clone() else {
+            self.early_interest.push(named, weight);
+            return;
+        };
+        self.send_ok_if_verbose(publisher);
         if !subject::is_valid_pattern(named.subject) {
             self.log_error("Could not insert subscription: invalid subject");
             self.send_error(error::INVALID_SUBSCRIPTION, publisher);
@@ -98,7 +130,21 @@ impl Route {
         self.entry.subscriptions.store(self.interest.len(), Ordering::Relaxed);
     }
 
-    pub(super) fn on_no_interest(&mut self, named: RoutedInterest<'_>) {
+    /// Interest may come before INFO (observed), though no server does it: it counts from the
+    /// registration on.
+    pub(super) fn take_early_interest(&mut self, publisher: &mut Publisher) {
+        for early in std::mem::take(&mut self.early_interest.0) {
+            let named = RoutedInterest {
+                account: early.account.as_deref(),
+                subject: &early.subject,
+                queue: early.queue.as_deref(),
+            };
+            self.on_interest(named, early.weight, publisher);
+        }
+    }
+
+    pub(super) fn on_no_interest(&mut self, named: RoutedInterest<'_>, publisher: &mut Publisher) {
+        self.send_ok_if_verbose(publisher);
         let Some(account) = self.account_of(named.account) else { return };
         let removed = self.interest.remove((&*account.name, named.subject, named.queue));
         if let Some(held) = removed {

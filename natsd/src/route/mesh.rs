@@ -21,8 +21,11 @@ use crate::outbound::Outbound;
 use crate::protocol::info::{Info, InfoEnd, RouteConnect};
 use crate::router::Publisher;
 
-/// Protocol level of server-to-server INFO: accounts (2). Level 3 would promise message tracing.
-const ROUTE_PROTO: i32 = 2;
+/// Protocol level of server-to-server INFO: messages that are only traced are not delivered (3).
+const ROUTE_PROTO: i32 = 3;
+/// An older connection that was heard of within this time is alive: a second one is superfluous.
+/// Longer silence may be a network cut that only the dialer has noticed: the new one replaces it.
+const ALIVE: Duration = Duration::from_secs(2);
 /// News of a server are passed on once more although they came by gossip.
 pub(super) const GOSSIP_OVERRIDE: u64 = 2;
 /// News of a server are not passed on.
@@ -160,17 +163,22 @@ impl Mesh {
         (interval, max)
     }
 
-    /// How long a peer may take to show its credentials, if it needs any.
-    pub(super) fn auth_timeout(&self) -> Option<Duration> {
-        let config = self.node.config();
-        let cluster = config.cluster.as_ref()?;
-        cluster.authorization.as_ref().map(|authorization| authorization.timeout)
-    }
-
     /// How long a peer may take to introduce itself: as long as it could be silent later.
     pub(super) fn handshake_timeout(&self) -> Duration {
         let (interval, max) = self.ping_settings();
         interval * (max + 1)
+    }
+
+    /// How long a peer may take to say CONNECT: shorter where it must show credentials.
+    pub(super) fn connect_timeout(&self) -> Duration {
+        let config = self.node.config();
+        let authorization = config.cluster.as_ref().and_then(|c| c.authorization.as_ref());
+        authorization.map_or_else(|| self.handshake_timeout(), |wanted| wanted.timeout)
+    }
+
+    /// Whether a dialing server must show credentials.
+    pub(super) fn asks_for_credentials(&self) -> bool {
+        self.node.config().cluster.as_ref().is_some_and(|c| c.authorization.is_some())
     }
 
     /// INFO of this server for its peers.
@@ -303,7 +311,7 @@ impl Mesh {
     fn is_superfluous(&self, member: &Member, role: &Role, info: &Info) -> Option<bool> {
         let Role::Dialed(dialed) = role else {
             self.close_losing_dials(member, info);
-            return None;
+            return self.is_second_of_an_alive_peer(member).then_some(false);
         };
         let same_kind = is_natsd(info);
         let we_dialed_before = member.links.iter().any(|held| held.dialed);
@@ -311,6 +319,22 @@ impl Mesh {
             && info.server_id < self.node.identity.id
             && member.links.iter().any(|held| !held.dialed);
         (we_dialed_before || they_win).then_some(dialed.explicit)
+    }
+
+    /// Whether the peer has dialed us before and that connection is alive. One that has been
+    /// silent is ended: its place is taken.
+    fn is_second_of_an_alive_peer(&self, member: &Member) -> bool {
+        let entries = self.entries.lock();
+        let accepted = member.links.iter().filter(|held| !held.dialed);
+        let (alive, silent): (Vec<_>, Vec<_>) = accepted.partition(|held| {
+            entries.get(&held.link.outbound.id).is_some_and(|entry| entry.heard_within(ALIVE))
+        });
+        if alive.is_empty() {
+            for held in silent {
+                held.link.outbound.close(CloseReason::DuplicateRoute);
+            }
+        }
+        !alive.is_empty()
     }
 
     /// An accepted connection of a peer that wins ends those that we dialed.
@@ -395,6 +419,22 @@ impl Mesh {
                 held.link.outbound.flush();
             }
         }
+    }
+
+    /// A configured route is no longer wanted: closes what serves it.
+    pub fn drop_route(&self, target: &str) {
+        for entry in self.entries() {
+            if entry.configured.as_deref() == Some(target) {
+                entry.outbound.close(CloseReason::RouteRemoved);
+            }
+        }
+    }
+
+    /// The cluster got another name: later handshakes must agree with it.
+    pub fn rename(&self, name: &str) {
+        *self.name.lock() = ClusterName { name: name.into(), dynamic: false };
+        self.node.discovery.update(|info| info.cluster = name.into());
+        tracing::info!("Cluster name updated to {name}");
     }
 
     /// Closes all routes.

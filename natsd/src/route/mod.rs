@@ -15,7 +15,6 @@ mod mesh;
 
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
@@ -27,13 +26,14 @@ use crate::net::Conversation;
 use crate::node::Node;
 use crate::outbound::{Outbound, SHARED_BODY_BYTES};
 use crate::protocol::error;
+use crate::protocol::headers;
 use crate::protocol::line::{Bounds, Need, ParseError, Step};
 use crate::protocol::message::Message;
 use crate::protocol::route::{Queues, RouteOp, parse};
 use crate::protocol::stash::Stash;
 use crate::router::{Matches, Origin, Publisher};
 use handshake::Waiting;
-use interest::RemoteInterest;
+use interest::{EarlyInterest, RemoteInterest};
 
 pub use entry::{Remote, RouteEntry};
 pub use mesh::{ClusterName, Mesh};
@@ -51,6 +51,9 @@ pub(crate) struct Route {
     interest: RemoteInterest,
     /// Its password is being checked.
     waiting: Option<Box<Waiting>>,
+    early_interest: EarlyInterest,
+    /// The peer asked for +OK.
+    verbose: bool,
     bounds: Bounds,
     stash: Stash,
     matches: Matches,
@@ -107,6 +110,8 @@ impl Route {
             link: None,
             waiting: None,
             interest: RemoteInterest::default(),
+            early_interest: EarlyInterest::default(),
+            verbose: false,
             stash: Stash::new(),
             matches: Matches::default(),
             last_account: None,
@@ -121,6 +126,12 @@ impl Route {
 
     fn send_error(&self, text: &str, publisher: &mut Publisher) {
         self.send(error::line(text).as_bytes(), publisher);
+    }
+
+    fn send_ok_if_verbose(&self, publisher: &mut Publisher) {
+        if self.verbose {
+            self.send(b"+OK\r\n", publisher);
+        }
     }
 
     fn log_error(&self, text: &str) {
@@ -159,7 +170,7 @@ impl Route {
                 self.on_message(account, message, &queues, frame, publisher);
             }
             RouteOp::Subscribe(named, weight) => self.on_interest(named, weight, publisher),
-            RouteOp::Unsubscribe(named) => self.on_no_interest(named),
+            RouteOp::Unsubscribe(named) => self.on_no_interest(named, publisher),
             RouteOp::Ping => self.send(b"PONG\r\n", publisher),
             RouteOp::Pong => {
                 if let Some(rtt) = self.heartbeat.answered(Instant::now()) {
@@ -187,6 +198,9 @@ impl Route {
         publisher: &mut Publisher,
     ) {
         self.entry.received.count(message.size());
+        if message.has_headers() && headers::is_trace_only(message.headers()) {
+            return;
+        }
         let Some(account) = self.account_of(account) else { return };
         if !self.matches.hold_for(&account, message.subject) {
             self.matches.take(&account, message.subject);
@@ -216,20 +230,17 @@ impl Route {
         self.last_account.clone()
     }
 
-    /// How long the peer may take to become a member.
-    fn patience(&self) -> Option<Duration> {
+    /// Until when the peer must have introduced itself.
+    fn handshake_deadline(&self) -> Option<Instant> {
         match self.phase {
-            Phase::AwaitConnect => {
-                Some(self.mesh.auth_timeout().unwrap_or_else(|| self.mesh.handshake_timeout()))
-            }
-            Phase::AwaitInfo => Some(self.mesh.handshake_timeout()),
             Phase::Registered => None,
+            Phase::AwaitConnect => Some(self.connected_at + self.mesh.connect_timeout()),
+            Phase::AwaitInfo => Some(self.connected_at + self.mesh.handshake_timeout()),
         }
     }
 
-    fn give_up(&self, publisher: &mut Publisher) -> CloseReason {
-        if self.phase == Phase::AwaitConnect && self.mesh.auth_timeout().is_some() {
-            self.log_error(error::AUTHENTICATION_TIMEOUT);
+    fn on_handshake_timeout(&self, publisher: &mut Publisher) -> CloseReason {
+        if self.phase == Phase::AwaitConnect && self.mesh.asks_for_credentials() {
             self.send_error(error::AUTHENTICATION_TIMEOUT, publisher);
             return CloseReason::AuthenticationTimeout;
         }
@@ -336,13 +347,12 @@ impl Conversation for Route {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let handshake = self.patience().map(|patience| self.connected_at + patience);
-        [Some(self.heartbeat.next()), handshake].into_iter().flatten().min()
+        [Some(self.heartbeat.next()), self.handshake_deadline()].into_iter().flatten().min()
     }
 
     fn on_deadline(&mut self, now: Instant, publisher: &mut Publisher) -> Result<(), CloseReason> {
-        if self.patience().is_some_and(|patience| now >= self.connected_at + patience) {
-            return Err(self.give_up(publisher));
+        if self.handshake_deadline().is_some_and(|deadline| now >= deadline) {
+            return Err(self.on_handshake_timeout(publisher));
         }
         match self.heartbeat.beat(now) {
             Beat::Nothing => Ok(()),

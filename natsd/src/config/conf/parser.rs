@@ -301,7 +301,7 @@ impl<'l, 'a, 'i> Parser<'l, 'a, 'i> {
 fn beside(file: &str, path: &str) -> String {
     let directory = match file.rfind('/') {
         Some(at) => file.get(..=at).unwrap_or_default(),
-        None => "",
+        None => "./",
     };
     let joined = format!("{directory}{path}");
     let rooted = joined.starts_with('/');

@@ -6,6 +6,7 @@ use super::exports::{exports, imports};
 use super::links;
 use super::mappings::mappings;
 use super::permissions::permissions;
+use super::unsupported;
 use crate::config::conf::{Node, Place, Value};
 use crate::config::draft::Draft;
 use crate::config::nkey::{Kind, is_public};
@@ -16,7 +17,7 @@ use crate::config::{Account, AccountLimits, MessageTrace};
 const GLOBAL: &str = "$G";
 
 /// Reads accounts, once the authorization block is read.
-pub(super) fn read(draft: &mut Draft, entry: Entry<'_>, report: &mut Report) {
+pub(super) fn read(draft: &mut Draft, entry: Entry<'_>, report: &mut Report<'_>) {
     match entry.value() {
         Value::List(nodes) => names(draft, entry, nodes, report),
         Value::Map(map) => {
@@ -32,7 +33,7 @@ pub(super) fn read(draft: &mut Draft, entry: Entry<'_>, report: &mut Report) {
     }
 }
 
-fn names(draft: &mut Draft, entry: Entry<'_>, nodes: &[Node], report: &mut Report) {
+fn names(draft: &mut Draft, entry: Entry<'_>, nodes: &[Node], report: &mut Report<'_>) {
     for node in nodes {
         let Some(name) = (Entry { key: entry.key, node }).text(report) else { continue };
         if name == GLOBAL {
@@ -53,7 +54,7 @@ struct Block {
     users_place: Option<Place>,
 }
 
-fn account(draft: &mut Draft, entry: Entry<'_>, report: &mut Report) {
+fn account(draft: &mut Draft, entry: Entry<'_>, report: &mut Report<'_>) {
     let Value::Map(map) = entry.value() else {
         entry.error(report, "Expected map entries for accounts");
         return;
@@ -100,13 +101,7 @@ const RULES: &[Rule<Block>] = &[
     }),
     (&["imports"], |b, e, r| imports(&mut b.account, e, r)),
     (&["exports"], |b, e, r| exports(&mut b.account, e, r)),
-    (&["jetstream"], |_, e, r| {
-        let off = matches!(e.value(), Value::Bool(false))
-            || matches!(e.value(), Value::Text(text) if matches!(text.to_lowercase().as_str(), "disabled" | "disable"));
-        if !off {
-            e.unsupported(r);
-        }
-    }),
+    (&["jetstream"], |_, e, r| unsupported::account_jetstream(e, r)),
     (&["users"], |b, e, r| {
         b.users_place = Some(e.node.place.clone());
         set(&mut b.users, users(e, r));
@@ -137,12 +132,12 @@ const LIMIT_RULES: &[Rule<AccountLimits>] = &[
 ];
 
 /// Reads a limit: less than zero is none, zero admits nothing.
-fn limit(slot: &mut Option<u32>, entry: Entry<'_>, report: &mut Report) {
+fn limit(slot: &mut Option<u32>, entry: Entry<'_>, report: &mut Report<'_>) {
     let Some(number) = entry.int(report) else { return };
     *slot = if number < 0 { None } else { Some(u32::try_from(number).unwrap_or(u32::MAX)) };
 }
 
-fn trace(entry: Entry<'_>, report: &mut Report) -> Option<MessageTrace> {
+fn trace(entry: Entry<'_>, report: &mut Report<'_>) -> Option<MessageTrace> {
     let mut draft = Trace::default();
     match entry.value() {
         Value::Text(_) => destination(&mut draft, entry, report),
@@ -212,7 +207,7 @@ const TRACE_RULES: &[Rule<Trace>] = &[
     }),
 ];
 
-fn destination(trace: &mut Trace, entry: Entry<'_>, report: &mut Report) {
+fn destination(trace: &mut Trace, entry: Entry<'_>, report: &mut Report<'_>) {
     match entry.value() {
         Value::Text(subject) if is_valid(subject) && is_literal(subject) => {
             trace.destination = Some(subject.clone());

@@ -35,7 +35,7 @@ pub(super) struct Users {
 }
 
 /// Reads `authorization` of the top level. Users of accounts are compared with it later.
-pub(super) fn read(draft: &mut Draft, entry: Entry<'_>, report: &mut Report) {
+pub(super) fn read(draft: &mut Draft, entry: Entry<'_>, report: &mut Report<'_>) {
     let Some(block) = block(entry, report) else { return };
     draft.auth_timeout = block.timeout;
     let auth = &mut draft.config.auth;
@@ -63,7 +63,7 @@ pub(super) fn read(draft: &mut Draft, entry: Entry<'_>, report: &mut Report) {
 }
 
 /// Adds users, none of which may be there already.
-pub(super) fn add(draft: &mut Draft, users: Users, place: &Place, report: &mut Report) {
+pub(super) fn add(draft: &mut Draft, users: Users, place: &Place, report: &mut Report<'_>) {
     let auth = &mut draft.config.auth;
     let mut known: std::collections::HashSet<String> =
         auth.users.iter().map(|u| u.name.clone()).collect();
@@ -85,7 +85,7 @@ pub(super) fn add(draft: &mut Draft, users: Users, place: &Place, report: &mut R
 }
 
 /// Reads an authorization block.
-pub(super) fn block(entry: Entry<'_>, report: &mut Report) -> Option<Block> {
+pub(super) fn block(entry: Entry<'_>, report: &mut Report<'_>) -> Option<Block> {
     let mut block = Block::default();
     read_map(entry.map(report)?, RULES, &mut block, report);
     if let Some(users) = &mut block.users {
@@ -112,8 +112,8 @@ const RULES: &[Rule<Block>] = &[
     (&["timeout"], |b, e, r| match e.timeout() {
         Ok(timeout) => {
             if timeout > TIMEOUT_MAX {
-                let seconds = timeout.as_secs_f64();
-                e.warn_use(r, e.key, format_args!("timeout of {seconds} seconds is high, consider keeping it under 60 seconds. possibly caused by unquoted duration; use '1m' instead of 1m, for example"));
+                let (written, seconds) = (e.written(), timeout.as_secs_f64());
+                e.warn_use(r, e.key, format_args!("timeout of {written} ({seconds:.6} seconds) is high, consider keeping it under 60 seconds. possibly caused by unquoted duration; use '1m' instead of 1m, for example"));
             }
             b.timeout = Some(timeout);
         }
@@ -130,7 +130,7 @@ const RULES: &[Rule<Block>] = &[
 ];
 
 /// Reads an array of users.
-pub(super) fn users(entry: Entry<'_>, report: &mut Report) -> Option<Users> {
+pub(super) fn users(entry: Entry<'_>, report: &mut Report<'_>) -> Option<Users> {
     let Value::List(nodes) = entry.value() else {
         let found = entry.value().go_type();
         entry.error(report, format!("Expected users field to be an array, got {found}"));
@@ -203,7 +203,7 @@ const USER_RULES: &[Rule<One>] = &[
     (&["proxy_required"], |o, e, r| set(&mut o.user.proxy_required, e.bool(r))),
 ];
 
-fn connection_types(entry: Entry<'_>, report: &mut Report) -> Option<BTreeSet<ConnectionType>> {
+fn connection_types(entry: Entry<'_>, report: &mut Report<'_>) -> Option<BTreeSet<ConnectionType>> {
     let mut types = BTreeSet::new();
     let mut unknown = Vec::new();
     for name in entry.texts("allowed connection types", report)? {
@@ -225,7 +225,7 @@ fn connection_types(entry: Entry<'_>, report: &mut Report) -> Option<BTreeSet<Co
     (!types.is_empty()).then_some(types)
 }
 
-fn callout(entry: Entry<'_>, report: &mut Report) -> Option<AuthCallout> {
+fn callout(entry: Entry<'_>, report: &mut Report<'_>) -> Option<AuthCallout> {
     let Value::Map(map) = entry.value() else {
         let found = entry.value().go_type();
         let text = format!("Expected authorization callout to be a map/struct, got {found}");
@@ -283,7 +283,7 @@ const CALLOUT_RULES: &[Rule<AuthCallout>] = &[
     }),
 ];
 
-fn names(entry: Entry<'_>, field: &str, report: &mut Report) -> Option<Vec<String>> {
+fn names(entry: Entry<'_>, field: &str, report: &mut Report<'_>) -> Option<Vec<String>> {
     if let Value::List(_) = entry.value() {
         return entry.texts(field, report);
     }

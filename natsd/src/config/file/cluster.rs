@@ -11,10 +11,10 @@ use crate::config::{ClusterPermissions, Permissions, duration};
 
 /// Routes ask for a sign of life at least this often.
 const PING_INTERVAL_MAX: std::time::Duration = std::time::Duration::from_secs(30);
-/// A cluster name that leafnodes use for themselves.
-const RESERVED_NAME: &str = "_LN_";
+/// A cluster name that leafnodes without a cluster use.
+const RESERVED_NAME: &str = "_";
 
-pub(super) fn read(draft: &mut Draft, entry: Entry<'_>, report: &mut Report) {
+pub(super) fn read(draft: &mut Draft, entry: Entry<'_>, report: &mut Report<'_>) {
     let Value::Map(map) = entry.value() else {
         let found = entry.value().go_type();
         entry.error(report, format!("Expected map to define cluster, got {found}"));
@@ -58,7 +58,7 @@ const RULES: &[Rule<ClusterDraft>] = &[
     }),
 ];
 
-fn cluster_name(draft: &mut ClusterDraft, entry: Entry<'_>, report: &mut Report) {
+fn cluster_name(draft: &mut ClusterDraft, entry: Entry<'_>, report: &mut Report<'_>) {
     let Some(name) = entry.text(report) else { return };
     if name.contains(' ') {
         entry.error(report, "cluster name cannot contain spaces");
@@ -69,7 +69,7 @@ fn cluster_name(draft: &mut ClusterDraft, entry: Entry<'_>, report: &mut Report)
     }
 }
 
-fn authorization(draft: &mut ClusterDraft, entry: Entry<'_>, report: &mut Report) {
+fn authorization(draft: &mut ClusterDraft, entry: Entry<'_>, report: &mut Report<'_>) {
     let Some(auth) = block(entry, report) else { return };
     for (fault, text) in [
         (auth.users.is_some(), "Cluster authorization does not allow multiple users"),
@@ -96,7 +96,7 @@ fn authorization(draft: &mut ClusterDraft, entry: Entry<'_>, report: &mut Report
     }
 }
 
-fn permission_block(draft: &mut ClusterDraft, entry: Entry<'_>, report: &mut Report) {
+fn permission_block(draft: &mut ClusterDraft, entry: Entry<'_>, report: &mut Report<'_>) {
     let Some(found) = permissions(entry, report) else { return };
     if found.responses.is_some() {
         entry.error(report, "Cluster permissions do not support dynamic responses");
@@ -127,7 +127,7 @@ fn check_permissions(permissions: &Permissions) -> Result<(), String> {
     Ok(())
 }
 
-fn routes(draft: &mut ClusterDraft, entry: Entry<'_>, report: &mut Report) {
+fn routes(draft: &mut ClusterDraft, entry: Entry<'_>, report: &mut Report<'_>) {
     let Some(nodes) = entry.list(report) else { return };
     let mut seen: Vec<&str> = Vec::new();
     let mut routes = Vec::with_capacity(nodes.len());
@@ -150,7 +150,7 @@ fn routes(draft: &mut ClusterDraft, entry: Entry<'_>, report: &mut Report) {
     draft.cluster.routes = routes;
 }
 
-fn compression(draft: &mut ClusterDraft, entry: Entry<'_>, report: &mut Report) {
+fn compression(draft: &mut ClusterDraft, entry: Entry<'_>, report: &mut Report<'_>) {
     match entry.value() {
         Value::Text(mode) => draft.compression_mode.clone_from(mode),
         Value::Bool(on) => draft.compression_mode = if *on { "s2_fast" } else { "off" }.into(),
@@ -176,7 +176,7 @@ const COMPRESSION_RULES: &[Rule<ClusterDraft>] = &[
     }),
 ];
 
-fn ping_interval(draft: &mut ClusterDraft, entry: Entry<'_>, report: &mut Report) {
+fn ping_interval(draft: &mut ClusterDraft, entry: Entry<'_>, report: &mut Report<'_>) {
     let Some(interval) = entry.duration("ping_interval", report) else { return };
     if interval > PING_INTERVAL_MAX {
         let text = "Cluster 'ping_interval' will reset to 30s which is the max for routes";

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::conf::{Map, Node, Place, Value};
+use crate::config::conf::{Map, Node, Place, Surroundings, Value};
 use crate::config::duration;
 
 /// Something wrong or doubtful in a configuration.
@@ -24,13 +24,18 @@ impl std::fmt::Display for Problem {
 }
 
 /// All that was found while reading; reading goes on after an error.
-#[derive(Debug, Default)]
-pub(crate) struct Report {
+pub(crate) struct Report<'a> {
     pub(crate) errors: Vec<Problem>,
     pub(crate) warnings: Vec<Problem>,
+    /// Where files named by keys are looked at.
+    pub(crate) around: &'a dyn Surroundings,
 }
 
-impl Report {
+impl<'a> Report<'a> {
+    pub(crate) fn new(around: &'a dyn Surroundings) -> Self {
+        Self { errors: Vec::new(), warnings: Vec::new(), around }
+    }
+
     /// Notes an error at a place.
     pub(crate) fn error(&mut self, place: &Place, text: impl Into<String>) {
         self.errors.push(Problem { place: Some(place.clone()), text: text.into() });
@@ -54,62 +59,78 @@ impl<'a> Entry<'a> {
         &self.node.value
     }
 
-    pub(crate) fn error(self, report: &mut Report, text: impl Into<String>) {
+    pub(crate) fn error(self, report: &mut Report<'_>, text: impl Into<String>) {
         report.error(&self.node.place, text);
     }
 
-    pub(crate) fn warn(self, report: &mut Report, text: impl Into<String>) {
+    pub(crate) fn warn(self, report: &mut Report<'_>, text: impl Into<String>) {
         report.warn(&self.node.place, text);
     }
 
     /// Warns as nats-server does about a value that is accepted for old times' sake.
-    pub(crate) fn warn_use(self, report: &mut Report, field: &str, text: impl std::fmt::Display) {
+    pub(crate) fn warn_use(
+        self,
+        report: &mut Report<'_>,
+        field: &str,
+        text: impl std::fmt::Display,
+    ) {
         self.warn(report, format!("invalid use of field {field:?}: {text}"));
     }
 
     /// Notes that natsd has no such feature.
-    pub(crate) fn unsupported(self, report: &mut Report) {
+    pub(crate) fn unsupported(self, report: &mut Report<'_>) {
         self.warn(
             report,
             format!("{:?} is not supported by natsd yet and has no effect", self.key),
         );
     }
 
-    fn mismatch<T>(self, report: &mut Report, wanted: &str) -> Option<T> {
+    /// Shows a plain value that is no secret.
+    pub(crate) fn written(self) -> String {
+        match self.value() {
+            Value::Text(text) | Value::Time(text) => text.clone(),
+            Value::Int(number) => number.to_string(),
+            Value::Float(number) => number.to_string(),
+            Value::Bool(bool) => bool.to_string(),
+            other => other.kind().to_owned(),
+        }
+    }
+
+    fn mismatch<T>(self, report: &mut Report<'_>, wanted: &str) -> Option<T> {
         let found = self.value().kind();
         self.error(report, format!("{:?} should be {wanted}, but is {found}", self.key));
         None
     }
 
-    pub(crate) fn text(self, report: &mut Report) -> Option<&'a str> {
+    pub(crate) fn text(self, report: &mut Report<'_>) -> Option<&'a str> {
         match self.value() {
             Value::Text(text) => Some(text),
             _ => self.mismatch(report, "a string"),
         }
     }
 
-    pub(crate) fn bool(self, report: &mut Report) -> Option<bool> {
+    pub(crate) fn bool(self, report: &mut Report<'_>) -> Option<bool> {
         match self.value() {
             Value::Bool(bool) => Some(*bool),
             _ => self.mismatch(report, "true or false"),
         }
     }
 
-    pub(crate) fn int(self, report: &mut Report) -> Option<i64> {
+    pub(crate) fn int(self, report: &mut Report<'_>) -> Option<i64> {
         match self.value() {
             Value::Int(number) => Some(*number),
             _ => self.mismatch(report, "an integer"),
         }
     }
 
-    pub(crate) fn list(self, report: &mut Report) -> Option<&'a [Node]> {
+    pub(crate) fn list(self, report: &mut Report<'_>) -> Option<&'a [Node]> {
         match self.value() {
             Value::List(nodes) => Some(nodes),
             _ => self.mismatch(report, "an array"),
         }
     }
 
-    pub(crate) fn map(self, report: &mut Report) -> Option<&'a Map> {
+    pub(crate) fn map(self, report: &mut Report<'_>) -> Option<&'a Map> {
         match self.value() {
             Value::Map(map) => Some(map),
             _ => self.mismatch(report, "a map"),
@@ -117,12 +138,12 @@ impl<'a> Entry<'a> {
     }
 
     /// Reads a path or another string of which the empty one means none.
-    pub(crate) fn filled(self, report: &mut Report) -> Option<Option<String>> {
+    pub(crate) fn filled(self, report: &mut Report<'_>) -> Option<Option<String>> {
         self.text(report).map(|text| (!text.is_empty()).then(|| text.to_owned()))
     }
 
     /// Reads an integer of which zero and less mean none or no limit.
-    pub(crate) fn count<T: TryFrom<i64>>(self, report: &mut Report) -> Option<Option<T>> {
+    pub(crate) fn count<T: TryFrom<i64>>(self, report: &mut Report<'_>) -> Option<Option<T>> {
         let number = self.int(report)?;
         if number <= 0 {
             return Some(None);
@@ -137,7 +158,7 @@ impl<'a> Entry<'a> {
     }
 
     /// Reads a port; -1 lets the system choose.
-    pub(crate) fn port(self, report: &mut Report) -> Option<i64> {
+    pub(crate) fn port(self, report: &mut Report<'_>) -> Option<i64> {
         let port = self.int(report)?;
         if !(-1..=65535).contains(&port) {
             self.error(report, format!("invalid port {port}, should be -1 to 65535"));
@@ -147,7 +168,7 @@ impl<'a> Entry<'a> {
     }
 
     /// Reads a duration; a bare number is taken for seconds, with a warning. Zero means the default.
-    pub(crate) fn duration(self, field: &str, report: &mut Report) -> Option<Duration> {
+    pub(crate) fn duration(self, field: &str, report: &mut Report<'_>) -> Option<Duration> {
         match self.value() {
             Value::Text(text) => match duration::parse(text) {
                 Ok(nanos) => self.positive(field, nanos, report),
@@ -166,11 +187,11 @@ impl<'a> Entry<'a> {
     }
 
     /// Reads a duration that must be a string.
-    pub(crate) fn duration_text(self, report: &mut Report) -> Option<Result<i64, String>> {
+    pub(crate) fn duration_text(self, report: &mut Report<'_>) -> Option<Result<i64, String>> {
         self.text(report).map(duration::parse)
     }
 
-    fn positive(self, field: &str, nanos: i64, report: &mut Report) -> Option<Duration> {
+    fn positive(self, field: &str, nanos: i64, report: &mut Report<'_>) -> Option<Duration> {
         match u64::try_from(nanos) {
             Ok(nanos) => Some(Duration::from_nanos(nanos)),
             Err(_) => {
@@ -199,7 +220,7 @@ impl<'a> Entry<'a> {
     }
 
     /// Reads a string or an array of strings.
-    pub(crate) fn texts(self, field: &str, report: &mut Report) -> Option<Vec<String>> {
+    pub(crate) fn texts(self, field: &str, report: &mut Report<'_>) -> Option<Vec<String>> {
         match self.value() {
             Value::Text(text) => Some(vec![text.clone()]),
             Value::List(nodes) => {
@@ -235,18 +256,18 @@ pub(crate) fn set<T>(slot: &mut T, value: Option<T>) {
 }
 
 /// Reads one key into `T`.
-pub(crate) type Reader<T> = fn(&mut T, Entry<'_>, &mut Report);
+pub(crate) type Reader<T> = fn(&mut T, Entry<'_>, &mut Report<'_>);
 
 /// A key under all its names, and how it is read.
 pub(crate) type Rule<T> = (&'static [&'static str], Reader<T>);
 
 /// Reads a map by rules; keys without a rule are unknown.
-pub(crate) fn read<T>(map: &Map, rules: &[Rule<T>], into: &mut T, report: &mut Report) {
+pub(crate) fn read<T>(map: &Map, rules: &[Rule<T>], into: &mut T, report: &mut Report<'_>) {
     read_or(map, rules, into, report, unknown);
 }
 
 /// Reports a key that nobody knows, unless it is a variable that is used.
-pub(crate) fn unknown(entry: Entry<'_>, report: &mut Report) {
+pub(crate) fn unknown(entry: Entry<'_>, report: &mut Report<'_>) {
     if !entry.node.referenced {
         entry.error(report, format!("unknown field {:?}", entry.key));
     }
@@ -257,8 +278,8 @@ pub(crate) fn read_or<T>(
     map: &Map,
     rules: &[Rule<T>],
     into: &mut T,
-    report: &mut Report,
-    other: impl Fn(Entry<'_>, &mut Report),
+    report: &mut Report<'_>,
+    other: impl Fn(Entry<'_>, &mut Report<'_>),
 ) {
     for (key, node) in map.iter() {
         let entry = Entry { key, node };

@@ -11,7 +11,7 @@ use crate::config::{
 };
 
 /// Reads exports into an account.
-pub(super) fn exports(account: &mut Account, entry: Entry<'_>, report: &mut Report) {
+pub(super) fn exports(account: &mut Account, entry: Entry<'_>, report: &mut Report<'_>) {
     let Value::List(nodes) = entry.value() else {
         let found = entry.value().go_type();
         entry.error(report, format!("Exports should be an array, got {found}"));
@@ -41,7 +41,7 @@ struct Export {
 }
 
 impl Export {
-    fn add_to(self, account: &mut Account, map: &Map, node: &Node, report: &mut Report) {
+    fn add_to(self, account: &mut Account, map: &Map, node: &Node, report: &mut Report<'_>) {
         let Some(subject) = self.stream else {
             // Observed: an item that names neither is let pass.
             if self.has_service {
@@ -134,7 +134,7 @@ fn positive(nanos: i64) -> Option<Duration> {
     u64::try_from(nanos).ok().filter(|nanos| *nanos > 0).map(Duration::from_nanos)
 }
 
-fn latency(entry: Entry<'_>, report: &mut Report) -> Option<Latency> {
+fn latency(entry: Entry<'_>, report: &mut Report<'_>) -> Option<Latency> {
     let map = match entry.value() {
         Value::Text(subject) => {
             return Some(Latency { subject: subject.clone(), sampling: Some(100) });
@@ -199,7 +199,7 @@ const LATENCY_RULES: &[Rule<Latency>] = &[
 ];
 
 /// Reads imports into an account.
-pub(super) fn imports(account: &mut Account, entry: Entry<'_>, report: &mut Report) {
+pub(super) fn imports(account: &mut Account, entry: Entry<'_>, report: &mut Report<'_>) {
     let Value::List(nodes) = entry.value() else {
         let found = entry.value().go_type();
         entry.error(report, format!("Imports should be an array, got {found}"));
@@ -237,7 +237,7 @@ struct Source {
 }
 
 impl Import {
-    fn add_to(self, account: &mut Account, map: &Map, node: &Node, report: &mut Report) {
+    fn add_to(self, account: &mut Account, map: &Map, node: &Node, report: &mut Report<'_>) {
         match (self.stream, self.service) {
             (None, None) => {}
             (Some(_), Some(_)) => {
@@ -296,7 +296,7 @@ const IMPORT_RULES: &[Rule<Import>] = &[
     (&["allow_trace"], |i, e, r| i.allow_trace = e.bool(r)),
 ];
 
-fn source(entry: Entry<'_>, what: &str, report: &mut Report) -> Option<Source> {
+fn source(entry: Entry<'_>, what: &str, report: &mut Report<'_>) -> Option<Source> {
     let Value::Map(map) = entry.value() else {
         let found = entry.value().go_type();
         entry.error(report, format!("{what} entry should be an account map, got {found}"));

@@ -11,19 +11,15 @@ use crate::config::{Account, Config, ResponseType};
 const CHAIN_MAX: usize = 1024;
 
 /// Checks exports, then imports, as nats-server adds them one by one.
-pub(super) fn check(config: &Config, place: &Place, report: &mut Report) {
+pub(super) fn check(config: &Config, place: &Place, report: &mut Report<'_>) {
     let accounts: HashMap<&str, &Account> =
         config.accounts.iter().map(|account| (account.name.as_str(), account)).collect();
     let mut texts = Vec::new();
     for account in &config.accounts {
         check_exports(account, &accounts, config.no_system_account, &mut texts);
     }
-    for account in &config.accounts {
-        check_stream_imports(account, &accounts, &mut texts);
-    }
-    for account in &config.accounts {
-        check_service_imports(account, &accounts, &mut texts);
-    }
+    check_stream_imports(&accounts, &config.accounts, &mut texts);
+    check_service_imports(&accounts, &config.accounts, &mut texts);
     for text in texts {
         report.error(place, text);
     }
@@ -84,7 +80,7 @@ fn token_position(subject: &str, position: Option<usize>) -> Result<(), &'static
     let Some(position) = position else { return Ok(()) };
     match subject.split('.').nth(position - 1) {
         Some("*") => Ok(()),
-        _ => Err("invalid subject"),
+        _ => Err("sublist: invalid subject"),
     }
 }
 
@@ -112,8 +108,22 @@ fn allowed<'a>(offers: impl Iterator<Item = Offer<'a>>, importer: &str, subject:
     offer.accounts.is_empty() || offer.accounts.iter().any(|name| name == importer)
 }
 
-fn check_stream_imports(account: &Account, accounts: &Accounts<'_>, texts: &mut Vec<String>) {
-    for (i, import) in account.stream_imports.iter().enumerate() {
+/// An import that has been found good, as seen when looking for cycles.
+struct Link {
+    /// Exporting account.
+    account: String,
+    /// Subject under which the importing account sees it.
+    local: String,
+    subject: String,
+}
+
+/// Imports by importing account. They are added one by one, as nats-server does: of a cycle only
+/// the import that closes it is refused.
+type Links = HashMap<String, Vec<Link>>;
+
+fn check_stream_imports(accounts: &Accounts<'_>, all: &[Account], texts: &mut Vec<String>) {
+    let mut links = Links::new();
+    for (account, import) in all.iter().flat_map(|a| a.stream_imports.iter().map(move |i| (a, i))) {
         let subject = &import.subject;
         let mut fault = |error: &str| {
             texts.push(format!("Error adding stream import {subject:?}: {error}"));
@@ -135,33 +145,33 @@ fn check_stream_imports(account: &Account, accounts: &Accounts<'_>, texts: &mut 
             fault("stream import prefix can not contain wildcard tokens");
             continue;
         }
-        let local = local_subject(import.prefix.as_deref(), import.to.as_deref(), subject);
-        let mut search = Search { accounts, visited: HashSet::from([account.name.clone()]) };
-        let cycle = search.streams(from, &local) || {
-            search.visited = HashSet::from([account.name.clone()]);
-            search.streams(from, subject)
+        let local = match (&import.prefix, &import.to) {
+            (Some(prefix), _) => format!("{}.{subject}", prefix.trim_end_matches('.')),
+            (None, Some(to)) => to.clone(),
+            (None, None) => subject.clone(),
         };
-        let before = account.stream_imports.iter().take(i);
-        let twice = before.clone().any(|o| o.account == import.account && o.subject == *subject);
-        if cycle {
+        let offered = |name: &str, subject: &str| {
+            let exports = accounts.get(name).into_iter().flat_map(|a| &a.stream_exports);
+            exports.into_iter().any(|export| is_subset(subject, &export.subject))
+        };
+        let circle = |subject: &str| leads_back(&links, &account.name, from, subject, &offered);
+        if circle(&local) || circle(subject) {
             fault("import forms a cycle");
-        } else if twice {
-            fault("stream import already exists");
+            continue;
         }
+        let own = links.entry(account.name.clone()).or_default();
+        if own.iter().any(|o| o.account == import.account && o.subject == *subject) {
+            fault("stream import already exists");
+            continue;
+        }
+        own.push(Link { account: import.account.clone(), local, subject: subject.clone() });
     }
 }
 
-/// The subject under which an imported stream is seen.
-fn local_subject(prefix: Option<&str>, to: Option<&str>, subject: &str) -> String {
-    match (prefix, to) {
-        (Some(prefix), _) => format!("{}.{subject}", prefix.trim_end_matches('.')),
-        (None, Some(to)) => to.to_owned(),
-        (None, None) => subject.to_owned(),
-    }
-}
-
-fn check_service_imports(account: &Account, accounts: &Accounts<'_>, texts: &mut Vec<String>) {
-    for import in &account.service_imports {
+fn check_service_imports(accounts: &Accounts<'_>, all: &[Account], texts: &mut Vec<String>) {
+    let mut links = Links::new();
+    for (account, import) in all.iter().flat_map(|a| a.service_imports.iter().map(move |i| (a, i)))
+    {
         let subject = &import.subject;
         let mut fault = |error: &str| {
             texts.push(format!("Error adding service import {subject:?}: {error}"));
@@ -171,7 +181,7 @@ fn check_service_imports(account: &Account, accounts: &Accounts<'_>, texts: &mut
             continue;
         };
         if !is_valid(subject) || !is_valid(&import.to) {
-            fault("invalid subject");
+            fault("sublist: invalid subject");
             continue;
         }
         let offers = from.service_exports.iter().map(|export| Offer {
@@ -183,67 +193,41 @@ fn check_service_imports(account: &Account, accounts: &Accounts<'_>, texts: &mut
             fault("service import not authorized");
             continue;
         }
-        let mut search = Search { accounts, visited: HashSet::from([account.name.clone()]) };
-        if search.services(from, &import.to) {
+        if leads_back(&links, &account.name, from, &import.to, &|_, _| true) {
             fault("import forms a cycle");
+            continue;
         }
+        links.entry(account.name.clone()).or_default().push(Link {
+            account: import.account.clone(),
+            local: import.to.clone(),
+            subject: subject.clone(),
+        });
     }
 }
 
-/// A walk along imports, looking for a way back.
-struct Search<'a> {
-    accounts: &'a Accounts<'a>,
-    visited: HashSet<String>,
-}
-
-impl Search<'_> {
-    /// Tells whether a stream imported from here comes from an account already passed.
-    fn streams(&mut self, first: &Account, subject: &str) -> bool {
-        let mut open = vec![(first.name.clone(), subject.to_owned())];
-        let mut steps = 0;
-        while let Some((name, subject)) = open.pop() {
-            let Some(account) = self.accounts.get(name.as_str()) else { continue };
-            if !account.stream_exports.iter().any(|export| is_subset(&subject, &export.subject)) {
-                continue;
+/// Walks from the exporting account along its own imports of the subject, and tells whether they
+/// lead to an account already passed, the importing one first of all.
+fn leads_back(
+    links: &Links,
+    importer: &str,
+    from: &Account,
+    subject: &str,
+    offered: &dyn Fn(&str, &str) -> bool,
+) -> bool {
+    let mut visited: HashSet<&str> = HashSet::from([importer]);
+    let mut open: Vec<(&str, &str)> = vec![(&from.name, subject)];
+    let mut steps = 0;
+    while let Some((name, subject)) = open.pop() {
+        let Some(imports) = links.get(name).filter(|_| offered(name, subject)) else { continue };
+        for link in imports.iter().filter(|link| collide(subject, &link.local)) {
+            steps += 1;
+            if visited.contains(link.account.as_str()) || steps > CHAIN_MAX {
+                return true;
             }
-            for import in &account.stream_imports {
-                let local =
-                    local_subject(import.prefix.as_deref(), import.to.as_deref(), &import.subject);
-                if !collide(&subject, &local) {
-                    continue;
-                }
-                steps += 1;
-                if self.visited.contains(&import.account) || steps > CHAIN_MAX {
-                    return true;
-                }
-                self.visited.insert(name.clone());
-                let next = if is_subset(&local, &subject) { local } else { subject.clone() };
-                open.push((import.account.clone(), next));
-            }
+            visited.insert(name);
+            let local = link.local.as_str();
+            open.push((&link.account, if is_subset(local, subject) { local } else { subject }));
         }
-        false
     }
-
-    /// The same for services.
-    fn services(&mut self, first: &Account, subject: &str) -> bool {
-        let mut open = vec![(first.name.clone(), subject.to_owned())];
-        let mut steps = 0;
-        while let Some((name, subject)) = open.pop() {
-            let Some(account) = self.accounts.get(name.as_str()) else { continue };
-            for import in &account.service_imports {
-                if !collide(&subject, &import.to) {
-                    continue;
-                }
-                steps += 1;
-                if self.visited.contains(&import.account) || steps > CHAIN_MAX {
-                    return true;
-                }
-                self.visited.insert(name.clone());
-                let local = &import.to;
-                let next = if is_subset(local, &subject) { local } else { &subject };
-                open.push((import.account.clone(), next.clone()));
-            }
-        }
-        false
-    }
+    false
 }

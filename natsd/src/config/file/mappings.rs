@@ -7,7 +7,7 @@ use crate::config::subjects::{check_mapping, is_valid};
 use crate::config::{Mapping, MappingDestination};
 
 /// Reads mappings; those with an error are left out.
-pub(super) fn mappings(entry: Entry<'_>, report: &mut Report) -> Vec<Mapping> {
+pub(super) fn mappings(entry: Entry<'_>, report: &mut Report<'_>) -> Vec<Mapping> {
     let mut mappings: Vec<Mapping> = Vec::new();
     let Some(map) = entry.map(report) else { return mappings };
     for (source, node) in map.iter() {
@@ -67,7 +67,11 @@ struct Draft {
     cluster: Option<String>,
 }
 
-fn destination(value: &Value, place: &Place, report: &mut Report) -> Option<MappingDestination> {
+fn destination(
+    value: &Value,
+    place: &Place,
+    report: &mut Report<'_>,
+) -> Option<MappingDestination> {
     let Value::Map(map) = value else {
         report.error(place, "Expected an entry for the mapping destination");
         return None;

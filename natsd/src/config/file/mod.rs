@@ -60,14 +60,14 @@ pub fn load_from(path: &Path, around: &dyn Surroundings) -> Result<Loaded, Vec<P
 
 /// Reads a file into a draft. The parser gives up at its first fault, so that is one problem; all
 /// later ones are in the report.
-pub(crate) fn draft(
+pub(crate) fn draft<'a>(
     path: &Path,
-    around: &dyn Surroundings,
-) -> Result<(Draft, Report), Vec<Problem>> {
+    around: &'a dyn Surroundings,
+) -> Result<(Draft, Report<'a>), Vec<Problem>> {
     let map = conf::parse_file(path, around)
         .map_err(|error| vec![Problem { place: None, text: error.text }])?;
     let mut draft = Draft::default();
-    let mut report = Report::default();
+    let mut report = Report::new(around);
     draft.config.source = Some(Source { path: path.to_owned(), digest: conf::digest(&map) });
     if map.is_empty() {
         let text = format!("{}: config has no values or is empty", path.display());
@@ -76,3 +76,6 @@ pub(crate) fn draft(
     top::read(&map, &mut draft, &mut report);
     Ok((draft, report))
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,10 +6,10 @@ use std::time::Duration;
 use super::entry::{Entry, Report, Rule, read_or, set};
 use super::tls::{Side, tls};
 use super::top::text;
-use crate::config::conf::{Surroundings, System, Value, why};
+use crate::config::conf::{Surroundings, Value, why};
 use crate::config::draft::Draft;
 use crate::config::nkey::{Kind, is_public};
-use crate::config::{Resolver, Secret, duration, url};
+use crate::config::{Resolver, Secret, duration, jwt, url};
 
 pub(super) const RULES: &[Rule<Draft>] = &[
     (&["operator", "operators", "roots", "root", "root_operators", "root_operator"], operators),
@@ -31,11 +31,11 @@ pub(super) const RULES: &[Rule<Draft>] = &[
     }),
 ];
 
-fn operators(draft: &mut Draft, entry: Entry<'_>, report: &mut Report) {
+fn operators(draft: &mut Draft, entry: Entry<'_>, report: &mut Report<'_>) {
     let Some(sources) = entry.texts("operators", report) else { return };
     for source in sources {
-        match operator_jwt(&source, &System) {
-            Ok(jwt) => draft.config.operators.jwts.push(jwt),
+        match operator_jwt(&source, report.around) {
+            Ok(token) => draft.config.operators.jwts.push(token),
             Err(error) => entry.error(report, format!("error parsing operator JWT: {error}")),
         }
     }
@@ -51,63 +51,35 @@ fn operator_jwt(source: &str, around: &dyn Surroundings) -> Result<String, Strin
     // The official tools put the token between lines of dashes.
     let token = content.split_whitespace().find(|word| word.starts_with("eyJ"));
     match token {
-        Some(token) if claims_type(token).as_deref() == Some("operator") => Ok(token.to_owned()),
+        Some(token) if jwt::kind(token).as_deref() == Some("operator") => Ok(token.to_owned()),
         Some(_) => Err("not operator claim".into()),
         None => Err("no operator JWT in it".into()),
     }
 }
 
-/// Reads the kind of claims from a JWT, whose signature is not looked at here.
-fn claims_type(jwt: &str) -> Option<String> {
-    let payload = base64url(jwt.split('.').nth(1)?)?;
-    let claims: serde_json::Value = serde_json::from_slice(&payload).ok()?;
-    let nats = claims.get("nats").and_then(|nats| nats.get("type"));
-    Some(nats.or_else(|| claims.get("type"))?.as_str()?.to_owned())
-}
-
-/// Decodes base 64 in the alphabet of URLs, without padding.
-fn base64url(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
-    let (mut bits, mut count) = (0_u32, 0);
-    for c in text.trim_end_matches('=').bytes() {
-        let value = match c {
-            b'A'..=b'Z' => c - b'A',
-            b'a'..=b'z' => c - b'a' + 26,
-            b'0'..=b'9' => c - b'0' + 52,
-            b'-' => 62,
-            b'_' => 63,
-            _ => return None,
-        };
-        bits = bits << 6 | u32::from(value);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            bytes.push(u8::try_from(bits >> count & 0xff).ok()?);
-        }
-    }
-    Some(bytes)
-}
-
-fn trusted_keys(draft: &mut Draft, entry: Entry<'_>, report: &mut Report) {
+fn trusted_keys(draft: &mut Draft, entry: Entry<'_>, report: &mut Report<'_>) {
     let Some(keys) = entry.texts("trusted", report) else { return };
-    for key in &keys {
+    let single = std::slice::from_ref(entry.node);
+    let nodes = if let Value::List(nodes) = entry.value() { nodes } else { single };
+    for node in nodes {
+        let Value::Text(key) = &node.value else { continue };
         if !is_public(key, Kind::Operator) {
             let text = format!("trust key {key:?} required to be a valid public operator nkey");
-            entry.error(report, text);
+            report.error(&node.place, text);
         }
     }
     draft.config.operators.trusted_keys = keys;
 }
 
-fn preload(draft: &mut Draft, entry: Entry<'_>, report: &mut Report) {
+fn preload(draft: &mut Draft, entry: Entry<'_>, report: &mut Report<'_>) {
     let Value::Map(map) = entry.value() else {
         entry.error(report, "preload should be a map of account_public_key:account_jwt");
         return;
     };
     for (key, node) in map.iter() {
         match &node.value {
-            Value::Text(jwt) if claims_type(jwt).as_deref() == Some("account") => {
-                draft.config.operators.preload.insert(key.to_owned(), jwt.clone());
+            Value::Text(token) if jwt::kind(token).as_deref() == Some("account") => {
+                draft.config.operators.preload.insert(key.to_owned(), token.clone());
             }
             Value::Text(_) => report.error(&node.place, "invalid account JWT"),
             _ => report.error(&node.place, "preload map value should be a string JWT"),
@@ -117,7 +89,7 @@ fn preload(draft: &mut Draft, entry: Entry<'_>, report: &mut Report) {
 
 const WANTED: &str = "error parsing account resolver, should be MEM or  URL(\"url\") or a map containing dir and type state=[FULL|CACHE])";
 
-fn resolver(entry: Entry<'_>, report: &mut Report) -> Option<Resolver> {
+fn resolver(entry: Entry<'_>, report: &mut Report<'_>) -> Option<Resolver> {
     match entry.value() {
         Value::Text(text) => named(text, entry, report),
         Value::Map(map) => {
@@ -143,7 +115,7 @@ fn resolver(entry: Entry<'_>, report: &mut Report) -> Option<Resolver> {
 }
 
 /// Reads `MEMORY` or `URL(...)`.
-fn named(text: &str, entry: Entry<'_>, report: &mut Report) -> Option<Resolver> {
+fn named(text: &str, entry: Entry<'_>, report: &mut Report<'_>) -> Option<Resolver> {
     let upper = text.to_uppercase();
     if upper.contains("MEM") {
         return Some(Resolver::Memory);
@@ -192,7 +164,7 @@ const DIRECTORY_RULES: &[Rule<Directory>] = &[
     (&["timeout"], |d, e, r| d.timeout = time(e, r)),
 ];
 
-fn time(entry: Entry<'_>, report: &mut Report) -> Option<Duration> {
+fn time(entry: Entry<'_>, report: &mut Report<'_>) -> Option<Duration> {
     match duration::parse(entry.text(report)?) {
         Ok(nanos) => u64::try_from(nanos).ok().filter(|nanos| *nanos > 0).map(Duration::from_nanos),
         Err(error) => {
@@ -203,7 +175,7 @@ fn time(entry: Entry<'_>, report: &mut Report) -> Option<Duration> {
 }
 
 impl Directory {
-    fn checked(self, entry: Entry<'_>, report: &mut Report) -> Option<Resolver> {
+    fn checked(self, entry: Entry<'_>, report: &mut Report<'_>) -> Option<Resolver> {
         let kind = self.kind.to_uppercase();
         match kind.as_str() {
             "MEM" | "MEMORY" => return Some(Resolver::Memory),

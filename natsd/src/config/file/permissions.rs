@@ -9,7 +9,7 @@ use crate::config::{
 };
 
 /// Reads permissions.
-pub(super) fn permissions(entry: Entry<'_>, report: &mut Report) -> Option<Permissions> {
+pub(super) fn permissions(entry: Entry<'_>, report: &mut Report<'_>) -> Option<Permissions> {
     let Value::Map(map) = entry.value() else {
         let found = entry.value().go_type();
         entry.error(report, format!("Expected permissions to be a map/struct, got {found}"));
@@ -24,7 +24,7 @@ pub(super) fn permissions(entry: Entry<'_>, report: &mut Report) -> Option<Permi
     Some(permissions)
 }
 
-fn unknown(entry: Entry<'_>, report: &mut Report) {
+fn unknown(entry: Entry<'_>, report: &mut Report<'_>) {
     if !entry.node.referenced {
         entry.error(report, format!("Unknown field {:?} parsing permissions", entry.key));
     }
@@ -44,7 +44,7 @@ struct Direction {
 
 fn subject_permission(
     entry: Entry<'_>,
-    report: &mut Report,
+    report: &mut Report<'_>,
     queues: bool,
 ) -> Option<SubjectPermission> {
     let mut direction = Direction { permission: SubjectPermission::default(), queues };
@@ -76,7 +76,11 @@ fn non_empty(list: Vec<PermissionSubject>) -> Option<Vec<PermissionSubject>> {
     (!list.is_empty()).then_some(list)
 }
 
-fn listed(entry: Entry<'_>, report: &mut Report, queues: bool) -> Option<Vec<PermissionSubject>> {
+fn listed(
+    entry: Entry<'_>,
+    report: &mut Report<'_>,
+    queues: bool,
+) -> Option<Vec<PermissionSubject>> {
     let mut subjects = Vec::new();
     let mut take = |text: &str| {
         let subject = permission_subject(text, queues)?;
@@ -123,7 +127,7 @@ fn permission_subject(text: &str, queues: bool) -> Result<PermissionSubject, Str
     }
 }
 
-fn responses(entry: Entry<'_>, report: &mut Report) -> Option<ResponsePermission> {
+fn responses(entry: Entry<'_>, report: &mut Report<'_>) -> Option<ResponsePermission> {
     let map = match entry.value() {
         Value::Bool(on) => return on.then(ResponsePermission::default),
         Value::Map(map) => map,

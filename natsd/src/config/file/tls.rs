@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::entry::{Entry, Report, Rule, read_or};
-use crate::config::conf::{Surroundings, System, Value, why};
+use crate::config::conf::{Surroundings, Value, why};
 use crate::config::duration;
 use crate::config::{CertificatePair, HandshakeFirst, Tls, TlsVersion};
 
@@ -31,7 +31,7 @@ struct Block {
 const FALLBACK: Duration = Duration::from_millis(50);
 
 /// Reads a TLS block; nothing is returned if anything is wrong with it.
-pub(super) fn tls(entry: Entry<'_>, side: Side, report: &mut Report) -> Option<Tls> {
+pub(super) fn tls(entry: Entry<'_>, side: Side, report: &mut Report<'_>) -> Option<Tls> {
     let map = entry.map(report)?;
     let errors = report.errors.len();
     let mut block = Block {
@@ -47,11 +47,18 @@ pub(super) fn tls(entry: Entry<'_>, side: Side, report: &mut Report) -> Option<T
         entry.error(report, format!("error parsing tls config, unknown field {:?}", entry.key));
     });
     block.finish(entry, report);
-    (report.errors.len() == errors).then_some(block.tls)
+    if report.errors.len() > errors {
+        return None;
+    }
+    if let Err(error) = readable(&block.tls, block.cert_file.is_empty(), report.around) {
+        entry.error(report, error);
+        return None;
+    }
+    Some(block.tls)
 }
 
 impl Block {
-    fn finish(&mut self, entry: Entry<'_>, report: &mut Report) {
+    fn finish(&mut self, entry: Entry<'_>, report: &mut Report<'_>) {
         if !self.insecure_suites.is_empty() && !self.allow_insecure {
             let names = self.insecure_suites.join(", ");
             entry.error(report, format!("insecure cipher suites configured without 'allow_insecure_cipher_suites' option set: {names}"));
@@ -69,14 +76,12 @@ impl Block {
             }),
             (true, true) => {}
         }
-        if let Err(error) = readable(&self.tls, &System) {
-            entry.error(report, error);
-        }
     }
 }
 
 /// Looks whether the files of a TLS block can be read and look like PEM; they are loaded later.
-pub(crate) fn readable(tls: &Tls, around: &dyn Surroundings) -> Result<(), String> {
+/// Errors count the certificates if they came as a list.
+pub(crate) fn readable(tls: &Tls, listed: bool, around: &dyn Surroundings) -> Result<(), String> {
     let read = |path: &Path| -> Result<Vec<u8>, String> {
         let error = |error: io::Error| why(&path.to_string_lossy(), &error);
         around.read(path).map_err(error)
@@ -84,7 +89,7 @@ pub(crate) fn readable(tls: &Tls, around: &dyn Surroundings) -> Result<(), Strin
     let pem = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains("-----BEGIN ");
     let pairs = tls.certificates.len();
     for (i, pair) in tls.certificates.iter().enumerate() {
-        let which = if pairs > 1 { format!(" {}/{pairs}", i + 1) } else { String::new() };
+        let which = if listed { format!(" {}/{pairs}", i + 1) } else { String::new() };
         let fault = |why: String| format!("error parsing X509 certificate/key pair{which}: {why}");
         let certificate = read(&pair.cert_file).map_err(fault)?;
         let key = read(&pair.key_file).map_err(fault)?;
@@ -161,7 +166,7 @@ const RULES: &[Rule<Block>] = &[
     ),
 ];
 
-fn file(entry: Entry<'_>, report: &mut Report, slot: &mut String) {
+fn file(entry: Entry<'_>, report: &mut Report<'_>, slot: &mut String) {
     match entry.value() {
         Value::Text(path) => slot.clone_from(path),
         _ => {
@@ -174,7 +179,7 @@ fn file(entry: Entry<'_>, report: &mut Report, slot: &mut String) {
     }
 }
 
-fn flag(entry: Entry<'_>, report: &mut Report) -> bool {
+fn flag(entry: Entry<'_>, report: &mut Report<'_>) -> bool {
     if let Value::Bool(on) = entry.value() {
         return *on;
     }
@@ -221,7 +226,7 @@ const INSECURE_SUITES: [&str; 13] = [
     "TLS_ECDHE_ECDSA_WITH_3DES_EDE_CBC_SHA",
 ];
 
-fn cipher_suites(block: &mut Block, entry: Entry<'_>, report: &mut Report) {
+fn cipher_suites(block: &mut Block, entry: Entry<'_>, report: &mut Report<'_>) {
     let Some(nodes) = entry.list(report) else { return };
     if nodes.is_empty() {
         entry.error(report, "error parsing tls config, 'cipher_suites' cannot be empty");
@@ -241,7 +246,7 @@ fn cipher_suites(block: &mut Block, entry: Entry<'_>, report: &mut Report) {
     }
 }
 
-fn curve_preferences(block: &mut Block, entry: Entry<'_>, report: &mut Report) {
+fn curve_preferences(block: &mut Block, entry: Entry<'_>, report: &mut Report<'_>) {
     let Some(nodes) = entry.list(report) else { return };
     if nodes.is_empty() {
         entry.error(report, "error parsing tls config, 'curve_preferences' cannot be empty");
@@ -261,7 +266,7 @@ fn curve_preferences(block: &mut Block, entry: Entry<'_>, report: &mut Report) {
     }
 }
 
-fn pinned_certs(block: &mut Block, entry: Entry<'_>, report: &mut Report) {
+fn pinned_certs(block: &mut Block, entry: Entry<'_>, report: &mut Report<'_>) {
     const WHAT: &str = "hex-encoded sha256 of DER encoded SubjectPublicKeyInfo";
     let Value::List(nodes) = entry.value() else {
         let text =
@@ -283,7 +288,7 @@ fn pinned_certs(block: &mut Block, entry: Entry<'_>, report: &mut Report) {
     }
 }
 
-fn handshake_first(block: &mut Block, entry: Entry<'_>, report: &mut Report) {
+fn handshake_first(block: &mut Block, entry: Entry<'_>, report: &mut Report<'_>) {
     let key = entry.key;
     let first = match entry.value() {
         Value::Bool(true) => HandshakeFirst::On,
@@ -315,7 +320,7 @@ fn handshake_first(block: &mut Block, entry: Entry<'_>, report: &mut Report) {
     block.tls.handshake_first = first;
 }
 
-fn min_version(block: &mut Block, entry: Entry<'_>, report: &mut Report) {
+fn min_version(block: &mut Block, entry: Entry<'_>, report: &mut Report<'_>) {
     let error = match entry.value() {
         Value::Text(version) => match version.as_str() {
             "1.2" => {
@@ -335,7 +340,7 @@ fn min_version(block: &mut Block, entry: Entry<'_>, report: &mut Report) {
     entry.error(report, format!("error parsing tls config: {error}"));
 }
 
-fn certificates(block: &mut Block, entry: Entry<'_>, report: &mut Report) {
+fn certificates(block: &mut Block, entry: Entry<'_>, report: &mut Report<'_>) {
     let Value::List(nodes) = entry.value() else {
         let found = entry.value().go_type();
         entry.error(report, format!("error parsing certificates config: unsupported type {found}"));
@@ -371,7 +376,8 @@ fn certificates(block: &mut Block, entry: Entry<'_>, report: &mut Report) {
             }
         }
         if cert.is_empty() || key.is_empty() {
-            report.error(&node.place, "error parsing certificates config: both 'cert_file' and 'cert_key' options are required");
+            let place = map.iter().last().map_or(&node.place, |(_, node)| &node.place);
+            report.error(place, "error parsing certificates config: both 'cert_file' and 'cert_key' options are required");
             continue;
         }
         block

@@ -6,13 +6,13 @@ use super::entry::{Entry, Problem, Report, Rule, read as read_map, read_or, set,
 use super::tls::{Side, tls};
 use super::{accounts, auth, cluster, mappings, operator, unsupported, websocket};
 use crate::config::conf::{Map, Value};
-use crate::config::draft::Draft;
+use crate::config::draft::{Draft, UNLIMITED_PAYLOAD};
 use crate::config::nkey::{Kind, is_public};
 use crate::config::{WriteTimeout, duration, url};
 
 /// Reads the top level. Accounts come last: their users are compared with those of the
 /// authorization block, wherever the two stand in the file.
-pub(super) fn read(map: &Map, draft: &mut Draft, report: &mut Report) {
+pub(super) fn read(map: &Map, draft: &mut Draft, report: &mut Report<'_>) {
     read_or(map, RULES, draft, report, |_, _| {});
     let known = |key: &str| {
         let key = key.to_lowercase();
@@ -64,9 +64,11 @@ const RULES: &[Rule<Draft>] = &[
     (&["http_base_path"], |d, e, r| text(&mut d.http_base_path, e, r)),
     (&["prof_port"], |d, e, r| set(&mut d.profile_port, e.port(r))),
     (&["max_control_line"], |d, e, r| {
-        size(&mut d.config.limits.max_control_line, 4096, e, r);
+        size(&mut d.config.limits.max_control_line, 4096, 4096, e, r);
     }),
-    (&["max_payload"], |d, e, r| size(&mut d.config.limits.max_payload, 1 << 20, e, r)),
+    (&["max_payload"], |d, e, r| {
+        size(&mut d.config.limits.max_payload, 1 << 20, UNLIMITED_PAYLOAD, e, r)
+    }),
     (&["max_pending"], max_pending),
     (&["max_connections", "max_conn"], max_connections),
     (&["max_subscriptions", "max_subs"], |d, e, r| {
@@ -142,7 +144,7 @@ const RULES: &[Rule<Draft>] = &[
 ];
 
 /// Reads `listen`: a port or `host:port`.
-pub(super) fn listen(entry: Entry<'_>, report: &mut Report, host: &mut String, port: &mut i64) {
+pub(super) fn listen(entry: Entry<'_>, report: &mut Report<'_>, host: &mut String, port: &mut i64) {
     match entry.value() {
         Value::Int(_) => {
             if let Some(number) = entry.port(report) {
@@ -170,15 +172,15 @@ pub(super) fn listen(entry: Entry<'_>, report: &mut Report, host: &mut String, p
     }
 }
 
-pub(super) fn text(slot: &mut String, entry: Entry<'_>, report: &mut Report) {
+pub(super) fn text(slot: &mut String, entry: Entry<'_>, report: &mut Report<'_>) {
     set(slot, entry.text(report).map(str::to_owned));
 }
 
-fn path(entry: Entry<'_>, report: &mut Report) -> Option<Option<PathBuf>> {
+fn path(entry: Entry<'_>, report: &mut Report<'_>) -> Option<Option<PathBuf>> {
     entry.filled(report).map(|path| path.map(PathBuf::from))
 }
 
-fn server_name(draft: &mut Draft, entry: Entry<'_>, report: &mut Report) {
+fn server_name(draft: &mut Draft, entry: Entry<'_>, report: &mut Report<'_>) {
     let Some(name) = entry.text(report) else { return };
     if name.contains(' ') {
         entry.error(report, "server name cannot contain spaces");
@@ -187,20 +189,26 @@ fn server_name(draft: &mut Draft, entry: Entry<'_>, report: &mut Report) {
     draft.config.server_name = (!name.is_empty()).then(|| name.to_owned());
 }
 
-fn trace_verbose(draft: &mut Draft, entry: Entry<'_>, report: &mut Report) {
+fn trace_verbose(draft: &mut Draft, entry: Entry<'_>, report: &mut Report<'_>) {
     let on = entry.bool(report);
     set(&mut draft.config.log.trace_verbose, on);
     set(&mut draft.config.log.trace, on);
 }
 
-fn trace_headers(draft: &mut Draft, entry: Entry<'_>, report: &mut Report) {
+fn trace_headers(draft: &mut Draft, entry: Entry<'_>, report: &mut Report<'_>) {
     let on = entry.bool(report);
     set(&mut draft.config.log.trace_headers, on);
     set(&mut draft.config.log.trace, on);
 }
 
-/// Reads a size in bytes; zero means the default, less than zero no limit.
-fn size(slot: &mut usize, default: usize, entry: Entry<'_>, report: &mut Report) {
+/// Reads a size in bytes; zero means the default, less than zero that it is not limited.
+fn size(
+    slot: &mut usize,
+    default: usize,
+    unlimited: usize,
+    entry: Entry<'_>,
+    report: &mut Report<'_>,
+) {
     let Some(number) = entry.int(report) else { return };
     if number > i64::from(i32::MAX) {
         entry.error(report, format!("{} value is too big", entry.key));
@@ -209,11 +217,11 @@ fn size(slot: &mut usize, default: usize, entry: Entry<'_>, report: &mut Report)
     *slot = match usize::try_from(number) {
         Ok(0) => default,
         Ok(number) => number,
-        Err(_) => i32::MAX as usize,
+        Err(_) => unlimited,
     };
 }
 
-fn max_pending(draft: &mut Draft, entry: Entry<'_>, report: &mut Report) {
+fn max_pending(draft: &mut Draft, entry: Entry<'_>, report: &mut Report<'_>) {
     let Some(number) = entry.int(report) else { return };
     draft.config.limits.max_pending = match usize::try_from(number) {
         Ok(0) => 64 << 20,
@@ -223,13 +231,13 @@ fn max_pending(draft: &mut Draft, entry: Entry<'_>, report: &mut Report) {
     };
 }
 
-fn max_connections(draft: &mut Draft, entry: Entry<'_>, report: &mut Report) {
+fn max_connections(draft: &mut Draft, entry: Entry<'_>, report: &mut Report<'_>) {
     let Some(number) = entry.int(report) else { return };
     // Observed: zero and less admit nobody.
     draft.config.limits.max_connections = Some(usize::try_from(number).unwrap_or(0));
 }
 
-fn max_subscription_tokens(draft: &mut Draft, entry: Entry<'_>, report: &mut Report) {
+fn max_subscription_tokens(draft: &mut Draft, entry: Entry<'_>, report: &mut Report<'_>) {
     let Some(number) = entry.int(report) else { return };
     match u8::try_from(number) {
         Ok(tokens @ 1..) => {
@@ -241,7 +249,7 @@ fn max_subscription_tokens(draft: &mut Draft, entry: Entry<'_>, report: &mut Rep
 }
 
 /// Reads what to do about a peer that does not take what is written.
-pub(super) fn write_timeout(entry: Entry<'_>, report: &mut Report) -> Option<WriteTimeout> {
+pub(super) fn write_timeout(entry: Entry<'_>, report: &mut Report<'_>) -> Option<WriteTimeout> {
     match entry.text(report)? {
         "default" => Some(WriteTimeout::Default),
         "close" => Some(WriteTimeout::Close),
@@ -257,7 +265,7 @@ fn or_seconds(duration: std::time::Duration, seconds: u64) -> std::time::Duratio
     if duration.is_zero() { std::time::Duration::from_secs(seconds) } else { duration }
 }
 
-fn lame_duck_duration(draft: &mut Draft, entry: Entry<'_>, report: &mut Report) {
+fn lame_duck_duration(draft: &mut Draft, entry: Entry<'_>, report: &mut Report<'_>) {
     let Some(nanos) = lame_duck(entry, report) else { return };
     let duration = std::time::Duration::from_nanos(u64::try_from(nanos).unwrap_or(0));
     if duration.as_secs() < 30 {
@@ -272,7 +280,7 @@ fn lame_duck_duration(draft: &mut Draft, entry: Entry<'_>, report: &mut Report) 
     draft.config.lame_duck.duration = duration;
 }
 
-fn lame_duck_grace_period(draft: &mut Draft, entry: Entry<'_>, report: &mut Report) {
+fn lame_duck_grace_period(draft: &mut Draft, entry: Entry<'_>, report: &mut Report<'_>) {
     let Some(nanos) = lame_duck(entry, report) else { return };
     match u64::try_from(nanos) {
         Ok(nanos) => {
@@ -282,7 +290,7 @@ fn lame_duck_grace_period(draft: &mut Draft, entry: Entry<'_>, report: &mut Repo
     }
 }
 
-fn lame_duck(entry: Entry<'_>, report: &mut Report) -> Option<i64> {
+fn lame_duck(entry: Entry<'_>, report: &mut Report<'_>) -> Option<i64> {
     match entry.duration_text(report)? {
         Ok(nanos) => Some(nanos),
         Err(error) => {
@@ -292,7 +300,7 @@ fn lame_duck(entry: Entry<'_>, report: &mut Report) -> Option<i64> {
     }
 }
 
-fn server_tags(draft: &mut Draft, entry: Entry<'_>, report: &mut Report) {
+fn server_tags(draft: &mut Draft, entry: Entry<'_>, report: &mut Report<'_>) {
     let tags = match entry.value() {
         Value::Text(tag) => vec![tag.clone()],
         Value::List(_) => match entry.texts("tags", report) {
@@ -313,7 +321,7 @@ fn server_tags(draft: &mut Draft, entry: Entry<'_>, report: &mut Report) {
     }
 }
 
-fn server_metadata(draft: &mut Draft, entry: Entry<'_>, report: &mut Report) {
+fn server_metadata(draft: &mut Draft, entry: Entry<'_>, report: &mut Report<'_>) {
     let Value::Map(map) = entry.value() else {
         let found = entry.value().go_type();
         entry.error(report, format!("error parsing metadata: unsupported type {found}"));
@@ -327,18 +335,18 @@ fn server_metadata(draft: &mut Draft, entry: Entry<'_>, report: &mut Report) {
 }
 
 /// Reads a name; the empty one means none.
-pub(super) fn name(slot: &mut Option<String>, entry: Entry<'_>, report: &mut Report) {
+pub(super) fn name(slot: &mut Option<String>, entry: Entry<'_>, report: &mut Report<'_>) {
     set(slot, entry.filled(report));
 }
 
-fn system_account(draft: &mut Draft, entry: Entry<'_>, report: &mut Report) {
+fn system_account(draft: &mut Draft, entry: Entry<'_>, report: &mut Report<'_>) {
     match entry.value() {
         Value::Text(_) => name(&mut draft.config.system_account, entry, report),
         _ => entry.error(report, "system account name must be a string"),
     }
 }
 
-fn proxies(draft: &mut Draft, entry: Entry<'_>, report: &mut Report) {
+fn proxies(draft: &mut Draft, entry: Entry<'_>, report: &mut Report<'_>) {
     let Value::Map(map) = entry.value() else {
         let found = entry.value().go_type();
         entry.error(report, format!("expected proxies to be a map/struct, got {found}"));

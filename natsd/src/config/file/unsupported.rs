@@ -6,7 +6,7 @@ use crate::config::conf::{Map, Value};
 /// The keys of a block; behind some of them another block or a list of such.
 pub(super) struct Shape {
     keys: &'static [&'static str],
-    inside: &'static [(&'static [&'static str], &'static Shape)],
+    inside: &'static [(&'static [&'static str], &'static Self)],
 }
 
 /// Keys of a block that natsd does not look into.
@@ -241,8 +241,46 @@ const MQTT: Shape = Shape {
     ],
 };
 
-/// Reads `jetstream`, which may be switched off.
-pub(super) fn jetstream(entry: Entry<'_>, report: &mut Report) {
+const ACCOUNT_JETSTREAM: Shape = Shape {
+    keys: &[
+        "max_memory",
+        "max_mem",
+        "mem",
+        "memory",
+        "max_store",
+        "max_file",
+        "max_disk",
+        "store",
+        "disk",
+        "max_streams",
+        "streams",
+        "max_consumers",
+        "consumers",
+        "max_bytes_required",
+        "max_stream_bytes",
+        "max_bytes",
+        "mem_max_stream_bytes",
+        "memory_max_stream_bytes",
+        "disk_max_stream_bytes",
+        "store_max_stream_bytes",
+        "max_ack_pending",
+        "cluster_traffic",
+    ],
+    inside: &[],
+};
+
+/// Reads `jetstream` of an account.
+pub(super) fn account_jetstream(entry: Entry<'_>, report: &mut Report<'_>) {
+    switchable(entry, &ACCOUNT_JETSTREAM, report);
+}
+
+/// Reads `jetstream` of the server.
+pub(super) fn jetstream(entry: Entry<'_>, report: &mut Report<'_>) {
+    switchable(entry, &JETSTREAM, report);
+}
+
+/// Reads a block that may be switched off.
+fn switchable(entry: Entry<'_>, shape: &Shape, report: &mut Report<'_>) {
     match entry.value() {
         Value::Bool(false) => {}
         Value::Bool(true) => entry.unsupported(report),
@@ -260,7 +298,7 @@ pub(super) fn jetstream(entry: Entry<'_>, report: &mut Report) {
             if !off {
                 entry.unsupported(report);
             }
-            walk(map, &JETSTREAM, report);
+            walk(map, shape, report);
         }
         other => {
             let found = other.go_type();
@@ -270,19 +308,19 @@ pub(super) fn jetstream(entry: Entry<'_>, report: &mut Report) {
     }
 }
 
-pub(super) fn gateway(entry: Entry<'_>, report: &mut Report) {
+pub(super) fn gateway(entry: Entry<'_>, report: &mut Report<'_>) {
     block(entry, "Expected gateway to be a map", &GATEWAY, report);
 }
 
-pub(super) fn leafnodes(entry: Entry<'_>, report: &mut Report) {
+pub(super) fn leafnodes(entry: Entry<'_>, report: &mut Report<'_>) {
     block(entry, "Expected map to define a leafnode", &LEAFNODES, report);
 }
 
-pub(super) fn mqtt(entry: Entry<'_>, report: &mut Report) {
+pub(super) fn mqtt(entry: Entry<'_>, report: &mut Report<'_>) {
     block(entry, "Expected mqtt to be a map", &MQTT, report);
 }
 
-fn block(entry: Entry<'_>, wanted: &str, shape: &Shape, report: &mut Report) {
+fn block(entry: Entry<'_>, wanted: &str, shape: &Shape, report: &mut Report<'_>) {
     let Value::Map(map) = entry.value() else {
         let found = entry.value().go_type();
         entry.error(report, format!("{wanted}, got {found}"));
@@ -293,7 +331,7 @@ fn block(entry: Entry<'_>, wanted: &str, shape: &Shape, report: &mut Report) {
 }
 
 /// Looks for keys that nobody knows.
-fn walk(map: &Map, shape: &Shape, report: &mut Report) {
+fn walk(map: &Map, shape: &Shape, report: &mut Report<'_>) {
     if shape.keys == ANY.keys {
         return;
     }

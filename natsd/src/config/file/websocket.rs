@@ -13,7 +13,7 @@ use crate::config::{Listen, Secret, Websocket, duration};
 /// How long the upgrade may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
 
-pub(super) fn read(draft: &mut Draft, entry: Entry<'_>, report: &mut Report) {
+pub(super) fn read(draft: &mut Draft, entry: Entry<'_>, report: &mut Report<'_>) {
     let Value::Map(map) = entry.value() else {
         let found = entry.value().go_type();
         entry.error(report, format!("Expected websocket to be a map, got {found}"));
@@ -100,11 +100,11 @@ const AUTHORIZATION_RULES: &[Rule<Websocket>] = &[
     }),
 ];
 
-fn secret(entry: Entry<'_>, report: &mut Report) -> Option<Secret> {
+fn secret(entry: Entry<'_>, report: &mut Report<'_>) -> Option<Secret> {
     entry.text(report).filter(|text| !text.is_empty()).map(Secret::from)
 }
 
-fn handshake_timeout(draft: &mut WebsocketDraft, entry: Entry<'_>, report: &mut Report) {
+fn handshake_timeout(draft: &mut WebsocketDraft, entry: Entry<'_>, report: &mut Report<'_>) {
     let nanos = match entry.value() {
         Value::Int(seconds) => Ok(seconds.saturating_mul(1_000_000_000)),
         Value::Text(text) => duration::parse(text),
@@ -123,7 +123,7 @@ fn handshake_timeout(draft: &mut WebsocketDraft, entry: Entry<'_>, report: &mut 
     }
 }
 
-fn headers(draft: &mut WebsocketDraft, entry: Entry<'_>, report: &mut Report) {
+fn headers(draft: &mut WebsocketDraft, entry: Entry<'_>, report: &mut Report<'_>) {
     let Value::Map(map) = entry.value() else {
         let found = entry.value().go_type();
         entry.error(report, format!("error parsing headers: unsupported type {found}"));

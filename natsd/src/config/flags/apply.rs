@@ -291,7 +291,7 @@ impl Flags {
             verify: self.tls_verify == Some(true),
             ..Tls::default()
         };
-        readable(&tls, around)?;
+        readable(&tls, false, around)?;
         draft.config.tls = Some(tls);
         Ok(())
     }
@@ -313,10 +313,14 @@ fn listen_for_routes(draft: &mut Draft, url: &str) -> Result<(), String> {
     let parsed =
         Url::parse(&plain).ok_or_else(|| format!("error parsing cluster url [{}]", shown()))?;
     let Some(port) = parsed.port.as_deref() else {
-        return Err(format!("address {}: missing port in address", parsed.host));
+        let host = parsed.host;
+        let place = if host.is_empty() { host } else { format!("address {host}: ") };
+        return Err(format!("{place}missing port in address"));
     };
-    let port =
-        port.parse::<u16>().map_err(|_| format!("invalid port in cluster url {}", shown()))?;
+    let port = port
+        .parse::<u16>()
+        .ok()
+        .ok_or_else(|| format!("invalid port in cluster url {}", shown()))?;
     cluster.port = if random { -1 } else { i64::from(port) };
     cluster.host = parsed.host;
     match parsed.user {

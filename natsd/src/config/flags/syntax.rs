@@ -22,11 +22,11 @@ pub(super) enum Value {
 
 /// Takes words apart. `kind` tells what a flag takes, `each` gets every flag in order; the words
 /// from the first that is no flag on are given back.
-pub(super) fn walk<'w>(
-    words: &'w [String],
+pub(super) fn walk(
+    words: &[String],
     kind: impl Fn(&str) -> Option<Kind>,
     mut each: impl FnMut(&str, Value),
-) -> Result<&'w [String], Fault> {
+) -> Result<&[String], Fault> {
     let mut rest = words;
     while let Some((word, after)) = rest.split_first() {
         let Some(name) = word.strip_prefix('-').filter(|name| !name.is_empty()) else { break };
@@ -93,8 +93,11 @@ fn integer(name: &str, text: &str) -> Result<Value, Fault> {
         _ if lower.len() > 1 && lower.starts_with('0') => (8, lower.get(1..).unwrap_or_default()),
         _ => (10, lower.as_str()),
     };
+    let prefixed = digits.len() < lower.len();
+    let stray =
+        digits.contains("__") || digits.ends_with('_') || (digits.starts_with('_') && !prefixed);
     let plain = digits.replace('_', "");
-    if !plain.chars().all(|c| c.is_digit(radix)) || plain.is_empty() {
+    if stray || !plain.chars().all(|c| c.is_digit(radix)) || plain.is_empty() {
         return Err(fault("parse error"));
     }
     match i64::from_str_radix(&format!("{sign}{plain}"), radix) {

@@ -35,7 +35,7 @@ fn config(args: &str, file: &'static str) -> Config {
 
 fn error(args: &str, file: &'static str) -> String {
     match outcome(args, file) {
-        Outcome::Error { text, code: 1 } => text,
+        Outcome::Error { text, code: 1 } => text.trim_end().to_owned(),
         other => panic!("{args}: {other:?}"),
     }
 }
@@ -83,6 +83,7 @@ fn misuse_is_told_in_go_s_words() {
     for (args, text) in [
         ("-zz", "flag provided but not defined: -zz"),
         ("-p", "flag needs an argument: -p"),
+        ("-p 1__0", "invalid value \"1__0\" for flag -p: parse error"),
         ("-p x", "invalid value \"x\" for flag -p: parse error"),
         (
             "-p 99999999999999999999",
@@ -109,6 +110,9 @@ fn errors_end_with_status_1() {
             "",
             "solicited routes require cluster capabilities, e.g. --cluster",
         ),
+        ("--cluster foo", "", "missing port in address"),
+        ("--cluster nats://h", "", "address h: missing port in address"),
+        ("--tlscert a", "", "TLS Server private key must be present and valid"),
         ("--cluster nats://u@h:1", "", "expected cluster password to be set"),
         ("-t -c x.conf", "", "x.conf: config has no values or is empty"),
     ] {

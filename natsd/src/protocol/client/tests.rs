@@ -67,7 +67,7 @@ fn the_tail_is_only_used_in_the_usual_form() {
         ("PUB a r 1\r\nx\r\n", r"r 1\r\nx\r\n"),
         ("PUB a  r 1\r\nx\r\n", ""),
         ("PUB a\tr 1\r\nx\r\n", ""),
-        ("PUB a r 01\r\nx\r\n", ""),
+        ("PUB a r 01\r\nx\r\n", r"r 01\r\nx\r\n"),
         ("PUB a 1\nx\r\n", ""),
         ("PUB a 1 \r\nx\r\n", ""),
         ("HPUB a 12 13\r\nNATS/1.0\r\n\r\nx\r\n", r"12 13\r\nNATS/1.0\r\n\r\nx\r\n"),

@@ -1,0 +1,157 @@
+//! Configuration that changes while the server runs: read again, compared, applied.
+//!
+//! A bad file, or a change that cannot be made, changes nothing and says why.
+
+use std::ffi::OsString;
+
+use crate::auth::Authenticator;
+use crate::close::CloseReason;
+use crate::config::conf::System;
+use crate::config::reload::{ClusterChange, Effect, diff};
+use crate::config::{Config, flags};
+use crate::discovery::host_port;
+use crate::protocol::error;
+use crate::server::{Server, StartError, own_address, refuse_what_is_missing};
+
+/// Why a reload changed nothing.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReloadError {
+    /// The file cannot be read.
+    #[error("{0}")]
+    File(String),
+    /// Something changed that cannot while the server runs.
+    #[error("{0}")]
+    Refused(String),
+    /// It asks for what this server does not have.
+    #[error(transparent)]
+    Missing(#[from] StartError),
+}
+
+impl Server {
+    /// Reads the configuration file again under the flags of the start, and applies it.
+    pub(crate) fn reload(&mut self, args: &[OsString]) -> Result<(), ReloadError> {
+        let (config, warnings) = flags::reread(args, &System).map_err(|problems| {
+            let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            ReloadError::File(lines.join("\n"))
+        })?;
+        refuse_what_is_missing(&config)?;
+        let changes = diff(&self.node.config(), &config).map_err(ReloadError::Refused)?;
+        refuse_what_stays(&self.node.config(), &config)?;
+        for warning in warnings {
+            tracing::warn!("{warning}");
+        }
+        let digest = config.source.as_ref().map_or("", |source| &source.digest).to_owned();
+        let earlier = self.node.auth();
+        self.node.set_config(config.clone());
+        self.close_strangers(&earlier);
+        for change in changes {
+            self.apply(&change.effect, &config);
+            tracing::info!("{}", change.message);
+        }
+        tracing::info!("Reloaded server configuration ({digest})");
+        Ok(())
+    }
+
+    /// Does what a change asks for beyond using the new configuration.
+    fn apply(&mut self, effect: &Effect, config: &Config) {
+        match effect {
+            Effect::Logging | Effect::TraceLevel => {
+                if let Err(error) = self.logger.reconfigure(&config.log) {
+                    tracing::error!("Could not open the log file: {error}");
+                }
+            }
+            Effect::ClientAdvertise => self.advertise(config),
+            Effect::MaxConnections => self.close_surplus_clients(config),
+            Effect::MaxPayload => {
+                let most = i64::try_from(config.limits.max_payload).unwrap_or(i64::MAX);
+                self.node.discovery.update(|info| info.max_payload = most);
+            }
+            Effect::PidFile => report(crate::server::write_pid_file(config)),
+            Effect::PortsFile => report(self.rewrite_ports_file(config)),
+            Effect::Cluster(change) => self.change_cluster(change, config),
+            Effect::Routes { add, remove } => {
+                remove
+                    .iter()
+                    .for_each(|route| self.drop_route(&host_port(&route.host, route.port)));
+                add.iter().for_each(|route| self.keep_route(route.clone()));
+            }
+            // Applied with the configuration: see `Server::reload`.
+            Effect::Authorization => {}
+            // Read from the configuration with every batch, or of what is refused above.
+            Effect::None
+            | Effect::MaxControlLine
+            | Effect::Accounts
+            | Effect::Tls
+            | Effect::PinnedCerts
+            | Effect::Proxies { .. }
+            | Effect::Statz => {}
+        }
+    }
+
+    fn advertise(&self, config: &Config) {
+        let own = own_address(config, self.listening.client.port());
+        self.node.discovery.set_own(&own.host, own.port, own.urls);
+        self.node.discovery.tell_all(&self.node.registry);
+        if let Some(mesh) = &self.mesh {
+            mesh.tell_members();
+        }
+    }
+
+    /// Ends the connections of clients who are somebody else by now, or nobody. They may connect
+    /// again as what they are now.
+    fn close_strangers(&self, earlier: &Authenticator) {
+        let auth = self.node.auth();
+        self.node.discovery.update(|info| info.auth_required = auth.required());
+        for client in self.node.registry.clients() {
+            let identity = client.about().identity;
+            // Whoever is on the way in is judged by the new configuration.
+            let stranger = match &identity {
+                Some(identity) => !auth.keeps(earlier, identity),
+                None => auth.required() && !earlier.required(),
+            };
+            if stranger {
+                tracing::error!("{} - authentication error", client.label());
+                let outbound = &client.subscriber.outbound;
+                outbound.append_bytes(error::line(error::AUTHORIZATION_VIOLATION).as_bytes());
+                outbound.close(CloseReason::AuthenticationFailure);
+            }
+        }
+    }
+
+    fn close_surplus_clients(&self, config: &Config) {
+        let Some(most) = config.limits.max_connections else { return };
+        self.node.registry.close_beyond(most, |client| {
+            let outbound = &client.subscriber.outbound;
+            outbound.append_bytes(error::line(error::MAX_CONNECTIONS).as_bytes());
+            outbound.close(CloseReason::MaxConnectionsExceeded);
+        });
+    }
+
+    fn change_cluster(&self, change: &ClusterChange, config: &Config) {
+        let name = config.cluster.as_ref().and_then(|cluster| cluster.name.as_ref());
+        if let (true, Some(mesh), Some(name)) = (change.name, &self.mesh, name) {
+            mesh.rename(name);
+        }
+    }
+}
+
+/// natsd does not yet change these while it runs, and never pretends to.
+fn refuse_what_stays(old: &Config, new: &Config) -> Result<(), ReloadError> {
+    let changed = [
+        (old.accounts != new.accounts, "accounts"),
+        (old.system_account != new.system_account, "system_account"),
+        (old.tls != new.tls, "tls"),
+    ];
+    match changed.iter().find(|(changed, _)| *changed) {
+        None => Ok(()),
+        Some((_, what)) => Err(ReloadError::Refused(format!(
+            "config reload not supported for {what} by natsd yet: restart the server"
+        ))),
+    }
+}
+
+fn report(result: Result<(), StartError>) {
+    if let Err(error) = result {
+        tracing::error!("{error}");
+    }
+}
