@@ -284,7 +284,13 @@ pub(crate) fn refuse_what_is_missing(config: &Config) -> Result<(), StartError> 
         (config.monitor.as_ref().is_some_and(|monitor| monitor.tls), "https"),
         (config.auth.callout.is_some(), "auth_callout"),
         (needs_proxy(config), "proxy_required"),
-        (config.accounts.iter().any(has_links), "exports` and `imports"),
+        (
+            config
+                .accounts
+                .iter()
+                .any(|account| account.service_exports.iter().any(|e| e.latency.is_some())),
+            "latency",
+        ),
         (config.accounts.iter().any(|account| !account.mappings.is_empty()), "mappings"),
         (config.operators != crate::config::Operators::default(), "operator"),
         (config.websocket.is_some(), "websocket"),
@@ -305,13 +311,6 @@ fn needs_proxy(config: &Config) -> bool {
         || auth.proxy_required
         || auth.users.iter().any(|user| user.proxy_required)
         || auth.nkeys.iter().any(|user| user.proxy_required)
-}
-
-fn has_links(account: &crate::config::Account) -> bool {
-    !(account.stream_exports.is_empty()
-        && account.service_exports.is_empty()
-        && account.stream_imports.is_empty()
-        && account.service_imports.is_empty())
 }
 
 fn cores() -> usize {

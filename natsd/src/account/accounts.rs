@@ -7,6 +7,7 @@ use parking_lot::RwLock;
 
 use crate::config::Config;
 
+use super::imports;
 use super::{Account, GLOBAL_ACCOUNT, Link, SYSTEM_ACCOUNT, Touch};
 
 /// All accounts of this server, by name.
@@ -47,6 +48,7 @@ impl Accounts {
             Arc::clone(account)
         };
         let (global, system) = (one(GLOBAL_ACCOUNT), one(system));
+        imports::connect(&by_name, &config.accounts);
         Self { global, system, inner: RwLock::new(Inner { by_name, links: Vec::new() }) }
     }
 

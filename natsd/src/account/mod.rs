@@ -6,20 +6,26 @@
 //! takes matches, lets go of the lock, and queues.
 
 mod accounts;
+mod answers;
+mod imports;
 mod link;
 mod replies;
 mod subscriber;
 mod subscription;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
 
 pub use accounts::Accounts;
+pub use answers::Answers;
+pub use imports::{RenamedTarget, ServiceTarget};
 pub use link::Link;
 pub use subscriber::Subscriber;
 pub use subscription::{InternalHandler, LocalTarget, PeerTarget, Sid, Subscription, Take, Target};
+
+use imports::Imports;
 
 use crate::config::{self, AccountLimits};
 use crate::interest::Interest;
@@ -44,6 +50,10 @@ pub struct Account {
     pub clients_total: AtomicU64,
     /// What is configured for it.
     pub limits: AccountLimits,
+    /// What it takes from other accounts.
+    imports: OnceLock<Imports>,
+    /// Requests of other accounts to its services; made with the first.
+    answers: OnceLock<Arc<Answers>>,
 }
 
 #[derive(Debug, Default)]
@@ -70,6 +80,8 @@ impl Account {
             clients: AtomicUsize::new(0),
             clients_total: AtomicU64::new(0),
             limits: AccountLimits::default(),
+            imports: OnceLock::new(),
+            answers: OnceLock::new(),
         }
     }
 
@@ -77,6 +89,29 @@ impl Account {
     #[must_use]
     pub fn configured(source: &config::Account) -> Self {
         Self { limits: source.limits, ..Self::new(&source.name) }
+    }
+
+    /// Says once, before there are clients, what it takes from other accounts.
+    fn set_imports(&self, imports: Imports) {
+        drop(self.imports.set(imports));
+    }
+
+    /// Where answers to requests of other accounts arrive; announced to peers at the first call.
+    pub fn answers(&self, touched: &mut dyn Touch) -> &Arc<Answers> {
+        let mut made = false;
+        let answers = self.answers.get_or_init(|| {
+            made = true;
+            Arc::default()
+        });
+        if made {
+            let subscription = Subscription {
+                pattern: answers.pattern().into(),
+                queue: None,
+                target: Target::Answers(Arc::clone(answers)),
+            };
+            self.subscribe(&Arc::new(subscription), touched);
+        }
+        answers
     }
 
     /// Whether it may have no more clients.
@@ -95,6 +130,9 @@ impl Account {
     /// Adds a local subscription and announces it before it returns: on every route `RS+`
     /// precedes whatever the subscriber publishes next.
     pub fn subscribe(&self, subscription: &Arc<Subscription>, touched: &mut dyn Touch) {
+        if let Some(imports) = self.imports.get() {
+            imports.cast(subscription, touched);
+        }
         let mut inner = self.inner.write();
         inner.interest.insert(Arc::clone(subscription));
         self.generation.fetch_add(1, Ordering::Release);
@@ -103,6 +141,9 @@ impl Account {
 
     /// Removes a local subscription and announces it; false when it was gone already.
     pub fn unsubscribe(&self, subscription: &Arc<Subscription>, touched: &mut dyn Touch) -> bool {
+        if let Some(imports) = self.imports.get() {
+            imports.dispel(subscription, touched);
+        }
         let mut inner = self.inner.write();
         let removed = inner.interest.remove(subscription);
         if removed {
@@ -186,11 +227,12 @@ impl Inner {
         change: Change,
         touched: &mut dyn Touch,
     ) {
-        if self.links.is_empty() {
+        if self.links.is_empty() || !subscription.is_announced() {
             return;
         }
         let queue = subscription.queue.as_deref();
-        let same = |held: &&Arc<Subscription>| held.is_local() && held.queue.as_deref() == queue;
+        let same =
+            |held: &&Arc<Subscription>| held.is_announced() && held.queue.as_deref() == queue;
         let held = self.interest.of(&subscription.pattern);
         let count = match queue {
             // Two are enough to know that nothing changes for the peers.
@@ -212,7 +254,7 @@ impl Inner {
 /// The local queue groups (and `None` for plain subscriptions) of one pattern, with their size.
 fn local_groups(subscriptions: &[Arc<Subscription>]) -> Vec<(Option<&[u8]>, usize)> {
     let mut groups: Vec<(Option<&[u8]>, usize)> = Vec::new();
-    for subscription in subscriptions.iter().filter(|held| held.is_local()) {
+    for subscription in subscriptions.iter().filter(|held| held.is_announced()) {
         let queue = subscription.queue.as_deref();
         match groups.iter_mut().find(|(name, _)| *name == queue) {
             Some((_, count)) => *count += 1,

@@ -5,6 +5,7 @@
 
 mod connect;
 mod publish;
+mod requester;
 mod subscribe;
 
 use std::net::SocketAddr;

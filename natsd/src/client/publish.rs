@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::requester::Requester;
 use super::{Client, Progress};
 use crate::account::Target;
 use crate::close::CloseReason;
@@ -145,7 +146,8 @@ impl Client {
         }
         let shared = share(&message, frame);
         let message = Message { shared: shared.as_ref(), ..message };
-        let origin = Origin::Client { id: self.entry.id, echo: self.options.echo };
+        let asker = Requester { entry: &self.entry, node: &self.node };
+        let origin = Origin::Client { id: self.entry.id, echo: self.options.echo, asker: &asker };
         let count = publisher.publish(&self.account, &message, &self.matches, origin);
         if count == 0 && self.options.no_responders && !message.reply.is_empty() {
             self.report_no_responders(&message, publisher);

@@ -54,7 +54,7 @@ impl Matches {
         }
         let (plain, links, groups) = (&mut self.plain, &mut self.links, &mut self.groups);
         self.generation = account.for_each_match(subject, |subscription| {
-            if subscription.is_kept_from(subject) {
+            if !subscription.takes(subject) {
                 return;
             }
             match (&subscription.queue, &subscription.target) {
