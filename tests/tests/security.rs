@@ -186,7 +186,7 @@ const ACCOUNTS: Scene = Scene {
         (1, "PUB fromA.ev.one 1|6"),
         (1, "PUB ev.one 1|7"),
         (1, "UNSUB 2"),
-        (1, "UNSUB 4 3"),
+        (1, "UNSUB 4"),
         (0, "PUB ev.one 1|8"),
         (0, "PUB ev.one 1|9"),
         (0, "HPUB ev.one 12 13|NATS/1.0||h"),
@@ -198,7 +198,7 @@ const ACCOUNTS: Scene = Scene {
         (1, "PUB a.help in.1 1|?"),
         (0, "ANSWER 2|ok"),
         (0, "ANSWER 2|no"),
-        (1, "HPUB a.help in.2 46 47|NATS/1.0|Nats-Request-Info: {\"acc\":\"C\"}||?"),
+        (1, "HPUB a.help in.2 44 45|NATS/1.0|Nats-Request-Info: {\"acc\":\"C\"}||?"),
         (0, "ANSWER 0|"),
         (2, "PUB help in.3 1|?"),
         (0, "ANSWER 2|ok"),
@@ -234,11 +234,7 @@ const LIMITS: Scene = Scene {
             A { users: [ { user: a, password: p } ], limits { max_connections: 1, max_subscriptions: 2, max_payload: 4 } }
             B { users: [ { user: b, password: p } ] }
         }"#,
-    clients: &[
-        r#""user":"a","pass":"p""#,
-        r#""user":"a","pass":"p""#,
-        r#""user":"b","pass":"p""#,
-    ],
+    clients: &[r#""user":"a","pass":"p""#, r#""user":"a","pass":"p""#, r#""user":"b","pass":"p""#],
     talk: &[
         (2, "SUB a 1"),
         (2, "SUB b 2"),
@@ -259,7 +255,14 @@ const NO_AUTH_USER: Scene = Scene {
             A { users: [ { user: guest, password: p, permissions { publish: "g" } } ] }
             B { users: [ { user: b, password: p }, { user: m, password: p, allowed_connection_types: [ "MQTT" ] } ] }
         }"#,
-    clients: &["", r#""user":"b","pass":"p""#, r#""user":"guest""#, r#""user":"m","pass":"p""#, r#""pass":"p""#, r#""auth_token":"p""#],
+    clients: &[
+        "",
+        r#""user":"b","pass":"p""#,
+        r#""user":"guest""#,
+        r#""user":"m","pass":"p""#,
+        r#""pass":"p""#,
+        r#""auth_token":"p""#,
+    ],
     talk: &[(0, "PUB g 1|x"), (0, "PUB h 1|x"), (1, "PUB h 1|x")],
 };
 
@@ -357,7 +360,7 @@ fn masked(text: &str) -> String {
         made.push('#');
         rest = rest[at + len..].trim_start_matches(|c: char| !" ,}".contains(c));
     }
-    made + rest
+    (made + rest).replace(",\\\"rtt\\\":#", "").replace(",\\\"cluster\\\":\\\"c\\\"", "")
 }
 
 /// Plays a scene; client n talks to server n modulo their number.
@@ -399,14 +402,10 @@ async fn start(scene: &Scene, binaries: &[Binary]) -> Vec<Server> {
     }
     if servers.len() > 1 {
         blackbox::eventually("the servers know each other", async || {
-            for server in &servers {
-                let routes = server.monitor("/routez").await;
-                let listed = routes["routes"].as_array().map_or(0, Vec::len);
-                if listed == 0 {
-                    return None;
-                }
-            }
-            Some(())
+            servers
+                .iter()
+                .all(|server| server.log().contains("Route connection created"))
+                .then_some(())
         })
         .await;
         tokio::time::sleep(Duration::from_millis(400)).await;
