@@ -129,7 +129,7 @@ impl Route {
 
     /// Cluster names must be equal; a generated one gives way. The error says why not.
     fn check_cluster_name(&self, theirs: &str, dynamic: bool) -> Result<(), String> {
-        self.mesh.agree_on_name(theirs, dynamic).map_err(|ours| {
+        self.mesh.agree_on_name(self.entry.id, theirs, dynamic).map_err(|ours| {
             let text = format!(
                 "Rejecting connection, cluster name \"{theirs}\" does not match \"{ours}\""
             );
@@ -200,8 +200,10 @@ impl Route {
             ));
             return Err(CloseReason::DuplicateServerName);
         }
-        let scope =
-            self.mesh.scope_of(&info, &self.role).map_err(|text| self.turn_away(&text, publisher))?;
+        let scope = self
+            .mesh
+            .scope_of(&info, &self.role)
+            .map_err(|text| self.turn_away(&text, publisher))?;
         let account = match &scope {
             Scope::Account(name) => name.to_string(),
             _ => String::new(),

@@ -278,7 +278,13 @@ impl Mesh {
 
     /// Compares cluster names; a generated one gives way to a configured or greater one. The
     /// error is our own name.
-    pub(super) fn agree_on_name(&self, theirs: &str, their_dynamic: bool) -> Result<(), String> {
+    /// Adopting another name ends all connections but the one (`rid`) that brought it.
+    pub(super) fn agree_on_name(
+        &self,
+        rid: u64,
+        theirs: &str,
+        their_dynamic: bool,
+    ) -> Result<(), String> {
         let mut ours = self.name.lock();
         if ours.name == theirs {
             return Ok(());
@@ -286,17 +292,16 @@ impl Mesh {
         let give_way =
             ours.dynamic && !theirs.is_empty() && (!their_dynamic || ours.name.as_str() < theirs);
         if !give_way {
-            // The peer gives way itself if it can; it learns our name from our INFO.
-            return if their_dynamic && (!ours.dynamic || theirs < ours.name.as_str()) {
-                Ok(())
-            } else {
-                Err(ours.name.clone())
-            };
+            // A peer that can give way does so by our INFO, and comes again.
+            return Err(ours.name.clone());
         }
         *ours = ClusterName { name: theirs.into(), dynamic: their_dynamic };
         drop(ours);
         tracing::info!("Cluster name updated to {theirs}");
         self.node.discovery.update(|info| info.cluster = theirs.into());
+        for entry in self.entries().iter().filter(|entry| entry.id != rid) {
+            entry.outbound.close(CloseReason::ClusterNameConflict);
+        }
         Ok(())
     }
 
@@ -319,6 +324,9 @@ impl Mesh {
         let mut members = self.members.lock();
         let known = members.get_mut(&link.peer);
         let newcomer = known.is_none();
+        // Of a pool the first connection speaks, and each dedicated one for its account.
+        let is_news =
+            link.is_dedicated() || !known.as_ref().is_some_and(|member| member.has_link_for_many());
         if let Some(member) = known {
             if let Some(explicit) = self.is_superfluous(member, role, &link.scope, &info) {
                 member.links.iter_mut().for_each(|held| held.explicit |= explicit);
@@ -334,7 +342,7 @@ impl Mesh {
             members.insert(Arc::clone(&link.peer), member);
         }
         self.node.accounts.add_link(&link, publisher);
-        if newcomer || link.is_dedicated() {
+        if is_news {
             let scope = &link.scope;
             self.gossip(&members, &link.peer, scope, info.clone(), role, peer_address, publisher);
         }
@@ -343,7 +351,7 @@ impl Mesh {
             self.node.discovery.add_peer(&info.connect_urls, &self.node.registry);
         }
         drop(members);
-        if let (true, Role::Dialed(dialed)) = (newcomer, role) {
+        if let (true, Role::Dialed(dialed)) = (is_news, role) {
             self.complete_pool(&link, dialed, &info);
         }
         self.changed.notify_waiters();
@@ -430,7 +438,7 @@ impl Mesh {
         for (_, member) in members.iter().filter(|(id, _)| *id != newcomer) {
             let held = match scope {
                 Scope::Account(_) => member.in_place(scope).last(),
-                _ => member.links.last(),
+                _ => member.links.iter().find(|held| !held.link.is_dedicated()),
             };
             let Some(held) = held else { continue };
             news.gossip_mode = match (dialed, explicit || (!dialed && held.explicit)) {
@@ -506,6 +514,11 @@ impl Mesh {
 }
 
 impl Member {
+    /// Whether it has a link that is not dedicated to one account.
+    fn has_link_for_many(&self) -> bool {
+        self.links.iter().any(|held| !held.link.is_dedicated())
+    }
+
     /// The links that have the same task as a new one.
     fn in_place(&self, scope: &Scope) -> impl Iterator<Item = &HeldLink> {
         self.links.iter().filter(move |held| held.link.scope.is_same_place(scope))
