@@ -8,13 +8,25 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::topology::ProviderKind;
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done, 1 unexpected, 2 usage, 3 cluster.yaml, 4 provider, 5 remote, 6 verdict failed,
-7 partly done, 130 interrupted.";
+First steps:
+  natsctl init && natsctl up      three virtual machines (needs Multipass)
+  natsctl up --provider local     the same file, as processes on this machine
+  natsctl kill node1              what does a failure do to clients?
+
+Exit codes: 0 done, 1 unexpected, 2 usage, 3 cluster.yaml, 4 provider, 5 remote,
+6 verdict failed, 7 partly done, 130 interrupted.";
+
+const UP_AGAIN: &str = "\
+Run it again at any time: what is as wanted is left alone; what is missing, dead
+or changed is made right. Changed settings restart one node after the other.";
+
+/// Heading of the options that every verb has, so that a verb's own come first.
+const EVERY_VERB: &str = "Options of every verb";
 
 /// One command from nothing to a proven NATS cluster.
 #[derive(Debug, Parser)]
 #[command(name = "natsctl", version, about, after_help = EXIT_CODES)]
-#[command(propagate_version = true, max_term_width = 100)]
+#[command(max_term_width = 100)]
 pub struct Cli {
     /// Options of every verb.
     #[command(flatten)]
@@ -27,14 +39,15 @@ pub struct Cli {
 /// Options of every verb.
 #[derive(Clone, Debug, Args)]
 pub struct Global {
-    /// Which cluster; default: the one of ./cluster.yaml, else the only one there is
-    #[arg(long, global = true, value_name = "NAME")]
+    /// Which cluster; default: that of ./cluster.yaml, else the only one
+    #[arg(long, global = true, value_name = "NAME", help_heading = EVERY_VERB)]
     pub cluster: Option<String>,
-    /// When to use colour (NO_COLOR is respected)
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    /// auto (on a terminal, unless NO_COLOR is set), always or never
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto",
+          hide_possible_values = true, help_heading = EVERY_VERB)]
     pub color: Color,
     /// Say nothing on stderr but errors
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, help_heading = EVERY_VERB)]
     pub quiet: bool,
 }
 
@@ -70,6 +83,7 @@ pub enum Verb {
     /// Show what `up` would do; changes nothing
     Plan(Plan),
     /// Bring a cluster up, or to what its file says: create, copy, start, join, verify
+    #[command(after_help = UP_AGAIN)]
     Up(Up),
     /// Show every node as it is now
     Status(Status),
@@ -77,11 +91,11 @@ pub enum Verb {
     Verify(Verify),
     /// Kill servers (SIGKILL) and measure what clients and the other nodes see
     Kill(Kill),
-    /// Start servers that are installed
+    /// Start servers that were stopped or killed
     Start(Start),
     /// Stop servers; they stay stopped until `start` or `up`
     Stop(Stop),
-    /// Stop and start servers
+    /// Stop and start servers, all at once or one after the other
     Restart(Restart),
     /// Remove the cluster: servers, machines and state
     Down(Down),
@@ -89,7 +103,7 @@ pub enum Verb {
     Logs(Logs),
     /// Publish a message
     Pub(Pub),
-    /// Subscribe, and print what comes
+    /// Subscribe and print what comes, until ctrl-c
     Sub(Sub),
     /// Print versions: natsctl, the bundled natsd, running servers, Multipass
     Version(Version),
@@ -120,7 +134,7 @@ pub struct Validate {
     /// File to check
     #[arg(default_value = "cluster.yaml")]
     pub file: PathBuf,
-    /// Check it as if this were its provider
+    /// Check it for this provider, whatever the file says
     #[arg(long, value_name = "PROVIDER")]
     pub provider: Option<ProviderKind>,
 }
@@ -130,8 +144,8 @@ pub struct Validate {
 pub struct Source {
     /// The file; default: ./cluster.yaml, else the file the cluster was brought up from
     pub file: Option<PathBuf>,
-    /// Use this provider, whatever the file says
-    #[arg(long, value_name = "PROVIDER")]
+    /// Use this provider, whatever the file says: multipass, local or hosts
+    #[arg(long, value_name = "PROVIDER", hide_possible_values = true)]
     pub provider: Option<ProviderKind>,
 }
 
@@ -158,18 +172,18 @@ pub struct Up {
     /// Keep what exists when a node fails (the default): `up` again goes on from there
     #[arg(long, overrides_with = "no_keep")]
     pub keep: bool,
-    /// Remove everything this `up` created when a node fails
+    /// Remove what this `up` created when a node fails
     #[arg(long)]
     pub no_keep: bool,
-    /// How to tell: text, or jsonl events
-    #[arg(short, long, default_value = "text", value_name = "FORMAT")]
+    /// Format: text, json (the verdict alone) or jsonl (every event, then the verdict)
+    #[arg(short, long, default_value = "text", value_name = "FORMAT", hide_possible_values = true)]
     pub output: Output,
 }
 
 /// `status`
 #[derive(Debug, Args)]
 pub struct Status {
-    /// Print again and again until ctrl-c
+    /// Look again and again until ctrl-c
     #[arg(short, long)]
     pub watch: bool,
     /// Pause between two looks of --watch
@@ -178,16 +192,16 @@ pub struct Status {
     /// Exit with 6 when the cluster is not whole
     #[arg(long)]
     pub exit_code: bool,
-    /// How to print it
-    #[arg(short, long, default_value = "text", value_name = "FORMAT")]
+    /// Format: text, json or jsonl (json on one line)
+    #[arg(short, long, default_value = "text", value_name = "FORMAT", hide_possible_values = true)]
     pub output: Output,
 }
 
 /// `verify`
 #[derive(Debug, Args)]
 pub struct Verify {
-    /// How to print it
-    #[arg(short, long, default_value = "text", value_name = "FORMAT")]
+    /// Format: text, json or jsonl (json on one line)
+    #[arg(short, long, default_value = "text", value_name = "FORMAT", hide_possible_values = true)]
     pub output: Output,
 }
 
@@ -205,15 +219,15 @@ pub struct Kill {
     /// Which nodes.
     #[command(flatten)]
     pub nodes: Nodes,
-    /// How long to go on measuring after the kill
+    /// How long to measure after the kill
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration)]
     pub duration: Duration,
-    /// Messages per second
+    /// Messages per second to publish
     #[arg(long, value_name = "N", default_value_t = 1000,
           value_parser = clap::value_parser!(u32).range(1..=20_000))]
     pub rate: u32,
-    /// How to print it
-    #[arg(short, long, default_value = "text", value_name = "FORMAT")]
+    /// Format: text, json or jsonl (json on one line)
+    #[arg(short, long, default_value = "text", value_name = "FORMAT", hide_possible_values = true)]
     pub output: Output,
 }
 
@@ -253,7 +267,7 @@ pub struct Restart {
 /// `down`
 #[derive(Debug, Args)]
 pub struct Down {
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(short, long)]
     pub yes: bool,
     /// Forget the cluster even if some of its machines cannot be cleaned up
@@ -267,10 +281,10 @@ pub struct Logs {
     /// Which nodes: names, or `all`, `seed`, `random`
     #[arg(value_name = "NODE", value_delimiter = ',', default_value = "all")]
     pub nodes: Vec<String>,
-    /// Go on with new lines until ctrl-c
+    /// Go on with new lines as they come, until ctrl-c
     #[arg(short, long)]
     pub follow: bool,
-    /// At most this many lines of each node
+    /// At most this many lines of each node, the last ones
     #[arg(short = 'n', long, value_name = "N", default_value_t = 200)]
     pub lines: usize,
 }
@@ -288,10 +302,10 @@ pub struct Pub {
     /// Header, as `Name: value`; may be repeated
     #[arg(short = 'H', long = "header", value_name = "HEADER")]
     pub headers: Vec<String>,
-    /// Reply subject
+    /// Subject that replies are to be sent to
     #[arg(long, value_name = "SUBJECT")]
     pub reply: Option<String>,
-    /// How many times
+    /// How many times to publish it
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub count: u64,
     /// Pause between two messages
@@ -302,12 +316,12 @@ pub struct Pub {
 /// `sub`
 #[derive(Debug, Args)]
 pub struct Sub {
-    /// Subject to subscribe to; wildcards `*` and `>`
+    /// Subject to subscribe to; may hold wildcards: `*` one token, `>` all that follow
     pub subject: String,
     /// Node to connect to first; default: any that serves
     #[arg(long, value_name = "NODE")]
     pub node: Option<String>,
-    /// Queue group
+    /// Join this queue group: each message goes to one member
     #[arg(long, value_name = "GROUP")]
     pub queue: Option<String>,
     /// End after this many messages
@@ -321,15 +335,16 @@ pub struct Sub {
 /// `version`
 #[derive(Debug, Args)]
 pub struct Version {
-    /// How to print it
-    #[arg(short, long, default_value = "text", value_name = "FORMAT")]
+    /// Format: text, json or jsonl (json on one line)
+    #[arg(short, long, default_value = "text", value_name = "FORMAT", hide_possible_values = true)]
     pub output: Output,
 }
 
 /// `completion`
 #[derive(Debug, Args)]
 pub struct Completion {
-    /// Which shell
+    /// bash, zsh, fish or powershell
+    #[arg(hide_possible_values = true)]
     pub shell: Shell,
 }
 

@@ -185,9 +185,9 @@ impl From<ProviderError> for Failure {
     fn from(error: ProviderError) -> Self {
         let what = match &error.node {
             Some(node) if !error.attempt.contains(node.as_str()) => {
-                format!("{node}: cannot {}", error.attempt)
+                format!("{node}: {}", error.attempt)
             }
-            _ => format!("cannot {}", error.attempt),
+            _ => error.attempt.clone(),
         };
         let mut failure = Self::new(Kind::Provider, what);
         failure.add_causes(&error);
@@ -279,7 +279,7 @@ mod tests {
     #[test]
     fn a_provider_error_tells_its_chain() {
         let error = ProviderError {
-            attempt: "launch demo-node1".into(),
+            attempt: "cannot launch demo-node1".into(),
             node: Some("node1".into()),
             cause: Some("launch failed: no KVM".into()),
             hint: Some("multipass version".into()),

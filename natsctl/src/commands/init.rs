@@ -7,7 +7,7 @@ use super::Ended;
 use crate::cli::Init;
 use crate::failure::{Failure, Kind};
 use crate::report;
-use crate::topology::file;
+use crate::topology::{ProviderKind, file};
 
 const EXAMPLE: &str = include_str!("../../../cluster.yaml.example");
 
@@ -42,26 +42,65 @@ fn example(args: &Init) -> String {
     if let Some(provider) = args.provider {
         text = text.replacen("provider: multipass ", &format!("provider: {provider:<10}"), 1);
     }
+    if args.provider == Some(ProviderKind::Hosts) {
+        text = with_addresses(&text);
+    }
     if let Some(name) = &args.name {
         text = text.replacen("name: demo ", &format!("name: {name} "), 1);
     }
     text
 }
 
+/// The nodes of the example, each on a machine that exists.
+fn with_addresses(text: &str) -> String {
+    let mut whole = String::new();
+    let mut address = 11;
+    for line in text.lines() {
+        whole.push_str(line);
+        whole.push('\n');
+        if line.starts_with("  - name: ") {
+            let more = if address == 11 { HOST_KEYS_EXPLAINED } else { HOST_KEYS };
+            whole.push_str(&more.replace("{}", &address.to_string()));
+            address += 1;
+        }
+    }
+    whole
+}
+
+const HOST_KEYS_EXPLAINED: &str = "    \
+    address: 10.0.0.{}         # a Linux machine that takes SSH\n    \
+    user: ubuntu               # root, or somebody with password-less sudo\n    \
+    identity: ~/.ssh/id_ed25519\n";
+const HOST_KEYS: &str =
+    "    address: 10.0.0.{}\n    user: ubuntu\n    identity: ~/.ssh/id_ed25519\n";
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::topology::ProviderKind;
 
     #[test]
     fn the_example_takes_name_and_provider() {
+        for provider in ProviderKind::ALL {
+            let args = Init {
+                file: "cluster.yaml".into(),
+                force: false,
+                provider: Some(provider),
+                name: Some("trial".into()),
+            };
+            let topology = file::parse(&example(&args), &args.file, None).unwrap();
+            assert_eq!((topology.name.as_str(), topology.provider), ("trial", provider));
+            assert_eq!(topology.nodes.len(), 3);
+        }
+    }
+
+    #[test]
+    fn the_example_for_hosts_says_where_they_are() {
         let args = Init {
             file: "cluster.yaml".into(),
             force: false,
-            provider: Some(ProviderKind::Local),
-            name: Some("trial".into()),
+            provider: Some(ProviderKind::Hosts),
+            name: None,
         };
-        let topology = file::parse(&example(&args), &args.file, None).unwrap();
-        assert_eq!((topology.name.as_str(), topology.provider), ("trial", ProviderKind::Local));
+        insta::assert_snapshot!(example(&args));
     }
 }

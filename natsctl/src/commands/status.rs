@@ -88,7 +88,10 @@ fn here(global: &Global) -> Result<Cluster, Failure> {
 async fn once(cluster: &Cluster, args: &cli::Status) -> Ended {
     let sheet = sheet(cluster).await?;
     match args.output {
-        Output::Text => report::print(&sheet.show(stdout_paint())),
+        Output::Text => {
+            let width = console::Term::stdout().size_checked().map(|(_rows, columns)| columns);
+            report::print(&sheet.show(stdout_paint(), width.map(usize::from)));
+        }
         Output::Json => report::print_line(&pretty(&sheet)),
         Output::Jsonl => report::print_line(&serde_json::to_string(&sheet).unwrap_or_default()),
     }
@@ -325,24 +328,46 @@ const HEADINGS: [&str; 14] = [
 /// Place of the routes in [`HEADINGS`].
 const ROUTES: usize = 8;
 
+/// What goes first where a terminal is too narrow for everything.
+const DISPENSABLE: [&str; 9] = [
+    "BYTES IN/OUT",
+    "MACHINE",
+    "RTT",
+    "SUBS",
+    "VERSION",
+    "MSGS IN/OUT",
+    "PID",
+    "UPTIME",
+    "CLIENTS",
+];
+/// Blanks between two columns.
+const GAP: usize = 2;
+
 impl Sheet {
-    fn show(&self, paint: Paint) -> String {
+    /// The table, in a terminal of this width if it is one.
+    fn show(&self, paint: Paint, width: Option<usize>) -> String {
         let shared = self.nodes.iter().any(|row| {
             let same = |other: &&Row| other.address.is_some() && other.address == row.address;
             self.nodes.iter().filter(same).count() > 1
         });
         let mut lines = vec![HEADINGS.map(str::to_owned).to_vec()];
         lines.extend(self.nodes.iter().map(|row| row.cells(shared)));
-        let widths: Vec<usize> = (0..HEADINGS.len())
-            .map(|nth| {
-                let cells = lines.iter().filter_map(|line| line.get(nth));
-                cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-            })
-            .collect();
+        let widest = |nth: usize| {
+            let cells = lines.iter().filter_map(|line: &Vec<String>| line.get(nth));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        let mut widths: Vec<Option<usize>> =
+            (0..HEADINGS.len()).map(|nth| Some(widest(nth))).collect();
+        let left_out = leave_out(&mut widths, width.unwrap_or(usize::MAX));
         let mut text = String::new();
         for (nth, line) in lines.iter().enumerate() {
             let row = nth.checked_sub(1).and_then(|nth| self.nodes.get(nth));
             text.push_str(&show_line(line, &widths, row, paint));
+        }
+        if !left_out.is_empty() {
+            let names = left_out.join(", ").to_lowercase();
+            let note = format!("no room for {names}: see -o json");
+            text.push_str(&format!("{}\n", paint.dim(&note)));
         }
         text.push_str(&format!("\n{}\n", self.summary(paint)));
         text
@@ -361,9 +386,33 @@ impl Sheet {
     }
 }
 
-fn show_line(cells: &[String], widths: &[usize], row: Option<&Row>, paint: Paint) -> String {
+/// Takes columns away until the rest fits; says which.
+fn leave_out(widths: &mut [Option<usize>], room: usize) -> Vec<&'static str> {
+    let mut left_out = Vec::new();
+    let mut dispensable = DISPENSABLE.iter();
+    loop {
+        let needed: usize = widths.iter().flatten().map(|width| width + GAP).sum();
+        if needed.saturating_sub(GAP) <= room {
+            return left_out;
+        }
+        let Some(name) = dispensable.next() else { return left_out };
+        let place = HEADINGS.iter().position(|heading| heading == name);
+        if let Some(width) = place.and_then(|nth| widths.get_mut(nth)) {
+            *width = None;
+            left_out.push(*name);
+        }
+    }
+}
+
+fn show_line(
+    cells: &[String],
+    widths: &[Option<usize>],
+    row: Option<&Row>,
+    paint: Paint,
+) -> String {
     let mut line = String::new();
     for (nth, (cell, width)) in cells.iter().zip(widths).enumerate() {
+        let Some(width) = width else { continue };
         let padded = format!("{cell:<width$}");
         let shown = match (row, nth) {
             (None, _) => paint.dim(&padded),
@@ -463,7 +512,8 @@ mod tests {
     #[test]
     fn the_table_reads_well() {
         Paint::decide(Some(false));
-        insta::assert_snapshot!(sheet().show(stdout_paint()));
+        insta::assert_snapshot!(sheet().show(stdout_paint(), None));
+        insta::assert_snapshot!(sheet().show(stdout_paint(), Some(80)));
     }
 
     #[test]

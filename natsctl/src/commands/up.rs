@@ -24,8 +24,11 @@ pub(super) async fn run(global: &Global, args: &Up) -> Ended {
     let ended = bring_up(&cluster, args, &report).await;
     report.finish();
     let verdict = ended?;
-    if args.output == Output::Jsonl {
-        report.tell(&Event::Result { result: verdict.to_json(&cluster.topology.name) });
+    let verdict = || verdict.to_json(&cluster.topology.name);
+    match args.output {
+        Output::Text => {}
+        Output::Json => report::print_line(&verdict().to_string()),
+        Output::Jsonl => report.tell(&Event::Result { result: verdict() }),
     }
     Ok(0)
 }

@@ -12,13 +12,11 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::{
-    BoxFuture, Capabilities, Machine, MachineState, Power, Progress, Provider, ProviderError,
-};
+use super::{Capabilities, Machine, MachineState, Power, Progress, Provider, ProviderError};
 use crate::remote::host_key::{Found, Trust};
 use crate::remote::keys;
 use crate::remote::ssh::{Login, Ssh};
-use crate::remote::{Command, Remote, RemoteError};
+use crate::remote::{BoxFuture, Command, Remote, RemoteError};
 use crate::state::ClusterDir;
 use crate::topology::{Host, Node, Topology};
 

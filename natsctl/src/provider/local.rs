@@ -9,10 +9,10 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 
-use super::{BoxFuture, Capabilities, Machine, MachineState, Power, Progress};
+use super::{Capabilities, Machine, MachineState, Power, Progress};
 use super::{Provider, ProviderError};
-use crate::remote::Remote;
 use crate::remote::local::LocalRemote;
+use crate::remote::{BoxFuture, Remote};
 use crate::state::ClusterDir;
 use crate::topology::{Endpoint, Node, Server, Topology};
 
@@ -203,7 +203,8 @@ impl Provider for Local {
 
     fn list(&self) -> BoxFuture<'_, Result<Vec<Machine>, ProviderError>> {
         let found = self.machines();
-        let found = found.map_err(|error| Self::error("find the local nodes".into(), None, error));
+        let found =
+            found.map_err(|error| Self::error("cannot find the local nodes".into(), None, error));
         Box::pin(async move { found })
     }
 
@@ -214,7 +215,11 @@ impl Provider for Local {
     ) -> BoxFuture<'a, Result<Machine, ProviderError>> {
         Box::pin(async move {
             self.make(node).map_err(|error| {
-                Self::error(format!("make a place for {}", node.name), Some(&node.name), error)
+                Self::error(
+                    format!("cannot make a place for {}", node.name),
+                    Some(&node.name),
+                    error,
+                )
             })
         })
     }
@@ -224,7 +229,7 @@ impl Provider for Local {
             let path = self.dir.node(&machine.node);
             match fs::remove_dir_all(&path) {
                 Err(source) if source.kind() != ErrorKind::NotFound => {
-                    let attempt = format!("remove {}", machine.id);
+                    let attempt = format!("cannot remove {}", machine.id);
                     let error = LocalError::File { path, source };
                     Err(Self::error(attempt, Some(&machine.node), error))
                 }
@@ -242,7 +247,7 @@ impl Provider for Local {
             match power {
                 Power::On => Ok(machine.clone()),
                 Power::Off | Power::Cut => {
-                    let attempt = format!("switch {} off", machine.id);
+                    let attempt = format!("cannot switch {} off", machine.id);
                     Err(Self::error(attempt, Some(&machine.node), LocalError::NoPower))
                 }
             }

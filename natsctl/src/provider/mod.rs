@@ -8,16 +8,11 @@ pub mod hosts;
 pub mod local;
 pub mod multipass;
 
-use std::future::Future;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::pin::Pin;
 
-use crate::remote::Remote;
+use crate::remote::{BoxFuture, Remote};
 use crate::topology::{Endpoint, Node, Server};
-
-/// A boxed future, since providers and remotes are used as trait objects.
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// What a provider can do, as data: drills and plans ask before they promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,7 +161,7 @@ pub trait Provider: Send + Sync {
         node: &'a Node,
     ) -> BoxFuture<'a, Result<Machine, ProviderError>> {
         let error = ProviderError {
-            attempt: format!("change the size of {}", machine.id),
+            attempt: format!("cannot change the size of {}", machine.id),
             node: Some(node.name.clone()),
             cause: Some(format!("{} cannot change the size of a machine", self.name()).into()),
             hint: Some("natsctl down && natsctl up".into()),
@@ -180,7 +175,7 @@ pub trait Provider: Send + Sync {
 #[derive(Debug, thiserror::Error)]
 #[error("{attempt}")]
 pub struct ProviderError {
-    /// What was attempted, in the user's words (`launch node1 with multipass`).
+    /// What was attempted, in the user's words (`cannot launch node1 with multipass`).
     pub attempt: String,
     /// The node, when it is about one.
     pub node: Option<String>,

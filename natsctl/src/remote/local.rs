@@ -7,8 +7,7 @@ use std::process::{ExitStatus, Stdio};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::Child;
 
-use super::{Command, Output, Remote, RemoteError};
-use crate::provider::BoxFuture;
+use super::{BoxFuture, Command, Output, Remote, RemoteError};
 
 /// Runs things on this machine.
 #[derive(Clone, Copy, Debug, Default)]

@@ -9,9 +9,11 @@ pub mod local;
 pub mod ssh;
 
 use std::path::Path;
+use std::pin::Pin;
 use std::time::Duration;
 
-use crate::provider::BoxFuture;
+/// What an object-safe asynchronous function returns.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A command for a remote POSIX shell.
 #[derive(Clone, Debug)]

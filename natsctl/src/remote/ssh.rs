@@ -16,8 +16,7 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::host_key::{Found, Trust, Verifier};
-use super::{Command, Output, Remote, RemoteError, keys, quote};
-use crate::provider::BoxFuture;
+use super::{BoxFuture, Command, Output, Remote, RemoteError, keys, quote};
 
 /// Where and how to log in.
 #[derive(Clone)]

@@ -714,7 +714,9 @@ mod tests {
     }
 
     fn problems(text: &str) -> String {
-        parse_text(text).unwrap_err().to_string()
+        // Relative paths are told as they were looked for, from the folder of the test.
+        let here = std::env::current_dir().unwrap().display().to_string();
+        parse_text(text).unwrap_err().to_string().replace(&here, "[here]")
     }
 
     #[test]

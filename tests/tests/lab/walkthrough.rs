@@ -102,3 +102,19 @@ async fn connect(url: &str) -> async_nats::Client {
     let options = async_nats::ConnectOptions::new().retry_on_initial_connect();
     options.connect(url).await.unwrap()
 }
+
+/// The README's commands, argument by argument (`tests/tests/readme.rs` compares the two).
+#[tokio::test]
+#[ignore = "needs root and the lab: tests/lab/run"]
+async fn the_readme_on_multipass() {
+    let cluster = Cluster::of_multipass(&natsd());
+    std::fs::remove_file(cluster.folder.path().join("cluster.yaml")).unwrap();
+    cluster.natsctl(&["init"]).ok();
+    cluster.natsctl(&["up", "cluster.yaml"]).ok();
+    cluster.natsctl(&["verify"]).ok();
+    cluster.natsctl(&["status"]).ok();
+    cluster.natsctl(&["kill", "node1"]).ok();
+    cluster.natsctl(&["up"]).ok();
+    cluster.natsctl(&["down", "--yes"]).ok();
+    assert_eq!(cluster.lab.guests(), Vec::<String>::new());
+}

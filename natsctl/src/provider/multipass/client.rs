@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, Command};
 
-use crate::provider::BoxFuture;
+use crate::remote::BoxFuture;
 
 /// What a finished call left.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

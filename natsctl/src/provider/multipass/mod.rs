@@ -26,12 +26,10 @@ use self::answer::Row;
 use self::claim::Claim;
 use self::client::{Answer, Client, Installed};
 use self::failure::{Attempt, Kind};
-use super::{
-    BoxFuture, Capabilities, Machine, MachineState, Power, Progress, Provider, ProviderError,
-};
+use super::{Capabilities, Machine, MachineState, Power, Progress, Provider, ProviderError};
 use crate::remote::host_key::Trust;
 use crate::remote::ssh::{Login, Ssh};
-use crate::remote::{Command, Remote, RemoteError, keys};
+use crate::remote::{BoxFuture, Command, Remote, RemoteError, keys};
 use crate::state::ClusterDir;
 use crate::topology::{Node, Topology};
 
