@@ -117,10 +117,8 @@ impl System {
     /// Subscribes to all requests.
     pub(super) fn subscribe(&self) {
         let id = &self.node().identity.id;
-        let mut patterns = vec![
-            "$SYS.REQ.SERVER.PING".to_owned(),
-            "$SYS.REQ.ACCOUNT.NSUBS".to_owned(),
-        ];
+        let mut patterns =
+            vec!["$SYS.REQ.SERVER.PING".to_owned(), "$SYS.REQ.ACCOUNT.NSUBS".to_owned()];
         for name in DOCUMENTS {
             patterns.push(format!("$SYS.REQ.SERVER.PING.{name}"));
             patterns.push(format!("$SYS.REQ.SERVER.{id}.{name}"));

@@ -137,7 +137,8 @@ impl Ended {
 
 /// The reference server, which is on every machine that runs these tests.
 pub(crate) fn nats_server() -> PathBuf {
-    let path = std::env::var_os("NATS_SERVER_BIN").expect("NATS_SERVER_BIN names a stock nats-server");
+    let path =
+        std::env::var_os("NATS_SERVER_BIN").expect("NATS_SERVER_BIN names a stock nats-server");
     PathBuf::from(path)
 }
 
