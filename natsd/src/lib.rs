@@ -1,5 +1,6 @@
 //! natsd: a NATS server.
 pub mod account;
+pub mod auth;
 pub mod client;
 pub mod close;
 pub mod config;
@@ -21,3 +22,4 @@ pub mod server;
 pub mod signal;
 pub mod subject;
 pub mod system;
+pub mod verifier;

@@ -8,10 +8,12 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::account::Accounts;
+use crate::auth::Authenticator;
 use crate::config::Config;
 use crate::discovery::Discovery;
 use crate::protocol::line::Bounds;
 use crate::registry::Registry;
+use crate::verifier::Verifier;
 
 /// The version that clients and peers are told. Official clients switch features on by it, so
 /// it names the nats-server whose protocol this is; natsd's own version is the build metadata.
@@ -43,6 +45,9 @@ pub struct Node {
     pub registry: Registry,
     /// What clients are told.
     pub discovery: Discovery,
+    /// Slow checks of passwords.
+    pub verifier: Verifier,
+    auth: ArcSwap<Authenticator>,
     config: ArcSwap<Config>,
     config_loaded: ArcSwap<Timestamp>,
     ids: AtomicU64,
@@ -59,9 +64,11 @@ impl Node {
         Self {
             config_loaded: ArcSwap::from_pointee(identity.started),
             identity,
-            accounts: Accounts::new(),
+            accounts: Accounts::configured(&config),
             registry: Registry::new(config.limits.max_closed_clients),
             discovery,
+            verifier: Verifier::default(),
+            auth: ArcSwap::from_pointee(Authenticator::new(&config)),
             config: ArcSwap::from_pointee(config),
             // nats-server's first client is number 5, after four internal ones.
             ids: AtomicU64::new(5),
@@ -75,8 +82,15 @@ impl Node {
         self.config.load_full()
     }
 
+    /// Everybody who may connect now.
+    #[must_use]
+    pub fn auth(&self) -> Arc<Authenticator> {
+        self.auth.load_full()
+    }
+
     /// Replaces the configuration (reload).
     pub fn set_config(&self, config: Config) {
+        self.auth.store(Arc::new(Authenticator::new(&config)));
         self.config.store(Arc::new(config));
         self.config_loaded.store(Arc::new(Timestamp::now()));
     }

@@ -4,6 +4,7 @@
 
 use std::ffi::OsString;
 
+use crate::auth::Authenticator;
 use crate::close::CloseReason;
 use crate::config::conf::System;
 use crate::config::reload::{ClusterChange, Effect, diff};
@@ -35,11 +36,14 @@ impl Server {
         })?;
         refuse_what_is_missing(&config)?;
         let changes = diff(&self.node.config(), &config).map_err(ReloadError::Refused)?;
+        refuse_what_stays(&self.node.config(), &config)?;
         for warning in warnings {
             tracing::warn!("{warning}");
         }
         let digest = config.source.as_ref().map_or("", |source| &source.digest).to_owned();
+        let earlier = self.node.auth();
         self.node.set_config(config.clone());
+        self.close_strangers(&earlier);
         for change in changes {
             self.apply(&change.effect, &config);
             tracing::info!("{}", change.message);
@@ -71,10 +75,11 @@ impl Server {
                     .for_each(|route| self.drop_route(&host_port(&route.host, route.port)));
                 add.iter().for_each(|route| self.keep_route(route.clone()));
             }
+            // Applied with the configuration: see `Server::reload`.
+            Effect::Authorization => {}
             // Read from the configuration with every batch, or of what is refused above.
             Effect::None
             | Effect::MaxControlLine
-            | Effect::Authorization
             | Effect::Accounts
             | Effect::Tls
             | Effect::PinnedCerts
@@ -92,6 +97,27 @@ impl Server {
         }
     }
 
+    /// Ends the connections of clients who are somebody else by now, or nobody. They may connect
+    /// again as what they are now.
+    fn close_strangers(&self, earlier: &Authenticator) {
+        let auth = self.node.auth();
+        self.node.discovery.update(|info| info.auth_required = auth.required());
+        for client in self.node.registry.clients() {
+            let identity = client.about().identity;
+            // Whoever is on the way in is judged by the new configuration.
+            let stranger = match &identity {
+                Some(identity) => !auth.keeps(earlier, identity),
+                None => auth.required() && !earlier.required(),
+            };
+            if stranger {
+                tracing::error!("{} - authentication error", client.label());
+                let outbound = &client.subscriber.outbound;
+                outbound.append_bytes(error::line(error::AUTHORIZATION_VIOLATION).as_bytes());
+                outbound.close(CloseReason::AuthenticationFailure);
+            }
+        }
+    }
+
     fn close_surplus_clients(&self, config: &Config) {
         let Some(most) = config.limits.max_connections else { return };
         self.node.registry.close_beyond(most, |client| {
@@ -106,6 +132,21 @@ impl Server {
         if let (true, Some(mesh), Some(name)) = (change.name, &self.mesh, name) {
             mesh.rename(name);
         }
+    }
+}
+
+/// natsd does not yet change these while it runs, and never pretends to.
+fn refuse_what_stays(old: &Config, new: &Config) -> Result<(), ReloadError> {
+    let changed = [
+        (old.accounts != new.accounts, "accounts"),
+        (old.system_account != new.system_account, "system_account"),
+        (old.tls != new.tls, "tls"),
+    ];
+    match changed.iter().find(|(changed, _)| *changed) {
+        None => Ok(()),
+        Some((_, what)) => Err(ReloadError::Refused(format!(
+            "config reload not supported for {what} by natsd yet: restart the server"
+        ))),
     }
 }
 

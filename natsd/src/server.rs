@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::auth::Authenticator;
 use crate::client::Client;
 use crate::close::CloseReason;
 use crate::config::{Config, Listen, RouteUrl};
@@ -316,8 +317,16 @@ pub(crate) fn refuse_what_is_missing(config: &Config) -> Result<(), StartError> 
         (config.tls.is_some(), "tls"),
         (cluster.is_some_and(|cluster| cluster.tls.is_some()), "cluster.tls"),
         (config.monitor.as_ref().is_some_and(|monitor| monitor.tls), "https"),
-        (config.auth != crate::config::Auth::default(), "authorization"),
-        (!config.accounts.is_empty(), "accounts"),
+        (config.auth.callout.is_some(), "auth_callout"),
+        (needs_proxy(config), "proxy_required"),
+        (
+            config
+                .accounts
+                .iter()
+                .any(|account| account.service_exports.iter().any(|e| e.latency.is_some())),
+            "latency",
+        ),
+        (config.accounts.iter().any(|account| !account.mappings.is_empty()), "mappings"),
         (config.operators != crate::config::Operators::default(), "operator"),
         (config.websocket.is_some(), "websocket"),
         (!config.mappings.is_empty(), "mappings"),
@@ -329,6 +338,14 @@ pub(crate) fn refuse_what_is_missing(config: &Config) -> Result<(), StartError> 
             env!("CARGO_PKG_VERSION")
         ))),
     }
+}
+
+fn needs_proxy(config: &Config) -> bool {
+    let auth = &config.auth;
+    config.proxies != crate::config::Proxies::default()
+        || auth.proxy_required
+        || auth.users.iter().any(|user| user.proxy_required)
+        || auth.nkeys.iter().any(|user| user.proxy_required)
 }
 
 fn cores() -> usize {
@@ -357,6 +374,7 @@ fn make_node(config: Config, bound: SocketAddr) -> Node {
         host: own.host,
         port: own.port.into(),
         headers: config.headers,
+        auth_required: Authenticator::new(&config).required(),
         max_payload: i64::try_from(config.limits.max_payload).unwrap_or(i64::MAX),
         cluster: config
             .cluster
@@ -407,6 +425,9 @@ fn announce_start(node: &Node) {
     }
     tracing::info!("  Name:     {}", node.identity.name);
     tracing::info!("  ID:       {}", node.identity.id);
+    if node.auth().has_plain_passwords() {
+        tracing::warn!("Plaintext passwords detected, use nkeys or bcrypt");
+    }
     if let Some(source) = &config.source {
         tracing::info!("Using configuration file: {} ({})", source.path.display(), source.digest);
     }

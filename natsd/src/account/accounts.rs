@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
+use crate::config::Config;
+
+use super::imports;
 use super::{Account, GLOBAL_ACCOUNT, Link, SYSTEM_ACCOUNT, Touch};
 
 /// All accounts of this server, by name.
@@ -28,11 +31,24 @@ impl Accounts {
     /// Makes the two accounts that every server has.
     #[must_use]
     pub fn new() -> Self {
-        let global = Arc::new(Account::new(GLOBAL_ACCOUNT));
-        let system = Arc::new(Account::new(SYSTEM_ACCOUNT));
-        let by_name = [&global, &system]
-            .map(|account| (Arc::clone(&account.name), Arc::clone(account)))
-            .into();
+        Self::configured(&Config::default())
+    }
+
+    /// Makes the two accounts that every server has, and the configured ones.
+    #[must_use]
+    pub fn configured(config: &Config) -> Self {
+        let system = config.system_account.as_deref().unwrap_or(SYSTEM_ACCOUNT);
+        let mut by_name: HashMap<Arc<str>, Arc<Account>> = HashMap::new();
+        for source in &config.accounts {
+            let account = Arc::new(Account::configured(source));
+            by_name.insert(Arc::clone(&account.name), account);
+        }
+        let mut one = |name: &str| {
+            let account = by_name.entry(name.into()).or_insert_with(|| Account::new(name).into());
+            Arc::clone(account)
+        };
+        let (global, system) = (one(GLOBAL_ACCOUNT), one(system));
+        imports::connect(&by_name, &config.accounts);
         Self { global, system, inner: RwLock::new(Inner { by_name, links: Vec::new() }) }
     }
 

@@ -6,20 +6,28 @@
 //! takes matches, lets go of the lock, and queues.
 
 mod accounts;
+mod answers;
+mod imports;
 mod link;
+mod replies;
 mod subscriber;
 mod subscription;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
 
 pub use accounts::Accounts;
+pub use answers::Answers;
+pub use imports::{RenamedTarget, ServiceTarget};
 pub use link::{Link, Scope};
 pub use subscriber::Subscriber;
 pub use subscription::{InternalHandler, LocalTarget, PeerTarget, Sid, Subscription, Take, Target};
 
+use imports::Imports;
+
+use crate::config::{self, AccountLimits};
 use crate::interest::Interest;
 use crate::outbound::Outbound;
 
@@ -40,6 +48,12 @@ pub struct Account {
     pub clients: AtomicUsize,
     /// Client connections ever bound.
     pub clients_total: AtomicU64,
+    /// What is configured for it.
+    pub limits: AccountLimits,
+    /// What it takes from other accounts.
+    imports: OnceLock<Imports>,
+    /// Requests of other accounts to its services; made with the first.
+    answers: OnceLock<Arc<Answers>>,
 }
 
 #[derive(Debug, Default)]
@@ -67,7 +81,46 @@ impl Account {
             generation: AtomicU64::new(1),
             clients: AtomicUsize::new(0),
             clients_total: AtomicU64::new(0),
+            limits: AccountLimits::default(),
+            imports: OnceLock::new(),
+            answers: OnceLock::new(),
         }
+    }
+
+    /// Makes an account as it is configured.
+    #[must_use]
+    pub fn configured(source: &config::Account) -> Self {
+        Self { limits: source.limits, ..Self::new(&source.name) }
+    }
+
+    /// Says once, before there are clients, what it takes from other accounts.
+    fn set_imports(&self, imports: Imports) {
+        drop(self.imports.set(imports));
+    }
+
+    /// Where answers to requests of other accounts arrive; announced to peers at the first call.
+    pub fn answers(&self, touched: &mut dyn Touch) -> &Arc<Answers> {
+        let mut made = false;
+        let answers = self.answers.get_or_init(|| {
+            made = true;
+            Arc::default()
+        });
+        if made {
+            let subscription = Subscription {
+                pattern: answers.pattern().into(),
+                queue: None,
+                target: Target::Answers(Arc::clone(answers)),
+            };
+            self.subscribe(&Arc::new(subscription), touched);
+        }
+        answers
+    }
+
+    /// Whether it may have no more clients.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let most = self.limits.max_connections;
+        most.is_some_and(|most| self.clients.load(Ordering::Relaxed) >= most as usize)
     }
 
     /// The generation of its interest.
@@ -79,6 +132,9 @@ impl Account {
     /// Adds a local subscription and announces it before it returns: on every route `RS+`
     /// precedes whatever the subscriber publishes next.
     pub fn subscribe(&self, subscription: &Arc<Subscription>, touched: &mut dyn Touch) {
+        if let Some(imports) = self.imports.get() {
+            imports.cast(subscription, touched);
+        }
         let mut inner = self.inner.write();
         inner.insert(subscription);
         self.generation.fetch_add(1, Ordering::Release);
@@ -87,6 +143,9 @@ impl Account {
 
     /// Removes a local subscription and announces it; false when it was gone already.
     pub fn unsubscribe(&self, subscription: &Arc<Subscription>, touched: &mut dyn Touch) -> bool {
+        if let Some(imports) = self.imports.get() {
+            imports.dispel(subscription, touched);
+        }
         let mut inner = self.inner.write();
         let removed = inner.interest.remove(subscription);
         if removed {

@@ -6,8 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use hashbrown::HashTable;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use super::Subscription;
+use super::replies::Replies;
+use crate::config::ResponsePermission;
+use crate::interest::PatternSet;
 use crate::outbound::Outbound;
 
 /// The receiving side of a client connection.
@@ -16,8 +20,21 @@ pub struct Subscriber {
     /// Its queue of bytes.
     pub outbound: Arc<Outbound>,
     headers: AtomicBool,
+    /// Requests that reach it are remembered: it may answer only those.
+    tracks_replies: AtomicBool,
+    /// Some subjects are kept from it.
+    filtered: AtomicBool,
+    limits: Mutex<Option<Box<Limited>>>,
     subscriptions: Mutex<HashTable<Arc<Subscription>>>,
     hasher: RandomState,
+}
+
+/// What only clients with permissions need.
+#[derive(Debug, Default)]
+struct Limited {
+    /// Subjects that none of its subscriptions delivers.
+    filter: Option<Arc<PatternSet>>,
+    replies: Option<Replies>,
 }
 
 impl Subscriber {
@@ -27,6 +44,9 @@ impl Subscriber {
         Self {
             outbound,
             headers: AtomicBool::new(false),
+            tracks_replies: AtomicBool::new(false),
+            filtered: AtomicBool::new(false),
+            limits: Mutex::new(None),
             subscriptions: Mutex::new(HashTable::new()),
             hasher: RandomState::new(),
         }
@@ -41,6 +61,57 @@ impl Subscriber {
     /// Sets whether the client understands HMSG.
     pub fn set_headers(&self, headers: bool) {
         self.headers.store(headers, Ordering::Relaxed);
+    }
+
+    /// From now on these subjects are kept from all its subscriptions.
+    pub fn keep_from_it(&self, subjects: Arc<PatternSet>) {
+        self.limits.lock().get_or_insert_default().filter = Some(subjects);
+        self.filtered.store(true, Ordering::Release);
+    }
+
+    /// Whether a subject is kept from it. Asked when matches are taken, not for every message.
+    #[must_use]
+    pub fn is_kept_from(&self, subject: &[u8]) -> bool {
+        if !self.filtered.load(Ordering::Acquire) {
+            return false;
+        }
+        let limits = self.limits.lock();
+        let filter = limits.as_ref().and_then(|limits| limits.filter.as_ref());
+        filter.is_some_and(|filter| filter.matches(subject))
+    }
+
+    /// Forgets what was kept from it and sets on what terms it may answer requests.
+    pub fn track_replies(&self, terms: Option<ResponsePermission>) {
+        self.tracks_replies.store(terms.is_some(), Ordering::Relaxed);
+        let limits = terms
+            .map(|terms| Box::new(Limited { filter: None, replies: Some(Replies::new(terms)) }));
+        self.filtered.store(false, Ordering::Release);
+        *self.limits.lock() = limits;
+    }
+
+    /// Whether [`Self::note_request`] wants to be called.
+    #[must_use]
+    pub fn tracks_replies(&self) -> bool {
+        self.tracks_replies.load(Ordering::Relaxed)
+    }
+
+    /// A request is on its way to it: it may be answered.
+    pub fn note_request(&self, reply: &[u8]) {
+        if let Some(replies) = self.limits.lock().as_mut().and_then(|l| l.replies.as_mut()) {
+            replies.add(reply, Instant::now());
+        }
+    }
+
+    /// Whether it may send one more answer to this subject, which is counted.
+    #[must_use]
+    pub fn may_answer(&self, subject: &[u8]) -> bool {
+        self.tracks_replies()
+            && self
+                .limits
+                .lock()
+                .as_mut()
+                .and_then(|limits| limits.replies.as_mut())
+                .is_some_and(|replies| replies.take(subject, Instant::now()))
     }
 
     /// Number of its subscriptions.

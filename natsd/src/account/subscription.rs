@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use smallvec::SmallVec;
 
-use super::{Link, Subscriber};
+use super::{Answers, Link, RenamedTarget, ServiceTarget, Subscriber};
 use crate::interest::Interested;
 use crate::outbound::Append;
 use crate::protocol::message::Message;
+use crate::subject;
 
 /// A subscription id as the client chose it. Sixteen bytes fit without a heap block.
 pub type Sid = SmallVec<[u8; 16]>;
@@ -33,6 +34,12 @@ pub enum Target {
     Peer(PeerTarget),
     /// To the server itself.
     Internal(Box<dyn InternalHandler>),
+    /// To a client of an account that imports the stream.
+    Renamed(Box<RenamedTarget>),
+    /// To a service of another account. Peers do this themselves: it is not announced.
+    Service(Box<ServiceTarget>),
+    /// To whoever of another account asked a service of this one.
+    Answers(Arc<Answers>),
 }
 
 /// Delivery to a client of this server.
@@ -145,9 +152,23 @@ impl Subscription {
     #[must_use]
     pub fn is_announced(&self) -> bool {
         match &self.target {
-            Target::Local(_) => true,
-            Target::Peer(_) => false,
+            Target::Peer(_) | Target::Service(_) => false,
             Target::Internal(handler) => handler.is_announced(),
+            _ => true,
+        }
+    }
+
+    /// Whether it takes a subject that its pattern matches: permissions of the receiving client
+    /// may keep it away, and an import may be wider than what the client subscribed to.
+    #[must_use]
+    pub fn takes(&self, subject: &[u8]) -> bool {
+        match &self.target {
+            Target::Local(target) => !target.subscriber.is_kept_from(subject),
+            Target::Renamed(target) => target.rename.apply(subject).is_some_and(|subject| {
+                subject::matches(&target.original.pattern, &subject)
+                    && target.original.takes(&subject)
+            }),
+            _ => true,
         }
     }
 

@@ -2,32 +2,113 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
+
+use tokio::time::Instant;
 
 use super::{Client, Options};
+use crate::account::Account;
+use crate::auth::{Credentials, Identity, Judgement, Proof};
 use crate::close::CloseReason;
 use crate::log;
 use crate::protocol::error;
 use crate::protocol::info::{Connect, InfoEnd};
 use crate::registry::About;
 use crate::router::Publisher;
+use crate::verifier::Answer;
+
+/// What a client may do before it is known.
+#[derive(Debug)]
+pub(super) enum Gate {
+    /// Everything: it is known, or nobody is asked.
+    Open,
+    /// Only to say CONNECT, and that until this time.
+    Shut(Instant),
+    /// Nothing until its password is checked.
+    Waiting(Box<Waiting>),
+}
+
+/// A client whose password is being checked.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    until: Instant,
+    answer: Answer,
+    identity: Identity,
+    connect: Connect,
+    /// What it sent behind its CONNECT: at most one read, since nothing more is read meanwhile.
+    held: Vec<u8>,
+}
+
+impl Gate {
+    pub(super) const fn is_open(&self) -> bool {
+        matches!(self, Self::Open)
+    }
+
+    /// When patience ends.
+    pub(super) const fn deadline(&self) -> Option<Instant> {
+        match self {
+            Self::Open => None,
+            Self::Shut(until) => Some(*until),
+            Self::Waiting(waiting) => Some(waiting.until),
+        }
+    }
+}
 
 impl Client {
     /// INFO, the first bytes of every connection.
     pub(super) fn greet(&mut self, publisher: &mut Publisher) -> Result<(), CloseReason> {
         let count = self.node.registry.add(&self.entry);
-        self.join_account();
         if log::debugging() {
             tracing::debug!("{} - Client connection created", self.entry.label());
         }
-        let line = self.node.discovery.info_for(&self.entry).to_line(InfoEnd::Spaced);
-        self.send(&line, publisher);
-        let most = self.node.config().limits.max_connections;
+        let config = self.node.config();
+        let auth = self.node.auth();
+        let mut info = self.node.discovery.info_for(&self.entry);
+        if auth.required() {
+            self.gate = Gate::Shut(Instant::now() + config.limits.auth_timeout);
+            info.auth_required = !auth.admits_strangers();
+        } else {
+            self.join(Arc::clone(&self.node.accounts.global));
+        }
+        if auth.wants_nonce() {
+            self.nonce = new_nonce();
+            info.nonce.clone_from(&self.nonce);
+        }
+        self.send(&info.to_line(InfoEnd::Spaced), publisher);
+        let most = config.limits.max_connections;
         if most.is_some_and(|most| count > most) {
             self.send_error(error::MAX_CONNECTIONS, publisher);
             self.log_error(error::MAX_CONNECTIONS);
             return Err(CloseReason::MaxConnectionsExceeded);
         }
         Ok(())
+    }
+
+    /// Somebody unknown says something: only CONNECT will do, unless strangers are somebody.
+    /// True when the input is to be read on now.
+    pub(super) fn pass_gate(
+        &mut self,
+        input: &[u8],
+        publisher: &mut Publisher,
+    ) -> Result<bool, CloseReason> {
+        match &mut self.gate {
+            Gate::Open => Ok(true),
+            Gate::Waiting(waiting) => {
+                waiting.held.extend_from_slice(input);
+                Ok(false)
+            }
+            Gate::Shut(_) if matches!(input.first(), Some(b'C' | b'c')) => Ok(true),
+            Gate::Shut(_) => {
+                let stranger = Connect::default();
+                match self.judge(&stranger) {
+                    Judgement::Admitted(identity) => {
+                        self.admit(identity, &stranger, publisher)?;
+                        Ok(true)
+                    }
+                    _ => Err(self.refuse(&stranger, publisher)),
+                }
+            }
+        }
     }
 
     /// The client says who it is and how it wants to be served; it may say so again.
@@ -43,19 +124,58 @@ impl Client {
         if self.connected {
             self.drop_subscriptions(publisher);
         }
+        self.last_line.forget();
+        self.set_about(&connect, None);
+        match self.judge(&connect) {
+            Judgement::Admitted(identity) => self.connect(identity, connect, publisher),
+            Judgement::Refused => Err(self.refuse(&connect, publisher)),
+            Judgement::Pending(check, identity) => {
+                let until = self
+                    .gate
+                    .deadline()
+                    .unwrap_or_else(|| Instant::now() + self.node.config().limits.auth_timeout);
+                let answer = self.node.verifier.ask(check);
+                let held = Vec::new();
+                self.gate =
+                    Gate::Waiting(Box::new(Waiting { until, answer, identity, connect, held }));
+                Ok(())
+            }
+        }
+    }
+
+    /// Goes on with a client whose password was checked.
+    pub(super) fn on_answer(
+        &mut self,
+        cx: &mut Context<'_>,
+        publisher: &mut Publisher,
+    ) -> Poll<Result<Vec<u8>, CloseReason>> {
+        let Gate::Waiting(waiting) = &mut self.gate else { return Poll::Ready(Ok(Vec::new())) };
+        let right = ready!(waiting.answer.poll(cx));
+        let until = waiting.until;
+        let Gate::Waiting(waiting) = std::mem::replace(&mut self.gate, Gate::Shut(until)) else {
+            return Poll::Ready(Ok(Vec::new()));
+        };
+        let Waiting { identity, connect, held, .. } = *waiting;
+        Poll::Ready(if right {
+            self.connect(identity, connect, publisher).map(|()| held)
+        } else {
+            Err(self.refuse(&connect, publisher))
+        })
+    }
+
+    /// Lets the client in on the terms of its CONNECT.
+    fn connect(
+        &mut self,
+        identity: Identity,
+        connect: Connect,
+        publisher: &mut Publisher,
+    ) -> Result<(), CloseReason> {
+        self.admit(identity, &connect, publisher)?;
         self.check(&connect, publisher)?;
         self.connected = true;
         self.options = Options::from(&connect);
         self.options.headers &= self.node.config().headers;
-        self.last_line.forget();
         self.subscriber.set_headers(self.options.headers);
-        self.entry.set_about(About {
-            name: connect.name,
-            lang: connect.lang,
-            version: connect.version,
-            user: String::new(),
-            account: Some(Arc::clone(&self.account)),
-        });
         if self.entry.rtt_nanos() == 0 {
             // A first estimate until a PONG measures it, as the reference makes it: the way of
             // INFO out and of CONNECT back.
@@ -66,14 +186,95 @@ impl Client {
         Ok(())
     }
 
+    fn judge(&self, connect: &Connect) -> Judgement {
+        self.node.auth().judge(&self.credentials(connect))
+    }
+
+    fn credentials<'a>(&'a self, connect: &'a Connect) -> Credentials<'a> {
+        Credentials {
+            user: &connect.user,
+            password: &connect.pass,
+            token: &connect.auth_token,
+            nkey: &connect.nkey,
+            signature: &connect.sig,
+            jwt: &connect.jwt,
+            nonce: &self.nonce,
+            kind: crate::config::ConnectionType::Standard,
+            certificate: self.certificate.as_deref(),
+        }
+    }
+
+    /// Binds the client to what it turned out to be.
+    fn admit(
+        &mut self,
+        identity: Identity,
+        connect: &Connect,
+        publisher: &mut Publisher,
+    ) -> Result<(), CloseReason> {
+        let account = match identity.account.as_deref() {
+            None => Some(Arc::clone(&self.node.accounts.global)),
+            Some(name) => self.node.accounts.find(name.as_bytes()),
+        };
+        let Some(account) = account else {
+            return Err(self.refuse(connect, publisher));
+        };
+        if !self.is_joined_to(&account) {
+            if account.is_full() {
+                self.set_about(connect, Some(&identity));
+                self.log_error(error::MAX_ACCOUNT_CONNECTIONS);
+                self.send_error(error::MAX_ACCOUNT_CONNECTIONS, publisher);
+                return Err(CloseReason::MaxAccountConnectionsExceeded);
+            }
+            self.join(account);
+        }
+        let responses = identity.permissions.as_ref().and_then(|held| held.responses());
+        self.subscriber.track_replies(responses.copied());
+        self.permissions.clone_from(&identity.permissions);
+        self.set_about(connect, Some(&identity));
+        self.gate = Gate::Open;
+        self.last_line.forget();
+        Ok(())
+    }
+
+    /// What monitoring and the log say of the client.
+    fn set_about(&self, connect: &Connect, identity: Option<&Identity>) {
+        let account = identity.and_then(|_| self.joined.then(|| Arc::clone(&self.account)));
+        let (user, login) = match (identity, &account) {
+            (Some(identity), Some(account)) => describe(identity, account),
+            _ => (String::new(), String::new()),
+        };
+        self.entry.set_about(About {
+            name: connect.name.clone(),
+            lang: connect.lang.clone(),
+            version: connect.version.clone(),
+            user,
+            login,
+            identity: identity.cloned(),
+            account,
+        });
+    }
+
+    fn refuse(&self, connect: &Connect, publisher: &mut Publisher) -> CloseReason {
+        let label = self.credentials(connect).label();
+        self.log_error(&format!("authentication error{label}"));
+        self.send_error(error::AUTHORIZATION_VIOLATION, publisher);
+        CloseReason::AuthenticationFailure
+    }
+
+    /// Patience with somebody unknown has ended.
+    pub(super) fn give_up(&self, publisher: &mut Publisher) -> CloseReason {
+        tracing::debug!("{} - {}", self.entry.label(), error::AUTHENTICATION_TIMEOUT);
+        self.send_error(error::AUTHENTICATION_TIMEOUT, publisher);
+        CloseReason::AuthenticationTimeout
+    }
+
     fn check(&self, connect: &Connect, publisher: &mut Publisher) -> Result<(), CloseReason> {
+        if !connect.account.is_empty() || connect.new_account {
+            return Err(self.refuse(connect, publisher));
+        }
         if !(0..=1).contains(&connect.protocol) {
             self.send_error(error::INVALID_CLIENT_PROTOCOL, publisher);
             return Err(CloseReason::BadClientProtocolVersion);
-        }
-        if !connect.account.is_empty() || connect.new_account {
-            self.send_error(error::AUTHORIZATION_VIOLATION, publisher);
-            return Err(CloseReason::AuthenticationFailure);
         }
         if connect.no_responders && !(connect.headers && self.node.config().headers) {
             self.send_error(error::NO_RESPONDERS_REQUIRES_HEADERS, publisher);
@@ -89,15 +290,42 @@ impl Client {
         let mut info = self.node.discovery.info_for(&self.entry);
         info.connect_info = true;
         info.remote_account = self.account.name.to_string();
+        info.acc_is_sys = Arc::ptr_eq(&self.account, &self.node.accounts.system);
         self.send(&info.to_line(InfoEnd::Spaced), publisher);
     }
 
-    fn join_account(&self) {
-        self.account.clients.fetch_add(1, Ordering::Relaxed);
-        self.account.clients_total.fetch_add(1, Ordering::Relaxed);
+    fn is_joined_to(&self, account: &Arc<Account>) -> bool {
+        self.joined && Arc::ptr_eq(&self.account, account)
     }
 
-    pub(super) fn leave_account(&self) {
-        self.account.clients.fetch_sub(1, Ordering::Relaxed);
+    fn join(&mut self, account: Arc<Account>) {
+        self.leave_account();
+        self.account = account;
+        self.account.clients.fetch_add(1, Ordering::Relaxed);
+        self.account.clients_total.fetch_add(1, Ordering::Relaxed);
+        self.joined = true;
     }
+
+    pub(super) fn leave_account(&mut self) {
+        if std::mem::take(&mut self.joined) {
+            self.account.clients.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The user as monitoring shows it, and `account/user:name` as the log does.
+fn describe(identity: &Identity, account: &Account) -> (String, String) {
+    let (user, account) = (&identity.user, &account.name);
+    match identity.proof {
+        Proof::None => (String::new(), String::new()),
+        Proof::User => (user.to_string(), format!("{account}/user:{user}")),
+        Proof::Nkey => (user.to_string(), format!("{account}/nkey:{user}")),
+        Proof::Token => ("[REDACTED]".into(), format!("{account}/token")),
+    }
+}
+
+/// What a client signs to show that it has a key: 11 random bytes in base64url.
+fn new_nonce() -> String {
+    use base64::Engine;
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(rand::random::<[u8; 11]>())
 }

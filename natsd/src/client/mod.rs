@@ -5,15 +5,18 @@
 
 mod connect;
 mod publish;
+mod requester;
 mod subscribe;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
 use crate::account::{Account, Subscriber};
+use crate::auth::{PeerNames, Permissions};
 use crate::close::CloseReason;
 use crate::heartbeat::{Beat, Heartbeat};
 use crate::log;
@@ -27,6 +30,7 @@ use crate::protocol::line::{Bounds, Need, ParseError, Step};
 use crate::protocol::stash::Stash;
 use crate::registry::ClientEntry;
 use crate::router::{Matches, Publisher};
+use connect::Gate;
 use publish::LastLine;
 
 /// A client connection.
@@ -36,6 +40,15 @@ pub struct Client {
     entry: Arc<ClientEntry>,
     subscriber: Arc<Subscriber>,
     account: Arc<Account>,
+    /// It is counted as a client of that account.
+    joined: bool,
+    gate: Gate,
+    /// What it was given to sign; empty when no key is asked for.
+    nonce: String,
+    /// Names in its verified TLS certificate.
+    certificate: Option<Arc<PeerNames>>,
+    /// What it may do; `None` is everything.
+    permissions: Option<Arc<Permissions>>,
     options: Options,
     bounds: Bounds,
     stash: Stash,
@@ -94,6 +107,11 @@ impl Client {
             entry,
             subscriber,
             account: Arc::clone(&node.accounts.global),
+            joined: false,
+            gate: Gate::Open,
+            nonce: String::new(),
+            certificate: None,
+            permissions: None,
             options: Options::from(&Connect::default()),
             bounds: node.client_bounds(),
             stash: Stash::new(),
@@ -284,8 +302,14 @@ impl Conversation for Client {
         self.heartbeat.heard(now);
         self.entry.note_activity(now);
         self.bounds = self.node.client_bounds();
+        if let Some(most) = self.account.limits.max_payload {
+            self.bounds.payload_max = self.bounds.payload_max.min(most as usize);
+        }
         let mut input = self.finish_stashed(input, publisher)?;
         while !input.is_empty() {
+            if !self.gate.is_open() && !self.pass_gate(input, publisher)? {
+                break;
+            }
             match self.step(input, None, publisher)? {
                 Progress::Done(used) => input = input.get(used..).unwrap_or_default(),
                 Progress::More(need) => {
@@ -301,12 +325,30 @@ impl Conversation for Client {
         self.stash.missing(SHARED_BODY_BYTES)
     }
 
+    fn is_waiting(&self) -> bool {
+        matches!(self.gate, Gate::Waiting(_))
+    }
+
+    fn poll_answer(
+        &mut self,
+        cx: &mut Context<'_>,
+        publisher: &mut Publisher,
+    ) -> Poll<Result<(), CloseReason>> {
+        let held = ready!(self.on_answer(cx, publisher))?;
+        Poll::Ready(self.on_bytes(&held, publisher))
+    }
+
     fn deadline(&self) -> Option<Instant> {
-        Some(self.heartbeat.next())
+        let next = self.heartbeat.next();
+        Some(self.gate.deadline().map_or(next, |until| until.min(next)))
     }
 
     fn on_deadline(&mut self, now: Instant, publisher: &mut Publisher) -> Result<(), CloseReason> {
+        if self.gate.deadline().is_some_and(|until| until <= now) {
+            return Err(self.give_up(publisher));
+        }
         match self.heartbeat.beat(now) {
+            Beat::Ping if !self.gate.is_open() => Ok(()),
             Beat::Nothing => Ok(()),
             Beat::Ping => {
                 self.send(b"PING\r\n", publisher);

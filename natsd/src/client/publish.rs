@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::requester::Requester;
 use super::{Client, Progress};
 use crate::account::Target;
 use crate::close::CloseReason;
@@ -103,13 +104,11 @@ impl Client {
             self.send_error(error::INVALID_PUBLISH_SUBJECT, publisher);
         }
         self.send_ok_if_verbose(publisher);
-        if let Some(text) = violation(&message) {
+        let leave = self.leave_to_publish(&message);
+        if let Leave::No(violation) = leave {
             self.last_line.forget();
-            self.log_error(&format!(
-                "Publish Violation - Subject \"{}\"",
-                message.subject.escape_ascii()
-            ));
-            self.send_error(&text, publisher);
+            self.log_error(&format!("Publish Violation - {violation}"));
+            self.send_error(&violation.text(), publisher);
             return;
         }
         if message.has_headers() && headers::is_trace_only(message.headers()) {
@@ -117,10 +116,27 @@ impl Client {
             return;
         }
         match line {
-            Some(line) if !invalid => self.last_line.remember(&message, line),
+            Some(line) if !invalid && matches!(leave, Leave::Always) => {
+                self.last_line.remember(&message, line)
+            }
             _ => self.last_line.forget(),
         }
         self.route(message, frame, publisher);
+    }
+
+    /// Whether a message may be published.
+    fn leave_to_publish<'m>(&self, message: &Message<'m>) -> Leave<'m> {
+        if let Some(violation) = violation(message) {
+            return Leave::No(violation);
+        }
+        let Some(permissions) = &self.permissions else { return Leave::Always };
+        if permissions.may_publish(message.subject) {
+            return Leave::Always;
+        }
+        if self.subscriber.may_answer(message.subject) {
+            return Leave::Once;
+        }
+        Leave::No(Violation::Subject(message.subject))
     }
 
     /// Hands a message that may be published to its receivers.
@@ -130,7 +146,8 @@ impl Client {
         }
         let shared = share(&message, frame);
         let message = Message { shared: shared.as_ref(), ..message };
-        let origin = Origin::Client { id: self.entry.id, echo: self.options.echo };
+        let asker = Requester { entry: &self.entry, node: &self.node };
+        let origin = Origin::Client { id: self.entry.id, echo: self.options.echo, asker: &asker };
         let count = publisher.publish(&self.account, &message, &self.matches, origin);
         if count == 0 && self.options.no_responders && !message.reply.is_empty() {
             self.report_no_responders(&message, publisher);
@@ -167,14 +184,51 @@ fn share(message: &Message<'_>, frame: Option<&Bytes>) -> Option<Bytes> {
     }
 }
 
+/// Whether a message may be published.
+enum Leave<'m> {
+    /// Yes, and every further one on this subject.
+    Always,
+    /// Yes, as one of so many answers to a request.
+    Once,
+    /// No.
+    No(Violation<'m>),
+}
+
+/// What was wrong with a publish.
+#[derive(Clone, Copy)]
+enum Violation<'m> {
+    Subject(&'m [u8]),
+    Reply(&'m [u8]),
+}
+
+impl Violation<'_> {
+    /// As the client is told.
+    fn text(self) -> String {
+        match self {
+            Self::Subject(subject) => error::publish_violation(subject),
+            Self::Reply(reply) => error::reply_violation(reply),
+        }
+    }
+}
+
+impl std::fmt::Display for Violation<'_> {
+    /// As it is logged.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Subject(subject) => write!(f, "Subject \"{}\"", subject.escape_ascii()),
+            Self::Reply(reply) => write!(f, "Reply \"{}\"", reply.escape_ascii()),
+        }
+    }
+}
+
 /// Subjects that belong to the server, whoever publishes (nats-server 2.15.1).
-fn violation(message: &Message<'_>) -> Option<String> {
+fn violation<'m>(message: &Message<'m>) -> Option<Violation<'m>> {
     let (subject, reply) = (message.subject, message.reply);
     if [&b"$GNR."[..], b"_GR_.", b"$NRG."].iter().any(|prefix| subject.starts_with(prefix)) {
-        return Some(error::publish_violation(subject));
+        return Some(Violation::Subject(subject));
     }
     if [&b"_R_."[..], b"$JS.ACK.", b"_GR_."].iter().any(|prefix| reply.starts_with(prefix)) {
-        return Some(error::reply_violation(reply));
+        return Some(Violation::Reply(reply));
     }
     None
 }

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use super::Client;
 use crate::account::{LocalTarget, Subscription, Target};
+use crate::auth::SubscribeLeave;
+use crate::interest::PatternSet;
 use crate::log;
 use crate::protocol::error;
 use crate::router::Publisher;
@@ -20,10 +22,16 @@ impl Client {
         sid: &[u8],
         publisher: &mut Publisher,
     ) {
-        if let Some(text) = self.refusal(subject, queue) {
-            self.log_error(&text);
-            self.send_error(&text, publisher);
-            return;
+        let filter = match self.leave(subject, queue) {
+            Ok(filter) => filter,
+            Err(text) => {
+                self.log_refusal(&text, subject, queue, sid);
+                self.send_error(&text, publisher);
+                return;
+            }
+        };
+        if let Some(filter) = filter {
+            self.subscriber.keep_from_it(filter);
         }
         // A live sid stays what it is; the reference does not complain.
         if self.subscriber.find(sid).is_none() {
@@ -32,7 +40,36 @@ impl Client {
         self.send_ok_if_verbose(publisher);
     }
 
-    /// Why a subscription is not possible.
+    /// Whether a subscription is possible: what it must not deliver, or why it is not.
+    fn leave(
+        &self,
+        subject: &[u8],
+        queue: Option<&[u8]>,
+    ) -> Result<Option<Arc<PatternSet>>, String> {
+        if let Some(text) = self.refusal(subject, queue) {
+            return Err(text);
+        }
+        match self.permissions.as_ref().map(|held| held.may_subscribe(subject, queue)) {
+            None | Some(SubscribeLeave::Granted) => Ok(None),
+            Some(SubscribeLeave::Filtered(filter)) => Ok(Some(filter)),
+            Some(SubscribeLeave::Denied) => Err(error::subscription_violation(subject, queue)),
+        }
+    }
+
+    fn log_refusal(&self, text: &str, subject: &[u8], queue: Option<&[u8]>, sid: &[u8]) {
+        if !text.starts_with("Permissions") {
+            return self.log_error(text);
+        }
+        let queue = queue
+            .map_or_else(String::new, |queue| format!(", Queue: \"{}\"", queue.escape_ascii()));
+        self.log_error(&format!(
+            "Subscription Violation - Subject \"{}\"{queue}, SID {}",
+            subject.escape_ascii(),
+            sid.escape_ascii()
+        ));
+    }
+
+    /// Why a subscription is not possible for anybody.
     fn refusal(&self, subject: &[u8], queue: Option<&[u8]>) -> Option<String> {
         let limits = &self.node.config().limits;
         if queue == Some(RESERVED_QUEUE) {
@@ -44,7 +81,9 @@ impl Client {
         {
             return Some(error::too_many_tokens(subject));
         }
-        if limits.max_subscriptions.is_some_and(|most| self.subscriber.count() >= most) {
+        let own = self.account.limits.max_subscriptions.map(|most| most as usize);
+        let most = [limits.max_subscriptions, own].into_iter().flatten().min();
+        if most.is_some_and(|most| self.subscriber.count() >= most) {
             return Some(error::MAX_SUBSCRIPTIONS.into());
         }
         if !subject::is_valid_pattern(subject) {

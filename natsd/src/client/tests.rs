@@ -178,3 +178,5 @@ async fn large_bodies_are_shared_and_arrive_whole() {
         assert!(subscriber.heard() == expected);
     }
 }
+
+mod security;

@@ -6,6 +6,7 @@
 //! Literal patterns live in one hash table keyed by the whole subject (one look-up, no walk);
 //! patterns with wildcards live in a trie of tokens. An account without wildcards never walks.
 
+mod set;
 mod trie;
 
 use std::hash::{BuildHasher, RandomState};
@@ -15,6 +16,7 @@ use hashbrown::hash_table::Entry;
 use smallvec::SmallVec;
 
 use crate::subject;
+pub use set::PatternSet;
 use trie::Trie;
 
 /// A value that can be stored: it knows the pattern it stands for.

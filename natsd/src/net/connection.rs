@@ -148,6 +148,13 @@ impl Driver {
             return Poll::Pending;
         }
         self.paused_until = None;
+        if conversation.is_waiting() {
+            return desk::with(|desk| {
+                let result = conversation.poll_answer(cx, &mut desk.publisher);
+                desk.publisher.flush();
+                result
+            });
+        }
         if let Some((target, wanted)) = conversation.read_into() {
             let count = {
                 let mut limited = target.limit(wanted);

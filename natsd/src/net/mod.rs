@@ -11,6 +11,7 @@ mod listener;
 mod workers;
 
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 use tokio::time::Instant;
@@ -46,6 +47,24 @@ pub trait Conversation: Send + 'static {
     /// it, up to so many more bytes. `on_bytes` is called with no input afterwards.
     fn read_into(&mut self) -> Option<(&mut BytesMut, usize)> {
         None
+    }
+
+    /// Whether it waits for an answer from elsewhere (a slow check of credentials). As long as
+    /// it does nothing is read from the socket.
+    fn is_waiting(&self) -> bool {
+        false
+    }
+
+    /// Goes on if the answer is there; otherwise the task is woken by it.
+    ///
+    /// # Errors
+    /// Closes the connection.
+    fn poll_answer(
+        &mut self,
+        _cx: &mut Context<'_>,
+        _publisher: &mut Publisher,
+    ) -> Poll<Result<(), CloseReason>> {
+        Poll::Ready(Ok(()))
     }
 
     /// When it wants to be called next if nothing happens.

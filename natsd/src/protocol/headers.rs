@@ -24,6 +24,30 @@ pub fn find<'a>(block: &'a [u8], name: &str) -> Option<&'a [u8]> {
     })
 }
 
+/// A block with one header more, in place of any of that name; `block` may be empty.
+#[must_use]
+pub fn with(block: &[u8], name: &str, value: &str) -> Vec<u8> {
+    let mut made = Vec::with_capacity(block.len() + name.len() + value.len() + 16);
+    let mut lines = block.split_inclusive(|&byte| byte == b'\n');
+    match lines.next() {
+        Some(first) => made.extend_from_slice(first),
+        None => made.extend_from_slice(b"NATS/1.0\r\n"),
+    }
+    for line in lines.filter(|line| *line != b"\r\n" && !is_named(line, name)) {
+        made.extend_from_slice(line);
+    }
+    made.extend_from_slice(format!("{name}: {value}\r\n\r\n").as_bytes());
+    made
+}
+
+/// Whether a header line is of this name, in whatever case: nobody forges it by writing it
+/// differently.
+fn is_named(line: &[u8], name: &str) -> bool {
+    line.split_at_checked(name.len()).is_some_and(|(head, rest)| {
+        head.eq_ignore_ascii_case(name.as_bytes()) && rest.trim_ascii_start().starts_with(b":")
+    })
+}
+
 /// Whether a block may hold tracing headers; cheap, and never wrong when it says no.
 #[must_use]
 pub fn may_ask_for_trace(block: &[u8]) -> bool {
@@ -45,6 +69,15 @@ pub fn is_trace_only(block: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_header_replaces_all_of_its_name() {
+        assert_eq!(with(b"", "A", "1"), b"NATS/1.0\r\nA: 1\r\n\r\n");
+        assert_eq!(
+            with(b"NATS/1.0\r\na : 0\r\nAB: 2\r\nA:3\r\n\r\n", "A", "1"),
+            b"NATS/1.0\r\nAB: 2\r\nA: 1\r\n\r\n"
+        );
+    }
 
     #[test]
     fn no_responders_has_the_observed_length() {

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::account::{Account, GLOBAL_ACCOUNT, Subscriber};
+use crate::auth::Identity;
 
 /// What is known of one client connection.
 #[derive(Debug)]
@@ -45,6 +46,10 @@ pub struct About {
     pub version: String,
     /// User, nkey or the like, as shown by monitoring.
     pub user: String,
+    /// `account/user:name` or the like, as shown in the log; empty when nobody was asked.
+    pub login: String,
+    /// Whom it turned out to be, once it is admitted.
+    pub identity: Option<Identity>,
     /// Account, once it is bound to one.
     pub account: Option<Arc<Account>>,
 }
@@ -197,6 +202,9 @@ impl ClientEntry {
                 }
             }
             label.push('"');
+        }
+        if !about.login.is_empty() {
+            label.push_str(&format!(" - \"{}\"", about.login));
         }
         label
     }

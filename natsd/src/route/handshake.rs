@@ -1,12 +1,25 @@
 //! CONNECT and INFO between servers: who is there, and may it join.
 
-use super::mesh::{Admission, Verdict};
+use std::task::{Context, Poll, ready};
+
+use super::mesh::{Admission, Admitted};
 use super::{Phase, Remote, Role, Route};
 use crate::account::Scope;
+use crate::auth::Verdict;
 use crate::close::CloseReason;
 use crate::protocol::error;
 use crate::protocol::info::{Info, InfoEnd, RouteConnect};
 use crate::router::Publisher;
+use crate::verifier::Answer;
+
+/// A server whose password is being checked.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    answer: Answer,
+    connect: RouteConnect,
+    /// What it sent behind its CONNECT: at most one read, since nothing more is read meanwhile.
+    pub(super) held: Vec<u8>,
+}
 
 impl Route {
     /// The first bytes: INFO when accepted, CONNECT when dialed. A dialer's INFO names the slot
@@ -62,11 +75,39 @@ impl Route {
             self.send_error(&text, publisher);
             return Err(CloseReason::WrongPort);
         }
-        if !self.mesh.admits(&connect.user, &connect.pass) {
-            self.log_error(&format!("authentication error - User \"{}\"", connect.user));
-            self.send_error(error::AUTHORIZATION_VIOLATION, publisher);
-            return Err(CloseReason::AuthenticationFailure);
+        match self.mesh.judge(&connect.user, &connect.pass) {
+            Verdict::Same => self.admit(&connect, publisher),
+            Verdict::Different => Err(self.refuse(&connect, publisher)),
+            Verdict::Hashed(check) => {
+                let answer = self.node.verifier.ask(check);
+                let held = Vec::new();
+                self.waiting = Some(Box::new(Waiting { answer, connect, held }));
+                Ok(())
+            }
         }
+    }
+
+    /// Goes on with a server whose password was checked; returns what it said meanwhile.
+    pub(super) fn on_answer(
+        &mut self,
+        cx: &mut Context<'_>,
+        publisher: &mut Publisher,
+    ) -> Poll<Result<Vec<u8>, CloseReason>> {
+        let Some(waiting) = &mut self.waiting else { return Poll::Ready(Ok(Vec::new())) };
+        let right = ready!(waiting.answer.poll(cx));
+        let Some(waiting) = self.waiting.take() else { return Poll::Ready(Ok(Vec::new())) };
+        Poll::Ready(if right {
+            self.admit(&waiting.connect, publisher).map(|()| waiting.held)
+        } else {
+            Err(self.refuse(&waiting.connect, publisher))
+        })
+    }
+
+    fn admit(
+        &mut self,
+        connect: &RouteConnect,
+        publisher: &mut Publisher,
+    ) -> Result<(), CloseReason> {
         if let Err(text) = self.check_cluster_name(&connect.cluster, connect.cluster_dynamic) {
             self.send_error(&text, publisher);
             return Err(CloseReason::ClusterNameConflict);
@@ -74,6 +115,16 @@ impl Route {
         self.verbose = connect.verbose;
         self.phase = Phase::AwaitInfo;
         Ok(())
+    }
+
+    fn refuse(&self, connect: &RouteConnect, publisher: &mut Publisher) -> CloseReason {
+        let label = match connect.user.as_str() {
+            "" => String::new(),
+            user => format!(" - User {user:?}"),
+        };
+        self.log_error(&format!("authentication error{label}"));
+        self.send_error(error::AUTHORIZATION_VIOLATION, publisher);
+        CloseReason::AuthenticationFailure
     }
 
     /// Cluster names must be equal; a generated one gives way. The error says why not.
@@ -106,7 +157,7 @@ impl Route {
         None
     }
 
-    fn refuse(&self, text: &str, publisher: &mut Publisher) -> CloseReason {
+    fn turn_away(&self, text: &str, publisher: &mut Publisher) -> CloseReason {
         self.log_error(text);
         self.send_error(text, publisher);
         CloseReason::ProtocolViolation
@@ -140,7 +191,7 @@ impl Route {
         self.check_cluster_name(&info.cluster, info.cluster_dynamic)
             .map_err(|_told| CloseReason::ClusterNameConflict)?;
         if let Some(text) = Self::unknown_compression(&info) {
-            return Err(self.refuse(&text, publisher));
+            return Err(self.turn_away(&text, publisher));
         }
         if self.role == Role::Accepted && info.server_name == self.node.identity.name {
             self.log_error(&format!(
@@ -150,7 +201,7 @@ impl Route {
             return Err(CloseReason::DuplicateServerName);
         }
         let scope =
-            self.mesh.scope_of(&info, &self.role).map_err(|text| self.refuse(&text, publisher))?;
+            self.mesh.scope_of(&info, &self.role).map_err(|text| self.turn_away(&text, publisher))?;
         let account = match &scope {
             Scope::Account(name) => name.to_string(),
             _ => String::new(),
@@ -174,7 +225,7 @@ impl Route {
             info,
         };
         match self.mesh.register(admission, publisher) {
-            Verdict::Member(link) => {
+            Admitted::Member(link) => {
                 tracing::debug!(
                     "{} - Registering remote route \"{}\"",
                     self.entry.label(),
@@ -185,7 +236,7 @@ impl Route {
                 self.take_early_interest(publisher);
                 Ok(())
             }
-            Verdict::Duplicate => {
+            Admitted::Duplicate => {
                 tracing::debug!("Detected duplicate remote route \"{}\"", self.entry.remote().id);
                 Err(CloseReason::DuplicateRoute)
             }

@@ -11,8 +11,9 @@ use tokio::sync::Notify;
 
 use super::{Role, RouteEntry};
 use crate::account::{Link, Scope};
+use crate::auth::{Verdict, verify};
 use crate::close::CloseReason;
-use crate::config::{Cluster, Listen};
+use crate::config::{Cluster, Listen, Secret};
 use crate::discovery::host_port;
 use crate::net::Workers;
 use crate::node::{Node, TOOLCHAIN, VERSION};
@@ -100,7 +101,7 @@ pub(super) struct Admission<'a> {
 }
 
 /// What became of it.
-pub(super) enum Verdict {
+pub(super) enum Admitted {
     /// It is one.
     Member(Arc<Link>),
     /// It is one already, by another connection.
@@ -264,13 +265,14 @@ impl Mesh {
     }
 
     /// Whether a dialing server's credentials are good.
-    pub(super) fn admits(&self, user: &str, password: &str) -> bool {
+    pub(super) fn judge(&self, user: &str, password: &str) -> Verdict {
         let config = self.node.config();
         match config.cluster.as_ref().and_then(|cluster| cluster.authorization.as_ref()) {
-            None => true,
-            Some(wanted) => {
-                constant_time_eq(&wanted.user, user) & constant_time_eq(&wanted.password, password)
+            None => Verdict::Same,
+            Some(wanted) if wanted.user == user => {
+                verify(&Secret::new(wanted.password.as_str()), password)
             }
+            Some(_) => Verdict::Different,
         }
     }
 
@@ -304,7 +306,7 @@ impl Mesh {
         self: &Arc<Self>,
         admission: Admission<'_>,
         publisher: &mut Publisher,
-    ) -> Verdict {
+    ) -> Admitted {
         let Admission { outbound, peer_address, role, scope, info } = admission;
         let order = self.orders.fetch_add(1, Ordering::Relaxed);
         let link = Arc::new(Link::new(
@@ -320,7 +322,7 @@ impl Mesh {
         if let Some(member) = known {
             if let Some(explicit) = self.is_superfluous(member, role, &link.scope, &info) {
                 member.links.iter_mut().for_each(|held| held.explicit |= explicit);
-                return Verdict::Duplicate;
+                return Admitted::Duplicate;
             }
             member.links.push(HeldLink::new(&link, role));
         } else {
@@ -346,7 +348,7 @@ impl Mesh {
         }
         self.changed.notify_waiters();
         tracing::debug!("rid:{} - Sent local subscriptions to route", outbound.id);
-        Verdict::Member(link)
+        Admitted::Member(link)
     }
 
     /// Whether another connection to a member serves already, so that this one is closed: here
@@ -533,14 +535,4 @@ fn generated_name() -> String {
         char::from(LETTERS.get(index).copied().unwrap_or(b'0'))
     };
     (0..22).map(letter).collect()
-}
-
-/// Compares without telling by its time where the difference is.
-fn constant_time_eq(one: &str, other: &str) -> bool {
-    let (one, other) = (one.as_bytes(), other.as_bytes());
-    let difference = one
-        .iter()
-        .zip(other.iter().chain(std::iter::repeat(&0)))
-        .fold(one.len() ^ other.len(), |sum, (a, b)| sum | usize::from(a ^ b));
-    difference == 0
 }

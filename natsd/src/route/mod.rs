@@ -16,6 +16,7 @@ mod mesh;
 mod pool;
 
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
@@ -33,6 +34,7 @@ use crate::protocol::message::Message;
 use crate::protocol::route::{Queues, RouteOp, parse};
 use crate::protocol::stash::Stash;
 use crate::router::{Matches, Origin, Publisher};
+use handshake::Waiting;
 use interest::{EarlyInterest, RemoteInterest};
 
 pub use entry::{Remote, RouteEntry};
@@ -49,6 +51,8 @@ pub(crate) struct Route {
     /// The registered link, once the handshake is over.
     link: Option<Arc<Link>>,
     interest: RemoteInterest,
+    /// Its password is being checked.
+    waiting: Option<Box<Waiting>>,
     early_interest: EarlyInterest,
     /// The peer asked for +OK.
     verbose: bool,
@@ -119,6 +123,7 @@ impl Route {
             entry,
             role,
             link: None,
+            waiting: None,
             interest: RemoteInterest::default(),
             early_interest: EarlyInterest::default(),
             verbose: false,
@@ -326,6 +331,10 @@ impl Conversation for Route {
         self.entry.note_activity(now);
         let mut input = self.finish_stashed(input, publisher)?;
         while !input.is_empty() {
+            if let Some(waiting) = &mut self.waiting {
+                waiting.held.extend_from_slice(input);
+                break;
+            }
             match self.step(input, None, publisher)? {
                 Ok(used) => input = input.get(used..).unwrap_or_default(),
                 Err(need) => {
@@ -339,6 +348,19 @@ impl Conversation for Route {
 
     fn read_into(&mut self) -> Option<(&mut BytesMut, usize)> {
         self.stash.missing(SHARED_BODY_BYTES)
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.waiting.is_some()
+    }
+
+    fn poll_answer(
+        &mut self,
+        cx: &mut Context<'_>,
+        publisher: &mut Publisher,
+    ) -> Poll<Result<(), CloseReason>> {
+        let held = ready!(self.on_answer(cx, publisher))?;
+        Poll::Ready(self.on_bytes(&held, publisher))
     }
 
     fn deadline(&self) -> Option<Instant> {

@@ -54,6 +54,9 @@ impl Matches {
         }
         let (plain, links, groups) = (&mut self.plain, &mut self.links, &mut self.groups);
         self.generation = account.for_each_match(subject, |subscription| {
+            if !subscription.takes(subject) {
+                return;
+            }
             match (&subscription.queue, &subscription.target) {
                 (Some(queue), _) => join_group(groups, queue, subscription),
                 (None, Target::Peer(peer)) => add_link(links, &peer.link),

@@ -5,9 +5,10 @@
 //! thread: it remembers which queues it appended to and writes each of them once at the end of
 //! the batch. No lock is held while a message is queued.
 
+mod import;
 mod matches;
 mod publish;
 mod queue_group;
 
 pub use matches::Matches;
-pub use publish::{Origin, Publisher};
+pub use publish::{Asker, Origin, Publisher};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::import::Nested;
 use super::matches::{Group, Matches};
 use super::queue_group::{Dice, candidates};
 use crate::account::{Account, Link, LocalTarget, Subscription, Take, Target, Touch};
@@ -15,7 +16,7 @@ use crate::protocol::message::Message;
 const EARLY_FLUSH_BYTES: usize = 128 * 1024;
 
 /// Where a message comes from: decides who may get it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub enum Origin<'a> {
     /// A client; with `echo` off its own subscriptions get nothing.
     Client {
@@ -23,6 +24,8 @@ pub enum Origin<'a> {
         id: u64,
         /// Deliver to subscriptions of the same connection.
         echo: bool,
+        /// Can say who that is, should a service ask.
+        asker: &'a dyn Asker,
     },
     /// A peer server: local receivers only, and these queue groups (one hop).
     Route {
@@ -33,13 +36,21 @@ pub enum Origin<'a> {
     Server,
 }
 
+/// A client as services of other accounts see it.
+pub trait Asker {
+    /// The JSON of `Nats-Request-Info`; with `share` everything that may be told.
+    fn describe(&self, account: &str, share: bool) -> String;
+}
+
 /// Carries messages to receivers on behalf of one reading thread, and flushes what it touched.
 #[derive(Debug)]
 pub struct Publisher {
     touched: Vec<Arc<Outbound>>,
-    sizes: Vec<u8>,
+    pub(super) sizes: Vec<u8>,
     dice: Dice,
     choked: bool,
+    /// How deep in imports of imports it is, and matches for each depth.
+    pub(super) nested: Nested,
 }
 
 /// A peer server and the queue groups that are directed to it.
@@ -55,7 +66,13 @@ impl Publisher {
     /// Makes a publisher; the seed makes queue group choices differ between threads.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self { touched: Vec::new(), sizes: Vec::new(), dice: Dice::new(seed), choked: false }
+        Self {
+            touched: Vec::new(),
+            sizes: Vec::new(),
+            dice: Dice::new(seed),
+            choked: false,
+            nested: Nested::default(),
+        }
     }
 
     /// Writes every touched queue once, without blocking.
@@ -192,17 +209,36 @@ impl Publisher {
                 return true;
             }
             Target::Peer(_) => return false,
+            Target::Renamed(renamed) => return self.deliver_renamed(renamed, message, origin),
+            Target::Service(service) => return self.ask(account, service, message, origin),
+            Target::Answers(answers) => return self.answer(answers, message),
         };
+        self.deliver_to(account, subscription, target, message, &matches.head, origin)
+    }
+
+    /// Delivers to a client; `head` is `HMSG subject `.
+    pub(super) fn deliver_to(
+        &mut self,
+        account: &Account,
+        subscription: &Arc<Subscription>,
+        target: &LocalTarget,
+        message: &Message<'_>,
+        head: &[u8],
+        origin: Origin<'_>,
+    ) -> bool {
         let outbound = &target.subscriber.outbound;
         if origin.is_echo_to(outbound) {
             return false;
+        }
+        if !message.reply.is_empty() && target.subscriber.tracks_replies() {
+            target.subscriber.note_request(message.reply);
         }
         let Some(mut queue) = outbound.append() else { return false };
         let take = target.take(&queue);
         if take == Take::No {
             return false;
         }
-        self.write_frame(&mut queue, target, message, matches);
+        self.write_frame(&mut queue, target, message, head);
         let appended = queue.finish();
         if appended.first_touch {
             self.touch(outbound);
@@ -224,16 +260,12 @@ impl Publisher {
         queue: &mut Append<'_>,
         target: &LocalTarget,
         message: &Message<'_>,
-        matches: &Matches,
+        head: &[u8],
     ) {
         if message.has_headers() && !target.subscriber.headers() {
-            return write_without_headers(queue, target, message, matches);
+            return write_without_headers(queue, target, message, head);
         }
-        let head = if message.has_headers() {
-            &matches.head
-        } else {
-            matches.head.get(1..).unwrap_or_default()
-        };
+        let head = if message.has_headers() { head } else { head.get(1..).unwrap_or_default() };
         self.write(queue, message, &[head, &target.sid, b" "]);
     }
 
@@ -305,7 +337,7 @@ impl Origin<'_> {
     }
 
     fn is_echo_to(self, outbound: &Outbound) -> bool {
-        matches!(self, Self::Client { id, echo: false } if id == outbound.id)
+        matches!(self, Self::Client { id, echo: false, .. } if id == outbound.id)
     }
 }
 
@@ -370,13 +402,13 @@ fn write_without_headers(
     queue: &mut Append<'_>,
     target: &LocalTarget,
     message: &Message<'_>,
-    matches: &Matches,
+    head: &[u8],
 ) {
     let body = message.body.get(message.header_len..).unwrap_or_default();
     let plain = Message { header_len: 0, body, tail: &[], shared: None, ..*message };
     let mut sizes = Vec::with_capacity(64);
     plain.write_sizes(&mut sizes);
-    let head = matches.head.get(1..).unwrap_or_default();
+    let head = head.get(1..).unwrap_or_default();
     for part in [head, &target.sid, b" ", &sizes, body] {
         queue.put(part);
     }

@@ -52,7 +52,7 @@ pub(super) fn candidates<'a>(
 fn weight(member: &Subscription) -> u64 {
     match &member.target {
         Target::Peer(peer) => u64::from(peer.weight.load(Ordering::Relaxed)),
-        Target::Local(_) | Target::Internal(_) => 1,
+        _ => 1,
     }
 }
 

@@ -4,6 +4,10 @@
 //! `.`; a pattern may hold `*` (exactly one token) and a last `>` (one or more tokens), each
 //! only as a whole token: `foo*bar` is an ordinary token (observed: nats-server 2.15.1).
 
+mod transform;
+
+pub use transform::Transform;
+
 /// Separator of tokens.
 const DOT: u8 = b'.';
 

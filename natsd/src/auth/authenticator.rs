@@ -1,0 +1,269 @@
+//! Everybody who may connect, and the judgement of who asks to.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use nkeys::KeyPair;
+
+use super::{Credentials, Identity, Judgement, PeerNames, Permissions, Proof, Verdict, verify};
+use crate::config::{Config, ConnectionType, Secret};
+
+/// Name of the account that is the system's unless another is configured.
+const SYSTEM_ACCOUNT: &str = "$SYS";
+
+/// Everybody who may connect.
+#[derive(Debug, Default)]
+pub struct Authenticator {
+    required: bool,
+    users: HashMap<Arc<str>, Login>,
+    nkeys: HashMap<Arc<str>, Login>,
+    single: Option<(Arc<str>, Secret)>,
+    token: Option<Secret>,
+    no_auth_user: Option<Arc<str>>,
+    /// Users are found by their certificates.
+    map_certificates: bool,
+    /// Only users of the system account are configured: all others come in without credentials.
+    open_default: bool,
+    plain_passwords: bool,
+}
+
+/// One who may connect.
+#[derive(Debug, PartialEq)]
+struct Login {
+    identity: Identity,
+    password: Secret,
+    kinds: Option<BTreeSet<ConnectionType>>,
+}
+
+impl Login {
+    fn allows(&self, kind: ConnectionType) -> bool {
+        self.kinds.as_ref().is_none_or(|kinds| kinds.contains(&kind))
+    }
+}
+
+impl Authenticator {
+    /// Reads who may connect from the configuration.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        let auth = &config.auth;
+        let identity = |proof, name: &str, account: &Option<String>, permissions: &Option<_>| {
+            let permissions: &Option<crate::config::Permissions> = permissions;
+            Identity {
+                proof,
+                user: name.into(),
+                account: account.as_deref().map(Into::into),
+                permissions: permissions.as_ref().map(|p| Arc::new(Permissions::new(p))),
+            }
+        };
+        let users = auth.users.iter().map(|user| {
+            let login = Login {
+                identity: identity(Proof::User, &user.name, &user.account, &user.permissions),
+                password: user.password.clone(),
+                kinds: user.connection_types.clone(),
+            };
+            (Arc::clone(&login.identity.user), login)
+        });
+        let nkeys = auth.nkeys.iter().map(|user| {
+            let login = Login {
+                identity: identity(Proof::Nkey, &user.nkey, &user.account, &user.permissions),
+                password: Secret::default(),
+                kinds: user.connection_types.clone(),
+            };
+            (Arc::clone(&login.identity.user), login)
+        });
+        let secrets = auth.password.iter().chain(&auth.token);
+        let plain = |secret: &Secret| !secret.is_empty() && !secret.is_bcrypt();
+        Self {
+            required: auth.user.is_some()
+                || auth.token.is_some()
+                || auth.users_defined
+                || !auth.users.is_empty()
+                || !auth.nkeys.is_empty(),
+            plain_passwords: secrets.chain(auth.users.iter().map(|user| &user.password)).any(plain),
+            users: users.collect(),
+            nkeys: nkeys.collect(),
+            single: auth
+                .user
+                .as_deref()
+                .map(|user| (user.into(), auth.password.clone().unwrap_or_default())),
+            token: auth.token.clone(),
+            no_auth_user: auth.no_auth_user.as_deref().map(Into::into),
+            map_certificates: config.tls.as_ref().is_some_and(|tls| tls.verify_and_map),
+            open_default: only_system_users(config),
+        }
+    }
+
+    /// Whether clients must say who they are.
+    #[must_use]
+    pub fn required(&self) -> bool {
+        self.required
+    }
+
+    /// Whether clients that say nothing are somebody nevertheless: INFO then asks nothing of them.
+    #[must_use]
+    pub fn admits_strangers(&self) -> bool {
+        self.no_auth_user.is_some() || self.open_default
+    }
+
+    /// Whether clients need something to sign.
+    #[must_use]
+    pub fn wants_nonce(&self) -> bool {
+        !self.nkeys.is_empty()
+    }
+
+    /// Whether passwords or tokens stand in the configuration as they are.
+    #[must_use]
+    pub fn has_plain_passwords(&self) -> bool {
+        self.plain_passwords
+    }
+
+    /// Whether a client that an earlier configuration admitted would be admitted still, and as
+    /// the same: the same secret, account and permissions.
+    #[must_use]
+    pub fn keeps(&self, earlier: &Self, identity: &Identity) -> bool {
+        let same = |held: &HashMap<Arc<str>, Login>, before: &HashMap<Arc<str>, Login>| match (
+            held.get(&identity.user),
+            before.get(&identity.user),
+        ) {
+            (Some(now), Some(before)) => now == before,
+            _ => false,
+        };
+        match identity.proof {
+            Proof::None => !self.required || self.open_default,
+            Proof::Token => self.token == earlier.token,
+            Proof::Nkey => same(&self.nkeys, &earlier.nkeys),
+            Proof::User => {
+                same(&self.users, &earlier.users)
+                    || (self.single.is_some() && self.single == earlier.single)
+            }
+        }
+    }
+
+    /// Judges a client.
+    #[must_use]
+    pub fn judge(&self, given: &Credentials<'_>) -> Judgement {
+        if !self.required {
+            return Judgement::Admitted(Identity::default());
+        }
+        if given.is_empty()
+            && let Some(identity) = self.stranger(given)
+        {
+            return Judgement::Admitted(identity);
+        }
+        if !given.nkey.is_empty() && !self.nkeys.is_empty() {
+            return self.judge_nkey(given);
+        }
+        if !self.users.is_empty() {
+            if self.map_certificates {
+                return self.judge_certificate(given);
+            }
+            if !given.user.is_empty() {
+                return self.judge_user(given);
+            }
+        }
+        if let Some(token) = &self.token {
+            return conclude(
+                verify(token, given.token),
+                Identity { proof: Proof::Token, ..Identity::default() },
+            );
+        }
+        match &self.single {
+            Some((user, password)) if **user == *given.user => conclude(
+                verify(password, given.password),
+                Identity { proof: Proof::User, user: Arc::clone(user), ..Identity::default() },
+            ),
+            _ => Judgement::Refused,
+        }
+    }
+
+    /// Who a client without credentials is.
+    fn stranger(&self, given: &Credentials<'_>) -> Option<Identity> {
+        if self.open_default && self.no_auth_user.is_none() {
+            return Some(Identity::default());
+        }
+        if self.map_certificates && !self.users.is_empty() {
+            return None;
+        }
+        let name = self.no_auth_user.as_deref()?;
+        let login = self.nkeys.get(name).or_else(|| self.users.get(name))?;
+        login.allows(given.kind).then(|| login.identity.clone())
+    }
+
+    fn judge_nkey(&self, given: &Credentials<'_>) -> Judgement {
+        let Some(login) = self.nkeys.get(given.nkey).filter(|login| login.allows(given.kind))
+        else {
+            return Judgement::Refused;
+        };
+        let is_no_auth_user = self.no_auth_user.as_deref() == Some(given.nkey);
+        if is_no_auth_user || is_signed(given.nkey, given.nonce, given.signature) {
+            Judgement::Admitted(login.identity.clone())
+        } else {
+            Judgement::Refused
+        }
+    }
+
+    fn judge_user(&self, given: &Credentials<'_>) -> Judgement {
+        match self.users.get(given.user).filter(|login| login.allows(given.kind)) {
+            Some(login) => {
+                conclude(verify(&login.password, given.password), login.identity.clone())
+            }
+            None => Judgement::Refused,
+        }
+    }
+
+    /// The user whom the certificate names; the TLS handshake stands for the password.
+    fn judge_certificate(&self, given: &Credentials<'_>) -> Judgement {
+        let Some(names) = given.certificate else { return Judgement::Refused };
+        match self.mapped(names, given.kind) {
+            Some(login) => Judgement::Admitted(login.identity.clone()),
+            None => Judgement::Refused,
+        }
+    }
+
+    fn mapped(&self, names: &PeerNames, kind: ConnectionType) -> Option<&Login> {
+        let line = names.subject_line();
+        let mut candidates = names.alternatives().chain([line.as_str()]);
+        let by_name = candidates.find_map(|name| self.users.get(name));
+        let found = by_name
+            .or_else(|| self.users.iter().find(|(name, _)| names.is_subject(name)).map(|(_, l)| l));
+        found.filter(|login| login.allows(kind))
+    }
+}
+
+fn conclude(verdict: Verdict, identity: Identity) -> Judgement {
+    match verdict {
+        Verdict::Same => Judgement::Admitted(identity),
+        Verdict::Different => Judgement::Refused,
+        Verdict::Hashed(check) => Judgement::Pending(check, identity),
+    }
+}
+
+/// Whether the owner of a public key signed the nonce.
+fn is_signed(public: &str, nonce: &str, signature: &str) -> bool {
+    let decoded = URL_SAFE_NO_PAD.decode(signature).or_else(|_other| STANDARD.decode(signature));
+    let Ok(signature) = decoded else { return false };
+    !nonce.is_empty()
+        && KeyPair::from_public_key(public)
+            .is_ok_and(|key| key.verify(nonce.as_bytes(), &signature).is_ok())
+}
+
+/// Only the system account has users and nothing else is protected: then, as in nats-server,
+/// everybody else works in the default account without credentials.
+fn only_system_users(config: &Config) -> bool {
+    let auth = &config.auth;
+    let system = config.system_account.as_deref().unwrap_or(SYSTEM_ACCOUNT);
+    let mut accounts =
+        auth.users.iter().map(|user| &user.account).chain(auth.nkeys.iter().map(|u| &u.account));
+    let protects_others = auth.users_defined
+        || auth.user.is_some()
+        || auth.token.is_some()
+        || auth.no_auth_user.is_some()
+        || config.accounts.iter().any(|account| account.name != system);
+    let has_users = !auth.users.is_empty() || !auth.nkeys.is_empty();
+    has_users
+        && !config.no_system_account
+        && !protects_others
+        && accounts.all(|account| account.as_deref() == Some(system))
+}

@@ -1,0 +1,117 @@
+//! Who is it, and what may they do: credentials to an [`Identity`].
+//!
+//! Pure: no socket, no clock, no thread. An [`Authenticator`] is made of the configuration and
+//! judges [`Credentials`]; a check that takes long (bcrypt) comes back as a [`HashCheck`], to be
+//! run where nobody else waits. Secrets are compared in constant time and appear in no log and
+//! no `Debug`. `client` and `route` ask here and nowhere else. The order of the checks is that
+//! of nats-server 2.15.
+
+mod authenticator;
+mod certificate;
+mod password;
+mod permissions;
+
+use std::sync::Arc;
+
+pub use authenticator::Authenticator;
+pub use certificate::PeerNames;
+pub use password::{HashCheck, Verdict, verify};
+pub use permissions::{Permissions, SubscribeLeave};
+
+use crate::config::ConnectionType;
+
+/// What a client shows to be let in. Secrets stay borrowed from its CONNECT.
+#[derive(Clone, Copy)]
+pub struct Credentials<'a> {
+    /// `user`
+    pub user: &'a str,
+    /// `pass`
+    pub password: &'a str,
+    /// `auth_token`
+    pub token: &'a str,
+    /// `nkey`
+    pub nkey: &'a str,
+    /// `sig`: the signature of `nonce`.
+    pub signature: &'a str,
+    /// `jwt`
+    pub jwt: &'a str,
+    /// What this connection was given to sign.
+    pub nonce: &'a str,
+    /// How it is connected.
+    pub kind: ConnectionType,
+    /// Names in its TLS certificate, if it showed one that was verified.
+    pub certificate: Option<&'a PeerNames>,
+}
+
+impl Credentials<'_> {
+    /// How a refused one is named in the log, from the most telling credential.
+    #[must_use]
+    pub fn label(&self) -> String {
+        if !self.nkey.is_empty() {
+            format!(" - Nkey {:?}", self.nkey)
+        } else if !self.user.is_empty() {
+            format!(" - User {:?}", self.user)
+        } else if !self.token.is_empty() {
+            " - Token \"[REDACTED]\"".into()
+        } else {
+            String::new()
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.user.is_empty()
+            && self.password.is_empty()
+            && self.token.is_empty()
+            && self.nkey.is_empty()
+    }
+}
+
+impl std::fmt::Debug for Credentials<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credentials")
+            .field("user", &self.user)
+            .field("nkey", &self.nkey)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whom a client turned out to be.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Identity {
+    /// How it showed that.
+    pub proof: Proof,
+    /// User name or public key; empty when nobody needs one.
+    pub user: Arc<str>,
+    /// Account by name; `None` is the default one.
+    pub account: Option<Arc<str>>,
+    /// What it may do; `None` is everything.
+    pub permissions: Option<Arc<Permissions>>,
+}
+
+/// What made a client known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Proof {
+    /// Nothing: no credentials are asked for.
+    #[default]
+    None,
+    /// A user name.
+    User,
+    /// A token.
+    Token,
+    /// A signature.
+    Nkey,
+}
+
+/// What became of credentials.
+#[derive(Debug)]
+pub enum Judgement {
+    /// They are good.
+    Admitted(Identity),
+    /// They are not.
+    Refused,
+    /// It depends on a hash: run the check where it disturbs nobody.
+    Pending(HashCheck, Identity),
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,256 @@
+//! Who gets in, and what they may do then.
+
+use std::future::poll_fn;
+
+use super::*;
+use crate::config::{
+    Account, Auth, NkeyUser, PermissionSubject, Permissions, ResponsePermission, SubjectPermission,
+    User,
+};
+
+const VIOLATION: &str = "-ERR 'Authorization Violation'\r\n";
+
+fn node(config: Config) -> Arc<Node> {
+    let identity = Identity {
+        id: "NTEST".into(),
+        name: "test".into(),
+        started: jiff::Timestamp::now(),
+        started_at: Instant::now(),
+    };
+    let discovery = Discovery::new(Info::default(), Vec::new(), false);
+    Arc::new(Node::new(identity, config, discovery))
+}
+
+fn with_users(users: Vec<User>) -> Config {
+    Config { auth: Auth { users, ..Auth::default() }, ..Config::default() }
+}
+
+fn user(name: &str, password: &str) -> User {
+    User { name: name.into(), password: password.into(), ..User::default() }
+}
+
+impl Peer {
+    fn open(node: &Arc<Node>) -> (Self, Info) {
+        let paper = Arc::new(Paper::default());
+        let sink = Arc::clone(&paper) as Arc<dyn Sink>;
+        let outbound = Arc::new(Outbound::new(node.next_id(), sink, 1 << 20));
+        let client = Client::new(Arc::clone(node), "127.0.0.1:1".parse().unwrap(), outbound);
+        let mut peer = Self { client, paper, publisher: Publisher::new(1) };
+        peer.client.on_open(&mut peer.publisher).unwrap();
+        let heard = peer.heard();
+        let info = Info::parse(heard.strip_prefix("INFO ").unwrap().trim().as_bytes()).unwrap();
+        (peer, info)
+    }
+
+    fn login(node: &Arc<Node>, user: &str, password: &str) -> Self {
+        let (mut peer, _) = Self::open(node);
+        peer.say(&connect(user, password));
+        assert_eq!(peer.heard(), "");
+        peer
+    }
+}
+
+fn connect(user: &str, password: &str) -> String {
+    format!(
+        "CONNECT {{\"verbose\":false,\"pedantic\":false,\"headers\":true,\"no_responders\":true,\
+         \"user\":\"{user}\",\"pass\":\"{password}\"}}\r\n"
+    )
+}
+
+#[tokio::test]
+async fn strangers_may_only_say_connect() {
+    let node = node(with_users(vec![user("a", "pa")]));
+    for input in
+        ["PING\r\n", "SUB > 1\r\n", "PUB a 0\r\n\r\n", "x", "CONNECT {}\r\n", &connect("a", "no")]
+    {
+        let (mut peer, info) = Peer::open(&node);
+        assert!(info.auth_required && info.nonce.is_empty());
+        assert_eq!(peer.try_say(input), Err(CloseReason::AuthenticationFailure), "{input:?}");
+        assert_eq!(peer.heard(), VIOLATION, "{input:?}");
+        assert_eq!(node.accounts.global.subscriptions(), 0);
+    }
+    let mut peer = Peer::login(&node, "a", "pa");
+    peer.say("PING\r\n");
+    assert_eq!(peer.heard(), "PONG\r\n");
+}
+
+#[tokio::test]
+async fn a_cut_connect_is_still_the_first_op() {
+    let node = node(with_users(vec![user("a", "pa")]));
+    let text = connect("a", "pa") + "PING\r\n";
+    for cut in 1..text.len() {
+        let (mut peer, _) = Peer::open(&node);
+        peer.say(&text[..cut]);
+        peer.say(&text[cut..]);
+        assert_eq!(peer.heard(), "PONG\r\n", "cut at {cut}");
+    }
+}
+
+#[tokio::test]
+async fn who_says_nothing_may_be_somebody() {
+    let mut config = with_users(vec![user("a", "pa"), user("b", "pb")]);
+    config.auth.no_auth_user = Some("a".into());
+    let node = node(config);
+    let (mut peer, info) = Peer::open(&node);
+    assert!(!info.auth_required);
+    peer.say("PING\r\n");
+    assert_eq!(peer.heard(), "PONG\r\n");
+    assert_eq!(peer.client.entry.about().user, "a");
+    let (mut peer, _) = Peer::open(&node);
+    assert!(peer.try_say(&connect("b", "x")).is_err());
+}
+
+#[tokio::test]
+async fn a_hashed_password_makes_only_its_own_client_wait() {
+    let hash = bcrypt::hash("pa", 4).unwrap();
+    let node = node(with_users(vec![user("a", &hash)]));
+    let (mut peer, _) = Peer::open(&node);
+    peer.say(&(connect("a", "pa") + "SUB x 1\r\nPUB x 1\r\n1\r\n"));
+    assert!(peer.client.is_waiting());
+    assert_eq!(peer.heard(), "");
+    poll_fn(|cx| peer.client.poll_answer(cx, &mut peer.publisher)).await.unwrap();
+    peer.publisher.flush();
+    assert_eq!(peer.heard(), "MSG x 1 1\r\n1\r\n");
+
+    let (mut peer, _) = Peer::open(&node);
+    peer.say(&(connect("a", "pb") + "SUB x 1\r\n"));
+    let result = poll_fn(|cx| peer.client.poll_answer(cx, &mut peer.publisher)).await;
+    peer.publisher.flush();
+    assert_eq!(result, Err(CloseReason::AuthenticationFailure));
+    assert_eq!(peer.heard(), VIOLATION);
+}
+
+#[tokio::test(start_paused = true)]
+async fn patience_with_strangers_ends() {
+    let node = node(with_users(vec![user("a", "pa")]));
+    let (mut peer, _) = Peer::open(&node);
+    let deadline = peer.client.deadline().unwrap();
+    assert_eq!(deadline - Instant::now(), node.config().limits.auth_timeout);
+    let result = peer.client.on_deadline(deadline, &mut peer.publisher);
+    peer.publisher.flush();
+    assert_eq!(result, Err(CloseReason::AuthenticationTimeout));
+    assert_eq!(peer.heard(), "-ERR 'Authentication Timeout'\r\n");
+}
+
+#[tokio::test]
+async fn a_key_signs_the_nonce_of_its_own_connection() {
+    use base64::Engine;
+    let key = nkeys::KeyPair::new_user();
+    let nkeys = vec![NkeyUser { nkey: key.public_key(), ..NkeyUser::default() }];
+    let auth = Auth { nkeys, ..Auth::default() };
+    let node = node(Config { auth, ..Config::default() });
+    let (_, old) = Peer::open(&node);
+    let (mut peer, info) = Peer::open(&node);
+    assert_eq!(info.nonce.len(), 15);
+    assert_ne!(info.nonce, old.nonce);
+    let say = |nonce: &str| {
+        let signature = key.sign(nonce.as_bytes()).unwrap();
+        let signature = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(signature);
+        let public = key.public_key();
+        format!("CONNECT {{\"verbose\":false,\"nkey\":\"{public}\",\"sig\":\"{signature}\"}}\r\n")
+    };
+    peer.say(&say(&info.nonce));
+    assert_eq!(peer.heard(), "");
+    let (mut peer, _) = Peer::open(&node);
+    assert!(peer.try_say(&say(&old.nonce)).is_err(), "replayed");
+}
+
+#[tokio::test]
+async fn connect_again_is_asked_again() {
+    let node = node(with_users(vec![user("a", "pa"), user("b", "pb")]));
+    let mut peer = Peer::login(&node, "a", "pa");
+    peer.say("SUB x 1\r\n");
+    peer.say(&connect("b", "pb"));
+    assert_eq!(peer.client.entry.about().user, "b");
+    peer.say("PUB x 0\r\n\r\n");
+    assert_eq!(peer.heard(), "", "the old subscription is gone");
+    assert_eq!(peer.try_say(&connect("b", "pa")), Err(CloseReason::AuthenticationFailure));
+}
+
+fn subjects(allow: &[&str], deny: &[&str]) -> Option<SubjectPermission> {
+    let one = |text: &&str| PermissionSubject { subject: (*text).into(), queue: None };
+    Some(SubjectPermission {
+        allow: (!allow.is_empty()).then(|| allow.iter().map(one).collect()),
+        deny: deny.iter().map(one).collect(),
+    })
+}
+
+fn limited(permissions: Permissions) -> Arc<Node> {
+    node(with_users(vec![
+        User { permissions: Some(permissions), ..user("a", "pa") },
+        user("free", "pf"),
+    ]))
+}
+
+#[tokio::test]
+async fn publishing_needs_leave_every_time() {
+    let node = limited(Permissions { publish: subjects(&["a.*"], &["a.x"]), ..Default::default() });
+    let mut listener = Peer::login(&node, "free", "pf");
+    listener.say("SUB > 1\r\n");
+    let mut peer = Peer::login(&node, "a", "pa");
+    peer.say("PUB a.b 1\r\n1\r\nPUB a.b 1\r\n2\r\nPUB a.x 1\r\n3\r\nPUB a.x 1\r\n4\r\nPUB a.b 1\r\n5\r\n");
+    assert_eq!(peer.heard(), "-ERR 'Permissions Violation for Publish to \"a.x\"'\r\n".repeat(2));
+    assert_eq!(listener.heard(), "MSG a.b 1 1\r\n1\r\nMSG a.b 1 1\r\n2\r\nMSG a.b 1 1\r\n5\r\n");
+}
+
+#[tokio::test]
+async fn what_is_denied_is_kept_from_wildcards_too() {
+    let node = limited(Permissions { subscribe: subjects(&[], &["a.x"]), ..Default::default() });
+    let mut peer = Peer::login(&node, "a", "pa");
+    peer.say("SUB a.x 1\r\nSUB a.* 2\r\nSUB > 3\r\n");
+    assert_eq!(peer.heard(), "-ERR 'Permissions Violation for Subscription to \"a.x\"'\r\n");
+    let mut publisher = Peer::login(&node, "free", "pf");
+    publisher.say("PUB a.x 1\r\nx\r\nPUB a.y 1\r\ny\r\n");
+    assert_eq!(peer.heard(), "MSG a.y 3 1\r\ny\r\nMSG a.y 2 1\r\ny\r\n");
+}
+
+#[tokio::test]
+async fn requests_may_be_answered_once() {
+    let node = limited(Permissions {
+        publish: Some(SubjectPermission { allow: Some(Vec::new()), deny: Vec::new() }),
+        responses: Some(ResponsePermission::default()),
+        ..Default::default()
+    });
+    let mut service = Peer::login(&node, "a", "pa");
+    service.say("SUB svc 1\r\n");
+    let mut asker = Peer::login(&node, "free", "pf");
+    asker.say("SUB inbox.1 1\r\nPUB svc inbox.1 0\r\n\r\n");
+    service.heard();
+    service.say("PUB inbox.2 0\r\n\r\nPUB inbox.1 1\r\n1\r\nPUB inbox.1 1\r\n2\r\n");
+    assert_eq!(asker.heard(), "MSG inbox.1 1 1\r\n1\r\n");
+    let refused =
+        |subject| format!("-ERR 'Permissions Violation for Publish to \"{subject}\"'\r\n");
+    assert_eq!(service.heard(), refused("inbox.2") + &refused("inbox.1"));
+}
+
+#[tokio::test]
+async fn accounts_are_worlds_of_their_own_with_limits() {
+    let mut config = with_users(vec![
+        User { account: Some("A".into()), ..user("a", "pa") },
+        User { account: Some("B".into()), ..user("b", "pb") },
+    ]);
+    let mut a = Account { name: "A".into(), ..Account::default() };
+    a.limits.max_connections = Some(1);
+    a.limits.max_subscriptions = Some(1);
+    a.limits.max_payload = Some(3);
+    config.accounts = vec![a, Account { name: "B".into(), ..Account::default() }];
+    let node = node(config);
+    let mut a = Peer::login(&node, "a", "pa");
+    let mut b = Peer::login(&node, "b", "pb");
+    a.say("SUB > 1\r\n");
+    b.say("SUB > 1\r\nPUB x 1\r\nb\r\n");
+    assert_eq!((a.heard(), b.heard()), (String::new(), "MSG x 1 1\r\nb\r\n".into()));
+    a.say("PUB x 1\r\na\r\n");
+    assert_eq!((a.heard(), b.heard()), ("MSG x 1 1\r\na\r\n".into(), String::new()));
+    a.say("SUB y 2\r\n");
+    assert_eq!(a.heard(), "-ERR 'maximum subscriptions exceeded'\r\n");
+
+    let (mut second, _) = Peer::open(&node);
+    assert_eq!(
+        second.try_say(&connect("a", "pa")),
+        Err(CloseReason::MaxAccountConnectionsExceeded)
+    );
+    assert_eq!(second.heard(), "-ERR 'maximum account active connections exceeded'\r\n");
+    assert_eq!(a.try_say("PUB x 4\r\n1234\r\n"), Err(CloseReason::MaxPayloadExceeded));
+    assert_eq!(a.heard(), "-ERR 'Maximum Payload Violation'\r\n");
+}

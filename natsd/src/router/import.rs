@@ -1,0 +1,149 @@
+//! Messages that go from one account to another: imported streams, requests, answers.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Matches;
+use super::publish::{Origin, Publisher};
+use crate::account::{Account, Answers, RenamedTarget, ServiceTarget, Target};
+use crate::outbound::SHARED_BODY_BYTES;
+use crate::protocol::headers;
+use crate::protocol::message::{CRLF, Message};
+
+/// Header that tells a service who asks.
+const REQUEST_INFO: &str = "Nats-Request-Info";
+/// Imports of imports are followed so far; the configuration has no cycles.
+const DEPTH_MAX: usize = 16;
+/// Matches kept between messages.
+const SPARE_MAX: usize = 4;
+
+/// What publishing within publishing needs.
+#[derive(Debug, Default)]
+pub(super) struct Nested {
+    depth: usize,
+    spare: Vec<Matches>,
+}
+
+impl Publisher {
+    /// Delivers a message of an imported stream under the importer's subject.
+    pub(super) fn deliver_renamed(
+        &mut self,
+        renamed: &RenamedTarget,
+        message: &Message<'_>,
+        origin: Origin<'_>,
+    ) -> bool {
+        let mut renamed = renamed;
+        let mut subject = renamed.rename.apply(message.subject);
+        while let Target::Renamed(inner) = &renamed.original.target {
+            renamed = inner;
+            subject = subject.and_then(|subject| renamed.rename.apply(&subject));
+        }
+        let (Some(subject), Some(target), Some(importer)) =
+            (subject, renamed.original.local(), renamed.importer.upgrade())
+        else {
+            return false;
+        };
+        let head = [b"HMSG ", subject.as_slice(), b" "].concat();
+        self.deliver_to(&importer, &renamed.original, target, message, &head, origin)
+    }
+
+    /// Carries a request to a service of another account; false when nobody is there.
+    pub(super) fn ask(
+        &mut self,
+        importer: &Arc<Account>,
+        service: &ServiceTarget,
+        message: &Message<'_>,
+        origin: Origin<'_>,
+    ) -> bool {
+        // The asker's own server has done it already.
+        if matches!(origin, Origin::Route { .. }) || self.nested.depth >= DEPTH_MAX {
+            return false;
+        }
+        let Some(subject) = service.rename.apply(message.subject) else { return false };
+        let answers = Arc::clone(service.exporter.answers(self));
+        let reply = if message.reply.is_empty() {
+            Vec::new()
+        } else {
+            match answers.expect(importer, message.reply, service) {
+                Some(reply) => reply,
+                None => return false,
+            }
+        };
+        let (body, header_len) = with_asker(message, importer, service, origin);
+        let shared = (body.len() >= SHARED_BODY_BYTES).then(|| Bytes::copy_from_slice(&body));
+        let request = Message {
+            subject: &subject,
+            reply: &reply,
+            header_len,
+            body: &body,
+            tail: &[],
+            shared: shared.as_ref(),
+        };
+        let served = self.publish_nested(&service.exporter, &request, origin) > 0;
+        if !served && !reply.is_empty() {
+            answers.forget(&reply);
+        }
+        served
+    }
+
+    /// Carries an answer back to the account of the asker.
+    pub(super) fn answer(&mut self, answers: &Answers, message: &Message<'_>) -> bool {
+        if self.nested.depth >= DEPTH_MAX {
+            return false;
+        }
+        let Some((asker, subject)) = answers.take(message.subject, message.size() == 0) else {
+            return false;
+        };
+        let answer = Message { subject: &subject, ..*message };
+        self.publish_nested(&asker, &answer, Origin::Server) > 0
+    }
+
+    /// Publishes while a message is being published.
+    fn publish_nested(
+        &mut self,
+        account: &Arc<Account>,
+        message: &Message<'_>,
+        origin: Origin<'_>,
+    ) -> usize {
+        let spare = &mut self.nested.spare;
+        let held = spare.iter().position(|matches| matches.hold_for(account, message.subject));
+        let mut matches = match held {
+            Some(index) => spare.swap_remove(index),
+            None => {
+                let mut matches =
+                    if spare.len() < SPARE_MAX { Matches::default() } else { spare.remove(0) };
+                matches.take(account, message.subject);
+                matches
+            }
+        };
+        // The sizes of the outer message are still needed.
+        let sizes = std::mem::take(&mut self.sizes);
+        self.nested.depth += 1;
+        let count = self.publish(account, message, &matches, origin);
+        self.nested.depth -= 1;
+        self.sizes = sizes;
+        if message.subject.starts_with(b"_R_.") || message.subject.starts_with(b"_INBOX.") {
+            matches.clear(); // never asked for again
+        }
+        self.nested.spare.push(matches);
+        count
+    }
+}
+
+/// The body of a request with a header that tells who asks; whatever the asker put there itself
+/// goes.
+fn with_asker(
+    message: &Message<'_>,
+    importer: &Account,
+    service: &ServiceTarget,
+    origin: Origin<'_>,
+) -> (Vec<u8>, usize) {
+    let Origin::Client { asker, .. } = origin else {
+        return (message.body.to_vec(), message.header_len);
+    };
+    let info = asker.describe(&importer.name, service.share);
+    let block = headers::with(message.headers(), REQUEST_INFO, &info);
+    let body = [block.as_slice(), message.payload(), CRLF].concat();
+    (body, block.len())
+}
