@@ -15,6 +15,7 @@ use crate::outbound::{Outbound, Sink};
 use crate::ports_file::Listening;
 use crate::protocol::info::Info;
 use crate::registry::ClientEntry;
+use crate::router::Asker;
 
 /// A peer on paper: what the server writes to it is kept.
 #[derive(Default)]
@@ -25,6 +26,15 @@ impl Sink for Paper {
         let mut seen = self.0.lock();
         slices.iter().for_each(|slice| seen.extend_from_slice(slice));
         Ok(slices.iter().map(|slice| slice.len()).sum())
+    }
+}
+
+/// A client of whom nothing is told to other accounts.
+struct Nobody;
+
+impl Asker for Nobody {
+    fn describe(&self, _account: &str, _share: bool) -> String {
+        String::new()
     }
 }
 
@@ -82,7 +92,7 @@ impl Scene {
         };
         let mut matches = Matches::default();
         matches.take(account, message.subject);
-        let origin = Origin::Client { id: from, echo: true };
+        let origin = Origin::Client { id: from, echo: true, asker: &Nobody };
         with_publisher(|publisher| publisher.publish(account, &message, &matches, origin));
     }
 
