@@ -33,6 +33,10 @@ fn merge(a: Value, b: Value) -> Value {
             }
             Value::Object(merged)
         }
+        // Lists of different elements say together what an element may have.
+        (Value::Array(a), Value::Array(b)) => {
+            Value::Array(a.into_iter().chain(b).reduce(merge).into_iter().collect())
+        }
         (a, _) => a,
     }
 }
@@ -110,6 +114,12 @@ mod tests {
     fn a_shape_forgets_values_and_merges_elements() {
         let shape = of(&json!({"a": 1, "b": [{"x": "1"}, {"y": true}], "c": []}));
         assert_eq!(shape, json!({"a": "number", "b": [{"x": "string", "y": "bool"}], "c": []}));
+    }
+
+    #[test]
+    fn lists_within_elements_are_merged() {
+        let shape = of(&json!([{"a": [{"x": 1}]}, {"a": []}, {"a": [{"y": 2}]}]));
+        assert_eq!(shape, json!([{"a": [{"x": "number", "y": "number"}]}]));
     }
 
     #[test]

@@ -189,3 +189,6 @@ impl System {
         format!("$SYS.SERVER.{}.{name}", self.node().identity.id)
     }
 }
+
+#[cfg(test)]
+mod tests;
