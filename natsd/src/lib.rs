@@ -21,4 +21,5 @@ pub mod router;
 pub mod server;
 pub mod signal;
 pub mod subject;
+pub mod tls;
 pub mod verifier;

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::{Client, Options};
@@ -42,6 +44,13 @@ pub(super) struct Waiting {
 impl Gate {
     pub(super) const fn is_open(&self) -> bool {
         matches!(self, Self::Open)
+    }
+
+    /// The clock of somebody unknown starts anew: only now can it say who it is.
+    pub(super) fn restart(&mut self, patience: Duration) {
+        if let Self::Shut(until) = self {
+            *until = Instant::now() + patience;
+        }
     }
 
     /// When patience ends.
@@ -194,7 +203,7 @@ impl Client {
             jwt: &connect.jwt,
             nonce: &self.nonce,
             kind: crate::config::ConnectionType::Standard,
-            certificate: self.certificate.as_deref(),
+            certificate: self.certificate.as_ref().map(|held| &held.names),
         }
     }
 
