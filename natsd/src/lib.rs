@@ -21,5 +21,6 @@ pub mod router;
 pub mod server;
 pub mod signal;
 pub mod subject;
+pub mod system;
 pub mod tls;
 pub mod verifier;

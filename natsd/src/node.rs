@@ -51,6 +51,7 @@ pub struct Node {
     auth: ArcSwap<Authenticator>,
     tls: TlsSetups,
     config: ArcSwap<Config>,
+    config_loaded: ArcSwap<Timestamp>,
     ids: AtomicU64,
     lame_duck: AtomicBool,
 }
@@ -70,6 +71,7 @@ impl Node {
     #[must_use]
     pub fn new(identity: Identity, config: Config, discovery: Discovery) -> Self {
         Self {
+            config_loaded: ArcSwap::from_pointee(identity.started),
             identity,
             accounts: Accounts::configured(&config),
             registry: Registry::new(config.limits.max_closed_clients),
@@ -118,6 +120,13 @@ impl Node {
     pub fn set_config(&self, config: Config) {
         self.auth.store(Arc::new(Authenticator::new(&config)));
         self.config.store(Arc::new(config));
+        self.config_loaded.store(Arc::new(Timestamp::now()));
+    }
+
+    /// When the configuration was read.
+    #[must_use]
+    pub fn config_loaded(&self) -> Timestamp {
+        **self.config_loaded.load()
     }
 
     /// What the parser enforces on clients now.

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -22,6 +23,7 @@ use crate::close::CloseReason;
 use crate::config::{Config, HandshakeFirst, Listen, RouteUrl};
 use crate::discovery::{Discovery, client_urls, host_port};
 use crate::log::{FATAL, Logger};
+use crate::monitor::Monitor;
 use crate::net::{
     Bound, TlsPlan, TlsRole, TlsStart, Workers, accept_loop, bind, interface_addresses, serve,
     split, split_tls,
@@ -30,11 +32,15 @@ use crate::node::{Identity, Node, TOOLCHAIN, VERSION};
 use crate::outbound::Outbound;
 use crate::ports_file::{Listening, PortsFile};
 use crate::protocol::info::Info;
+use crate::reload::ReloadError;
 use crate::route::Mesh;
+use crate::system::{Order, System};
 use crate::tls::{TlsError, TlsSetup};
 
 /// How long connections may take to end at shutdown.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_millis(500);
+/// Requests of the system account to the server as a whole that may wait.
+const ORDERS_MAX: usize = 4;
 /// Longest pause between two clients that are moved away (nats-server 2.15).
 const LAME_DUCK_PAUSE_MAX: Duration = Duration::from_secs(1);
 
@@ -110,6 +116,9 @@ pub(crate) struct Server {
     /// The command line, for reload.
     launch: Launch,
     signals: Signals,
+    system: Option<Arc<System>>,
+    /// What the system account asks of the server as a whole.
+    orders: mpsc::Receiver<Order>,
     client_listener: JoinHandle<()>,
     others: Vec<JoinHandle<()>>,
     /// The dialers of configured routes, by `host:port`.
@@ -138,7 +147,7 @@ impl Server {
             Some(cluster) => Some(listen("route port", &cluster.listen)?),
             None => None,
         };
-        let monitor = match &config.monitor {
+        let http = match &config.monitor {
             Some(monitor) => Some(listen("http port", &monitor.listen)?),
             None => None,
         };
@@ -152,22 +161,30 @@ impl Server {
         let listening = Listening {
             client: client.address,
             cluster: routes.as_ref().map(|bound| bound.address),
-            monitor: monitor.as_ref().map(|bound| bound.address),
+            monitor: http.as_ref().map(|bound| bound.address),
         };
         let ports_file = write_ports_file(&config, &launch.program, &listening)?;
         let mesh = routes.as_ref().zip(config.cluster.as_ref()).map(|(bound, cluster)| {
             Arc::new(Mesh::new(Arc::clone(&node), workers.clone(), cluster, bound.address))
         });
         let mut others = Vec::new();
-        if let Some(bound) = monitor {
+        let monitor = Arc::new(Monitor::new(Arc::clone(&node), mesh.clone(), listening));
+        if let Some(bound) = http {
             tracing::info!("Starting http monitor on {}", bound.address);
-            others.push(crate::monitor::start(bound, Arc::clone(&node), mesh.clone())?);
+            others.push(crate::monitor::serve(bound, Arc::clone(&monitor))?);
         }
+        let (orders_in, orders) = mpsc::channel(ORDERS_MAX);
+        let system = (!config.no_system_account).then(|| {
+            let (system, task) = System::start(Arc::clone(&monitor), orders_in);
+            others.push(task);
+            system
+        });
         tracing::info!("Listening for client connections on {}", client.address);
         if let (Some(mesh), Some(bound)) = (&mesh, routes) {
             others.push(accept_routes(mesh, bound)?);
         }
         let client_listener = accept_clients(&node, &workers, client)?;
+        monitor.accepts_clients();
         tracing::info!("Server is ready");
         let mut server = Self {
             node,
@@ -176,6 +193,8 @@ impl Server {
             listening,
             launch,
             signals,
+            system,
+            orders,
             client_listener,
             others,
             routes: HashMap::new(),
@@ -235,16 +254,24 @@ impl Server {
                         }
                     }
                     Trapped::Reload => {
-                        let args = self.launch.args.clone();
-                        if let Err(error) = self.reload(&args) {
+                        if let Err(error) = self.reload_as_launched() {
                             tracing::error!("Failed to reload server configuration: {error}");
                         }
                     }
                 },
+                Some(Order::Reload(done)) = self.orders.recv() => {
+                    // Nobody waits any more when the requester's task is gone.
+                    drop(done.send(self.reload_as_launched().map_err(|error| error.to_string())));
+                }
                 () = moved_away => break,
             }
         }
         self.stop().await;
+    }
+
+    fn reload_as_launched(&mut self) -> Result<(), ReloadError> {
+        let args = self.launch.args.clone();
+        self.reload(&args)
     }
 
     fn reopen_log(&self) {
@@ -259,6 +286,9 @@ impl Server {
     fn start_lame_duck(&self) -> JoinHandle<()> {
         tracing::info!("Entering lame duck mode, stop accepting new clients");
         self.client_listener.abort();
+        if let Some(system) = &self.system {
+            system.report_end(true);
+        }
         if let Some(mesh) = &self.mesh {
             mesh.tell_members();
         }
@@ -268,6 +298,11 @@ impl Server {
 
     async fn stop(self) {
         tracing::info!("Initiating Shutdown...");
+        if let Some(system) = &self.system
+            && !self.node.is_lame_duck()
+        {
+            system.report_end(false);
+        }
         self.client_listener.abort();
         self.others.iter().chain(self.routes.values()).for_each(JoinHandle::abort);
         for client in self.node.registry.clients() {

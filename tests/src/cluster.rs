@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions};
 use futures_util::StreamExt;
+use futures_util::future::join_all;
 use tokio::time::timeout;
 
 use crate::server::{Binary, HeldPort, Server, Setup};
@@ -67,25 +68,34 @@ impl Cluster {
 
     /// Starts one node, on the ports it always has.
     pub async fn start(&mut self, index: usize) {
-        let ports: Vec<_> = self.nodes.iter().map(|node| node.route.port()).collect();
-        let others = match self.routes {
-            Routes::ToSeed if index == 0 => Vec::new(),
-            Routes::ToSeed => vec![ports[0]],
-            Routes::ToAll => {
-                let mut others = ports.clone();
-                others.remove(index);
-                others
-            }
-        };
-        let node = &mut self.nodes[index];
-        let setup = Setup::new(&node.binary)
+        let server = self.setup(index).start().await;
+        self.nodes[index].server = Some(server);
+    }
+
+    fn setup(&self, index: usize) -> Setup {
+        let mut others: Vec<_> = self.nodes.iter().map(|node| node.route.port()).collect();
+        match self.routes {
+            Routes::ToSeed if index == 0 => others.clear(),
+            Routes::ToSeed => others.truncate(1),
+            Routes::ToAll => drop(others.remove(index)),
+        }
+        let node = &self.nodes[index];
+        Setup::new(&node.binary)
             .name(&format!("n{}", index + 1))
             .client_port(node.client.port())
             .cluster("C1", i32::from(node.route.port()))
             .routes(&others)
             .args(["-D"])
-            .args(self.extra.clone());
-        node.server = Some(setup.start().await);
+            .args(self.extra.clone())
+    }
+
+    /// Starts all nodes at the same moment, so that their dials cross.
+    pub async fn start_at_once(&mut self) {
+        let setups: Vec<_> = (0..self.len()).map(|index| self.setup(index)).collect();
+        let servers = join_all(setups.iter().map(Setup::start)).await;
+        for (node, server) in self.nodes.iter_mut().zip(servers) {
+            node.server = Some(server);
+        }
     }
 
     /// Starts all nodes in this order.

@@ -3,7 +3,7 @@
 //! Nothing here knows natsd from the inside. [`server`] starts a server process and finds its
 //! ports, [`cluster`] starts several of them in any mix and any order, [`wire`] holds a raw TCP
 //! conversation, [`transcript`] plays the golden files of `tests/wire/`, [`shape`] compares JSON
-//! documents key by key.
+//! documents key by key, [`ctl`] runs natsctl, [`lab`] boots guests.
 //!
 //! A harness has nobody to hand an error to: what goes wrong here is a failed test, so it panics
 //! with a text that says what was waited for and what came instead.
@@ -17,6 +17,8 @@
 )]
 
 pub mod cluster;
+pub mod ctl;
+pub mod lab;
 pub mod server;
 pub mod shape;
 pub mod transcript;

@@ -68,6 +68,39 @@ fn compare(path: &str, wanted: &Value, actual: &Value, faults: &mut Vec<String>)
     }
 }
 
+/// Whether two shapes are the same, order of keys included; one line for each difference.
+pub fn differences(wanted: &Value, actual: &Value) -> Vec<String> {
+    let mut faults = lacks(wanted, actual);
+    faults.extend(lacks(actual, wanted).into_iter().map(|fault| format!("too much: {fault}")));
+    order("", wanted, actual, &mut faults);
+    faults
+}
+
+fn order(path: &str, wanted: &Value, actual: &Value, faults: &mut Vec<String>) {
+    match (wanted, actual) {
+        (Value::Object(wanted), Value::Object(actual)) => {
+            let common = |one: &Map<String, Value>, other: &Map<String, Value>| -> Vec<String> {
+                one.keys().filter(|key| other.contains_key(*key)).cloned().collect()
+            };
+            let (first, second) = (common(wanted, actual), common(actual, wanted));
+            if first != second {
+                faults.push(format!("{path} has the order {second:?}, not {first:?}"));
+            }
+            for (key, value) in wanted {
+                if let Some(other) = actual.get(key) {
+                    order(&format!("{path}.{key}"), value, other, faults);
+                }
+            }
+        }
+        (Value::Array(wanted), Value::Array(actual)) => {
+            if let (Some(wanted), Some(actual)) = (wanted.first(), actual.first()) {
+                order(&format!("{path}[]"), wanted, actual, faults);
+            }
+        }
+        _ => {}
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,6 +123,16 @@ mod tests {
         assert_eq!(
             lacks(&wanted, &actual),
             [".a is \"string\", not \"number\"", ".b.c is missing", ".d is empty",]
+        );
+    }
+
+    #[test]
+    fn more_keys_and_another_order_are_differences() {
+        let wanted = of(&json!({"a": 1, "b": 2}));
+        assert_eq!(differences(&wanted, &wanted), [""; 0]);
+        assert_eq!(
+            differences(&wanted, &of(&json!({"b": 1, "a": 2, "c": 3}))),
+            ["too much: .c is missing", " has the order [\"b\", \"a\"], not [\"a\", \"b\"]"]
         );
     }
 }

@@ -35,6 +35,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rustix::process::Signal;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
@@ -427,10 +428,13 @@ impl Player {
                 conversation.send(b"PONG\r\n").await.map_err(|error| error.to_string())?;
                 Ok(true)
             }
-            ["RS+" | "RS-", account, subject, ..] if who.starts_with('r') => {
-                Ok(*account == "$SYS" || subject.starts_with("$SYS."))
-            }
-            ["RMSG" | "HMSG", "$SYS", .., size] if who.starts_with('r') => {
+            // On a connection of the system account's own, the account is left out.
+            ["RS+" | "RS-", first, rest @ ..] if who.starts_with('r') => Ok(*first == "$SYS"
+                || first.starts_with("$SYS.")
+                || rest.first().is_some_and(|subject| subject.starts_with("$SYS."))),
+            ["RMSG" | "HMSG", account, .., size]
+                if who.starts_with('r') && account.starts_with("$SYS") =>
+            {
                 let size: usize = size.parse().map_err(|_no| format!("bad size in {text}"))?;
                 conversation.take(size + 2).await.map_err(|missed| missed.to_string())?;
                 Ok(true)
@@ -541,13 +545,13 @@ fn json_pattern(pattern: &str) -> Result<(&str, &str), String> {
 }
 
 fn match_json(text: &[u8], pattern: &str, captures: &mut Captures) -> Result<(), String> {
-    let document: serde_json::Map<String, Value> =
+    let Entries(document) =
         serde_json::from_slice(text).map_err(|error| format!("(not a JSON object: {error})"))?;
     if pattern == "..." {
         return Ok(());
     }
     if let Some(keys) = pattern.strip_prefix("keys ") {
-        let mut actual = document.keys().map(String::as_str).peekable();
+        let mut actual = document.iter().map(|(key, _)| key.as_str()).peekable();
         for key in keys.split_whitespace() {
             let optional = key.strip_prefix('[').and_then(|key| key.strip_suffix(']'));
             match (actual.peek(), optional) {
@@ -559,11 +563,12 @@ fn match_json(text: &[u8], pattern: &str, captures: &mut Captures) -> Result<(),
         }
         return actual.next().map_or(Ok(()), |key| Err(format!("(unexpected key {key})")));
     }
+    let get = |key: &str| document.iter().find(|(name, _)| name == key).map(|(_, value)| value);
     let mut rest = pattern.strip_prefix("with ").ok_or("pattern: {...}, {keys or {with")?.trim();
     while !rest.is_empty() {
         if let Some(absent) = rest.strip_prefix('!') {
             let end = absent.find(' ').unwrap_or(absent.len());
-            if let Some(value) = document.get(&absent[..end]) {
+            if let Some(value) = get(&absent[..end]) {
                 return Err(format!("(key {} must be absent, is {value})", &absent[..end]));
             }
             rest = absent[end..].trim_start();
@@ -577,11 +582,36 @@ fn match_json(text: &[u8], pattern: &str, captures: &mut Captures) -> Result<(),
             .and_then(Result::ok)
             .ok_or_else(|| format!("pattern: no JSON value after {key}"))?;
         let end = values.byte_offset();
-        let actual = document.get(key).ok_or_else(|| format!("(no key {key})"))?;
+        let actual = get(key).ok_or_else(|| format!("(no key {key})"))?;
         match_value(key, actual, &wanted, captures)?;
         rest = value[end..].trim_start();
     }
     Ok(())
+}
+
+/// The entries of a JSON object in the order in which they are written.
+struct Entries(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Entries {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Entries;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Entries(entries))
+            }
+        }
+        deserializer.deserialize_map(InOrder)
+    }
 }
 
 fn match_value(

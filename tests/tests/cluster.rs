@@ -18,6 +18,8 @@ use blackbox::server::Binary;
 use blackbox::wire::Conversation;
 use blackbox::{DEADLINE, eventually};
 use futures_util::StreamExt;
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
@@ -214,6 +216,16 @@ async fn a_mesh_forms_in_any_order(mix: &str) {
     }
 }
 
+/// Everyone lists everyone and all start at the same moment: dials cross, one of each pair of
+/// connections must go and one must stay.
+async fn dials_that_cross_make_one_mesh(mix: &str) {
+    for _ in 0..5 {
+        let mut cluster = Cluster::plan(&binaries(mix), Routes::ToAll);
+        cluster.start_at_once().await;
+        exercise(&cluster).await;
+    }
+}
+
 async fn any_node_can_be_killed_and_come_back(mix: &str) {
     let mut cluster = Cluster::plan(&binaries(mix), Routes::ToSeed);
     cluster.start_all().await;
@@ -225,6 +237,30 @@ async fn any_node_can_be_killed_and_come_back(mix: &str) {
         cluster.start(victim).await;
         cluster.mesh().await;
         cluster.reach().await;
+    }
+    exercise(&cluster).await;
+}
+
+/// Nodes die and come back in an order nobody planned; when all are up there is one whole mesh.
+#[expect(clippy::print_stdout, reason = "a failure is repeated by its seed")]
+async fn random_kills_and_restarts_end_in_one_mesh(mix: &str) {
+    let seed = rand::rng().random();
+    let mut random = SmallRng::seed_from_u64(seed);
+    println!("seed {seed}");
+    let mut cluster = Cluster::plan(&binaries(mix), Routes::ToSeed);
+    cluster.start_all().await;
+    for _ in 0..20 {
+        let node = random.random_range(0..cluster.len());
+        if !cluster.running().contains(&node) {
+            cluster.start(node).await;
+        } else if cluster.running().len() > 1 {
+            cluster.kill(node);
+        }
+    }
+    for node in 0..cluster.len() {
+        if !cluster.running().contains(&node) {
+            cluster.start(node).await;
+        }
     }
     exercise(&cluster).await;
 }
@@ -344,8 +380,19 @@ async fn a_mesh_of_nodes_that_list_each_other_forms() {
 }
 
 #[tokio::test]
+async fn nodes_that_dial_each_other_at_once_make_one_mesh() {
+    dials_that_cross_make_one_mesh("nn").await;
+    dials_that_cross_make_one_mesh("nnn").await;
+}
+
+#[tokio::test]
 async fn any_node_of_three_can_be_killed_and_come_back() {
     any_node_can_be_killed_and_come_back("nnn").await;
+}
+
+#[tokio::test]
+async fn random_kills_and_restarts_of_four_end_in_one_mesh() {
+    random_kills_and_restarts_end_in_one_mesh("nnnn").await;
 }
 
 #[tokio::test]
@@ -391,10 +438,17 @@ mod mixed {
         any_order_nss: a_mesh_forms_in_any_order("nss");
         any_order_sns: a_mesh_forms_in_any_order("sns");
         any_order_ssn: a_mesh_forms_in_any_order("ssn");
+        dials_cross_ns: dials_that_cross_make_one_mesh("ns");
+        dials_cross_nns: dials_that_cross_make_one_mesh("nns");
+        dials_cross_nss: dials_that_cross_make_one_mesh("nss");
+        dials_cross_nnsss: dials_that_cross_make_one_mesh("nnsss");
         killed_and_back_nns: any_node_can_be_killed_and_come_back("nns");
         killed_and_back_snn: any_node_can_be_killed_and_come_back("snn");
         killed_and_back_sns: any_node_can_be_killed_and_come_back("sns");
         killed_and_back_nsn: any_node_can_be_killed_and_come_back("nsn");
+        random_kills_nsns: random_kills_and_restarts_end_in_one_mesh("nsns");
+        random_kills_snsns: random_kills_and_restarts_end_in_one_mesh("snsns");
+        random_kills_nnsnnsnns: random_kills_and_restarts_end_in_one_mesh("nnsnnsnns");
         healthy_pair_nsns: a_healthy_pair_loses_nothing_while_others_come_and_go("nsns");
         healthy_pair_snsn: a_healthy_pair_loses_nothing_while_others_come_and_go("snsn");
         client_moves_nss: a_client_moves_to_a_surviving_node("nss");

@@ -4,12 +4,17 @@
 //! nothing of NATS: what runs on a machine is the business of `deploy`. `list` is the truth;
 //! nothing here trusts a state file.
 
+pub mod hosts;
+pub mod local;
+pub mod multipass;
+
 use std::future::Future;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::pin::Pin;
 
 use crate::remote::Remote;
-use crate::topology::Node;
+use crate::topology::{Endpoint, Node, Server};
 
 /// A boxed future, since providers and remotes are used as trait objects.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -70,6 +75,12 @@ pub enum Power {
 pub trait Progress: Send + Sync {
     /// A new step began (`downloading image`, `waiting for SSH`).
     fn step(&self, text: &str);
+
+    /// Something is not as it should be but does not stop the call (`cloud-init ended with an
+    /// error`); a person must see it even after the step is over.
+    fn warn(&self, text: &str) {
+        self.step(&format!("warning: {text}"));
+    }
 }
 
 /// Makes, finds, powers and removes the machines of ONE cluster.
@@ -127,6 +138,42 @@ pub trait Provider: Send + Sync {
         &'a self,
         machine: &'a Machine,
     ) -> BoxFuture<'a, Result<Box<dyn Remote>, ProviderError>>;
+
+    /// Where the server of a machine listens, once its address is known: the wanted ports, but
+    /// for a provider whose machines have to share an address.
+    fn endpoint(&self, machine: &Machine, server: &Server) -> Option<Endpoint> {
+        Some(Endpoint {
+            address: machine.address?,
+            client_port: server.client_port,
+            cluster_port: server.cluster_port,
+            monitor_port: server.monitor_port,
+        })
+    }
+
+    /// The folder that is this node's alone when its machine is shared with other nodes; `None`
+    /// when the whole machine is ours.
+    fn home(&self, _machine: &Machine) -> Option<PathBuf> {
+        None
+    }
+
+    /// Gives a machine its wanted size, with a reboot if that takes one, and returns it fresh.
+    ///
+    /// # Errors
+    /// When the provider cannot do it; the machine is as it was.
+    fn resize<'a>(
+        &'a self,
+        machine: &'a Machine,
+        node: &'a Node,
+    ) -> BoxFuture<'a, Result<Machine, ProviderError>> {
+        let error = ProviderError {
+            attempt: format!("change the size of {}", machine.id),
+            node: Some(node.name.clone()),
+            cause: Some(format!("{} cannot change the size of a machine", self.name()).into()),
+            hint: Some("natsctl down && natsctl up".into()),
+            transient: false,
+        };
+        Box::pin(async move { Err(error) })
+    }
 }
 
 /// Why a provider could not do what was asked.

@@ -3,6 +3,11 @@
 //! Nothing here knows what NATS is. Every call has a deadline; "the road broke" (`RemoteError`)
 //! is never mixed up with "the command failed" (`Output::status`).
 
+pub mod host_key;
+pub mod keys;
+pub mod local;
+pub mod ssh;
+
 use std::path::Path;
 use std::time::Duration;
 

@@ -3,11 +3,17 @@
 //! Everything here is valid by construction; `file.rs` holds the shapes as written and turns
 //! them into these, reporting all problems at once. Nothing here touches the world.
 
-use std::net::IpAddr;
+pub mod file;
+pub mod yaml;
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 /// A cluster as wanted: validated, defaults filled, seed decided.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Topology {
     /// Cluster name; also the NATS cluster name and the prefix of machine names.
     pub name: String,
@@ -20,7 +26,8 @@ pub struct Topology {
 }
 
 /// Where machines come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum ProviderKind {
     /// Virtual machines made by Multipass.
     Multipass,
@@ -30,8 +37,43 @@ pub enum ProviderKind {
     Hosts,
 }
 
+impl ProviderKind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Multipass, Self::Local, Self::Hosts];
+
+    /// How it is written in cluster.yaml.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Multipass => "multipass",
+            Self::Local => "local",
+            Self::Hosts => "hosts",
+        }
+    }
+}
+
+impl fmt::Display for ProviderKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+impl Topology {
+    /// A node by name.
+    #[must_use]
+    pub fn node(&self, name: &str) -> Option<&Node> {
+        self.nodes.iter().find(|node| node.name == name)
+    }
+
+    /// The node that the others join through.
+    #[must_use]
+    pub fn seed(&self) -> Option<&Node> {
+        self.nodes.iter().find(|node| node.seed)
+    }
+}
+
 /// One wanted node.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
     /// Name in `cluster.yaml`; also the server name in NATS.
     pub name: String,
@@ -44,7 +86,7 @@ pub struct Node {
 }
 
 /// Wanted virtual machine; sizes are in Multipass's own notation (`1G`, `512M`), checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vm {
     /// Image version, always explicit (`24.04`), or a `file://` URL.
     pub image: String,
@@ -57,7 +99,7 @@ pub struct Vm {
 }
 
 /// How to reach an existing machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Host {
     /// Name or address as written.
     pub address: String,
@@ -70,7 +112,7 @@ pub struct Host {
 }
 
 /// How the server is run on every node.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Server {
     /// The binary to deploy; `None` is the bundled natsd of the guest's architecture.
     pub binary: Option<PathBuf>,
@@ -89,7 +131,8 @@ pub struct Server {
 impl Eq for Server {}
 
 /// Server log level.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum LogLevel {
     /// No extra flag.
     Info,
@@ -100,7 +143,7 @@ pub enum LogLevel {
 }
 
 /// Where a node can be reached once its machine exists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
     /// Address that the other nodes and this machine use.
     pub address: IpAddr,
@@ -110,4 +153,24 @@ pub struct Endpoint {
     pub cluster_port: u16,
     /// Monitoring port.
     pub monitor_port: u16,
+}
+
+impl Endpoint {
+    /// Where clients connect.
+    #[must_use]
+    pub fn client(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.client_port)
+    }
+
+    /// Where the other servers connect.
+    #[must_use]
+    pub fn route(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.cluster_port)
+    }
+
+    /// Where monitoring answers.
+    #[must_use]
+    pub fn monitor(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.monitor_port)
+    }
 }

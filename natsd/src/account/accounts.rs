@@ -23,7 +23,7 @@ pub struct Accounts {
 #[derive(Debug, Default)]
 struct Inner {
     by_name: HashMap<Arc<str>, Arc<Account>>,
-    /// Routes that carry every account without a connection of its own; a new account joins.
+    /// All routes; a new account joins those that carry it.
     links: Vec<Arc<Link>>,
 }
 
@@ -69,7 +69,8 @@ impl Accounts {
     pub fn add_link(&self, link: &Arc<Link>, touched: &mut dyn Touch) {
         let mut inner = self.inner.write();
         inner.links.push(Arc::clone(link));
-        for account in inner.by_name.values() {
+        let carried = |account: &&Arc<Account>| link.scope.carries(&account.name);
+        for account in inner.by_name.values().filter(carried) {
             account.add_link(link, touched);
         }
     }

@@ -7,6 +7,57 @@ use super::Touch;
 use crate::outbound::Outbound;
 use crate::protocol::args::Decimal;
 
+/// The accounts that a route connection carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All: the peer does not pool.
+    All,
+    /// Those that hash to one slot of a pool of so many connections, without the dedicated ones.
+    Slot {
+        /// The slot.
+        index: u32,
+        /// Our own pool size, whatever the peer's: it decides what is sent where.
+        pool_size: u32,
+        /// Accounts with a connection of their own.
+        dedicated: Arc<[String]>,
+    },
+    /// This one only; ops do not name it.
+    Account(Arc<str>),
+}
+
+impl Scope {
+    /// Whether an account's interest and messages go this way.
+    #[must_use]
+    pub fn carries(&self, account: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Slot { index, pool_size, dedicated } => {
+                slot_of(account, *pool_size) == *index
+                    && !dedicated.iter().any(|name| name == account)
+            }
+            Self::Account(name) => **name == *account,
+        }
+    }
+
+    /// Whether two connections to one peer have the same task.
+    #[must_use]
+    pub fn is_same_place(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Slot { index: one, .. }, Self::Slot { index: two, .. }) => one == two,
+            (one, two) => one == two,
+        }
+    }
+}
+
+/// The slot of an account: FNV-1a of its name, modulo the pool size (nats-server 2.15).
+fn slot_of(account: &str, pool_size: u32) -> u32 {
+    const OFFSET: u32 = 2_166_136_261;
+    const PRIME: u32 = 16_777_619;
+    let hash =
+        account.bytes().fold(OFFSET, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(PRIME));
+    hash % pool_size.max(1)
+}
+
 /// A registered route connection.
 #[derive(Debug)]
 pub struct Link {
@@ -16,8 +67,8 @@ pub struct Link {
     pub peer: Arc<str>,
     /// Counts registrations: of several links to one peer the youngest is used.
     pub order: u64,
-    /// Carries one account only; ops do not name it.
-    pub dedicated: bool,
+    /// The accounts that it carries.
+    pub scope: Scope,
     /// The peer understands headers.
     pub headers: bool,
     open: AtomicBool,
@@ -30,10 +81,16 @@ impl Link {
         outbound: Arc<Outbound>,
         peer: Arc<str>,
         order: u64,
-        dedicated: bool,
+        scope: Scope,
         headers: bool,
     ) -> Self {
-        Self { outbound, peer, order, dedicated, headers, open: AtomicBool::new(true) }
+        Self { outbound, peer, order, scope, headers, open: AtomicBool::new(true) }
+    }
+
+    /// Whether ops on it do not name the account.
+    #[must_use]
+    pub fn is_dedicated(&self) -> bool {
+        matches!(self.scope, Scope::Account(_))
     }
 
     /// No more messages go this way.
@@ -57,7 +114,7 @@ impl Link {
         count: usize,
     ) {
         out.extend_from_slice(if count > 0 { b"RS+ " } else { b"RS- " });
-        if !self.dedicated {
+        if !self.is_dedicated() {
             out.extend_from_slice(account.as_bytes());
             out.push(b' ');
         }
@@ -78,5 +135,21 @@ impl Link {
         if self.outbound.append_bytes(bytes).is_some_and(|appended| appended.first_touch) {
             touched.touch(&self.outbound);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accounts_have_the_slots_of_the_reference() {
+        assert_eq!(slot_of("$G", 3), 2, "observed: nats-server 2.15.1");
+        let scope = Scope::Slot { index: 2, pool_size: 3, dedicated: [].into() };
+        assert!(scope.carries("$G"));
+        let pinned = Scope::Slot { index: 2, pool_size: 3, dedicated: ["$G".to_owned()].into() };
+        assert!(!pinned.carries("$G"));
+        assert!(Scope::Account("$SYS".into()).carries("$SYS"));
+        assert!(!Scope::Account("$SYS".into()).carries("$G"));
     }
 }

@@ -21,7 +21,7 @@ use parking_lot::RwLock;
 pub use accounts::Accounts;
 pub use answers::Answers;
 pub use imports::{RenamedTarget, ServiceTarget};
-pub use link::Link;
+pub use link::{Link, Scope};
 pub use subscriber::Subscriber;
 pub use subscription::{InternalHandler, LocalTarget, PeerTarget, Sid, Subscription, Take, Target};
 
@@ -61,6 +61,8 @@ struct Inner {
     interest: Interest<Arc<Subscription>>,
     /// Routes that are told of local interest, one per peer server.
     links: Vec<Arc<Link>>,
+    /// Subscriptions ever added.
+    inserted: u64,
 }
 
 /// Where queues are noted that have been appended to and want a flush.
@@ -134,7 +136,7 @@ impl Account {
             imports.cast(subscription, touched);
         }
         let mut inner = self.inner.write();
-        inner.interest.insert(Arc::clone(subscription));
+        inner.insert(subscription);
         self.generation.fetch_add(1, Ordering::Release);
         inner.announce(self, subscription, Change::Added, touched);
     }
@@ -155,7 +157,7 @@ impl Account {
 
     /// Adds the interest of a peer server.
     pub fn add_remote(&self, subscription: &Arc<Subscription>) {
-        self.inner.write().interest.insert(Arc::clone(subscription));
+        self.inner.write().insert(subscription);
         self.generation.fetch_add(1, Ordering::Release);
     }
 
@@ -209,6 +211,25 @@ impl Account {
     pub fn subscriptions(&self) -> usize {
         self.inner.read().interest.len()
     }
+
+    /// Counts of subscriptions, those of peers included.
+    #[must_use]
+    pub fn interest_counts(&self) -> InterestCounts {
+        let inner = self.inner.read();
+        let (held, inserted) = (inner.interest.len(), inner.inserted);
+        InterestCounts { held, inserted, removed: inserted.saturating_sub(held as u64) }
+    }
+}
+
+/// Counts of an account's subscriptions, those of peers included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InterestCounts {
+    /// There now.
+    pub held: usize,
+    /// Ever added.
+    pub inserted: u64,
+    /// Ever removed.
+    pub removed: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -218,6 +239,11 @@ enum Change {
 }
 
 impl Inner {
+    fn insert(&mut self, subscription: &Arc<Subscription>) {
+        self.inserted += 1;
+        self.interest.insert(Arc::clone(subscription));
+    }
+
     /// Queues `RS+` or `RS-` on every route if the change is visible from outside: for plain
     /// subscriptions the first and the last of a subject, for queue groups every change.
     fn announce(

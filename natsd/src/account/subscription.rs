@@ -66,8 +66,15 @@ pub struct PeerTarget {
 
 /// Something in the server that receives messages.
 pub trait InternalHandler: Send + Sync + std::fmt::Debug {
-    /// Takes a message. Called with no lock held; must not block.
-    fn on_message(&self, message: &Message<'_>);
+    /// Takes a message, from a client of this server if one is named. Called in the middle of a
+    /// publish with no lock held: it must not block, nor publish itself (a handler that answers
+    /// queues the request for a task of its own).
+    fn on_message(&self, message: &Message<'_>, client: Option<u64>);
+
+    /// Whether peers are told, so that their messages come here too.
+    fn is_announced(&self) -> bool {
+        true
+    }
 }
 
 /// Whether a delivery may take place.
@@ -141,10 +148,14 @@ impl Subscription {
         !matches!(self.target, Target::Peer(_))
     }
 
-    /// Whether peers are told of it.
+    /// Whether peers are told of it: those of clients, and of the server where it wants them.
     #[must_use]
     pub fn is_announced(&self) -> bool {
-        !matches!(self.target, Target::Peer(_) | Target::Service(_))
+        match &self.target {
+            Target::Local(_) | Target::Renamed(_) | Target::Answers(_) => true,
+            Target::Peer(_) | Target::Service(_) => false,
+            Target::Internal(handler) => handler.is_announced(),
+        }
     }
 
     /// Whether it takes a subject that its pattern matches: permissions of the receiving client

@@ -381,9 +381,9 @@ impl Conversation for Client {
     }
 
     fn on_close(&mut self, reason: CloseReason, publisher: &mut Publisher) {
+        self.node.registry.remove(&self.entry, reason);
         self.drop_subscriptions(publisher);
         self.leave_account();
-        self.node.registry.remove(&self.entry, reason);
         if log::debugging() {
             tracing::debug!("{} - Client connection closed: {reason}", self.entry.label());
         }

@@ -23,6 +23,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub(crate) use duration::show as show_duration;
 pub use secret::Secret;
 pub use security::{
     Account, AccountLimits, Auth, AuthCallout, CertificatePair, ConnectionType, HandshakeFirst,
@@ -354,6 +355,20 @@ pub struct Source {
     pub path: PathBuf,
     /// `sha256:<hex>` of its values, as nats-server shows it.
     pub digest: String,
+}
+
+impl Config {
+    /// Whether clients must show credentials.
+    #[must_use]
+    pub fn requires_auth(&self) -> bool {
+        let auth = &self.auth;
+        auth.user.is_some()
+            || auth.token.is_some()
+            || auth.callout.is_some()
+            || !auth.users.is_empty()
+            || !auth.nkeys.is_empty()
+            || self.operators != Operators::default()
+    }
 }
 
 impl Default for Limits {

@@ -41,6 +41,30 @@ pub fn dedicated_route_impossible(account: &str) -> String {
     )
 }
 
+/// A pool slot beyond the pool; closes.
+#[must_use]
+pub fn invalid_pool_index(index: u64, pool_size: u64) -> String {
+    format!("Invalid route pool index: {index} - pool size is {pool_size}")
+}
+
+/// An acceptor that names a pool slot; closes.
+#[must_use]
+pub fn unexpected_pool_index(index: u64) -> String {
+    format!("Route pool index should not be set but is set to {index}")
+}
+
+/// A connection for an account that has none of its own here; closes.
+#[must_use]
+pub fn no_route_for_account(account: &str) -> String {
+    format!("No route for account \"{account}\"")
+}
+
+/// A connection for an account that does not exist here; closes.
+#[must_use]
+pub fn no_such_account(account: &str) -> String {
+    format!("Unable to lookup account \"{account}\": account missing")
+}
+
 /// A compression mode that does not exist; closes.
 #[must_use]
 pub fn unsupported_compression(mode: &str) -> String {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::account::{Account, Subscriber};
+use crate::account::{Account, GLOBAL_ACCOUNT, Subscriber};
 use crate::auth::Identity;
 
 /// What is known of one client connection.
@@ -163,6 +163,13 @@ impl ClientEntry {
     /// Replaces what it said of itself.
     pub fn set_about(&self, about: About) {
         *self.about.lock() = about;
+    }
+
+    /// Name of its account; of the global one as long as it is bound to none.
+    #[must_use]
+    pub fn account_name(&self) -> Arc<str> {
+        let about = self.about.lock();
+        about.account.as_ref().map_or_else(|| GLOBAL_ACCOUNT.into(), |held| Arc::clone(&held.name))
     }
 
     /// Its traffic so far.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{About, ClientEntry, Traffic};
+use crate::account::{LocalTarget, Sid, Subscription};
 use crate::close::CloseReason;
 
 /// A connection that is gone.
@@ -29,14 +30,44 @@ pub struct ClosedClient {
     pub traffic: Traffic,
     /// Last round trip in nanoseconds; 0 is unknown.
     pub rtt_nanos: u64,
+    /// How many subscriptions it had.
+    pub subscription_count: usize,
+    /// The first of them.
+    pub subscriptions: Box<[ClosedSubscription]>,
 }
 
+/// A subscription of a connection that is gone.
+#[derive(Clone, Debug)]
+pub struct ClosedSubscription {
+    /// What it was; its target is gone.
+    pub pattern: Box<[u8]>,
+    /// Queue group.
+    pub queue: Option<Box<[u8]>>,
+    /// The client's name for it.
+    pub sid: Sid,
+    /// Deliveries.
+    pub delivered: u64,
+    /// The maximum of deliveries, 0 for none.
+    pub max: u64,
+}
+
+/// So many subscriptions of a closed connection are remembered: the memory stays bounded
+/// whatever clients do.
+const SUBSCRIPTIONS_KEPT: usize = 32;
+
 impl ClosedClient {
-    /// Takes the last look at a connection.
+    /// Takes the last look at a connection, whose subscriptions still stand.
     #[must_use]
     #[expect(clippy::needless_pass_by_value, reason = "the connection ends here")]
     pub fn new(client: Arc<ClientEntry>, reason: CloseReason) -> Self {
+        let subscriptions = client.subscriber.all();
         Self {
+            subscription_count: subscriptions.len(),
+            subscriptions: subscriptions
+                .iter()
+                .take(SUBSCRIPTIONS_KEPT)
+                .map(|held| ClosedSubscription::new(held))
+                .collect(),
             id: client.id,
             peer: client.peer,
             started: client.started,
@@ -50,10 +81,23 @@ impl ClosedClient {
     }
 }
 
+impl ClosedSubscription {
+    fn new(held: &Subscription) -> Self {
+        let target = held.local();
+        Self {
+            pattern: held.pattern.clone(),
+            queue: held.queue.clone(),
+            sid: target.map(|target| target.sid.clone()).unwrap_or_default(),
+            delivered: target.map_or(0, LocalTarget::delivered),
+            max: target.map_or(0, LocalTarget::max),
+        }
+    }
+}
+
 /// The last so many closed connections.
 #[derive(Debug)]
 pub struct ClosedClients {
-    kept: VecDeque<ClosedClient>,
+    kept: VecDeque<Arc<ClosedClient>>,
     most: usize,
 }
 
@@ -65,7 +109,7 @@ impl ClosedClients {
     }
 
     /// Adds one, forgetting the oldest at the bound.
-    pub fn push(&mut self, client: ClosedClient) {
+    pub fn push(&mut self, client: Arc<ClosedClient>) {
         if self.most == 0 {
             return;
         }
@@ -77,7 +121,7 @@ impl ClosedClients {
 
     /// All of them, oldest first.
     #[must_use]
-    pub fn all(&self) -> Vec<ClosedClient> {
+    pub fn all(&self) -> Vec<Arc<ClosedClient>> {
         self.kept.iter().cloned().collect()
     }
 }

@@ -7,13 +7,15 @@ mod client_entry;
 mod closed;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::mpsc::Sender;
 
+use crate::close::CloseReason;
 pub use client_entry::{About, ClientEntry, Traffic, TrafficCounters};
-pub use closed::{ClosedClient, ClosedClients};
+pub use closed::{ClosedClient, ClosedClients, ClosedSubscription};
 
 /// All client connections of this server.
 #[derive(Debug)]
@@ -22,12 +24,31 @@ pub struct Registry {
     closed: Mutex<ClosedClients>,
     /// Clients ever accepted.
     total: AtomicU64,
-    /// Traffic of clients that are gone.
-    gone: Mutex<Traffic>,
+    /// What clients that are gone left behind, by account.
+    gone: Mutex<HashMap<Arc<str>, Gone>>,
     /// How many of the gone were slow consumers.
     slow_consumers: AtomicU64,
     /// How many of the gone were stale.
     stale_connections: AtomicU64,
+    listener: OnceLock<Sender<Event>>,
+}
+
+/// A client came or went.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// It said CONNECT and is welcome.
+    Connected(Arc<ClientEntry>),
+    /// It is gone.
+    Disconnected(Arc<ClosedClient>),
+}
+
+/// What the clients of an account that are gone left behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gone {
+    /// What they sent and got.
+    pub traffic: Traffic,
+    /// How many were slow consumers.
+    pub slow_consumers: u64,
 }
 
 impl Registry {
@@ -41,6 +62,7 @@ impl Registry {
             gone: Mutex::default(),
             slow_consumers: AtomicU64::new(0),
             stale_connections: AtomicU64::new(0),
+            listener: OnceLock::new(),
         }
     }
 
@@ -52,33 +74,55 @@ impl Registry {
         clients.len()
     }
 
-    /// Moves a client to the closed ones.
-    pub fn remove(&self, client: &Arc<ClientEntry>, reason: crate::close::CloseReason) {
-        use crate::close::CloseReason::{
-            SlowConsumerPendingBytes, SlowConsumerWriteDeadline, StaleConnection,
-        };
-        let was_there = {
-            let mut clients = self.clients.write();
-            let was_there = clients.remove(&client.id).is_some();
-            if clients.capacity() > 1024 && clients.len() * 4 < clients.capacity() {
-                clients.shrink_to_fit();
+    /// Moves a client to the closed ones; its subscriptions still stand.
+    pub fn remove(&self, client: &Arc<ClientEntry>, reason: CloseReason) {
+        let slow = matches!(
+            reason,
+            CloseReason::SlowConsumerPendingBytes | CloseReason::SlowConsumerWriteDeadline
+        );
+        {
+            // Before the live ones, so that sums over both never miss a client.
+            let mut gone = self.gone.lock();
+            if !self.remove_live(client.id) {
+                return;
             }
-            was_there
-        };
-        if !was_there {
-            return;
+            let gone = gone.entry(client.account_name()).or_default();
+            gone.traffic.add(&client.traffic());
+            gone.slow_consumers += u64::from(slow);
         }
-        self.gone.lock().add(&client.traffic());
-        match reason {
-            SlowConsumerPendingBytes | SlowConsumerWriteDeadline => {
-                self.slow_consumers.fetch_add(1, Ordering::Relaxed);
-            }
-            StaleConnection => {
-                self.stale_connections.fetch_add(1, Ordering::Relaxed);
-            }
-            _ => {}
+        self.slow_consumers.fetch_add(u64::from(slow), Ordering::Relaxed);
+        let stale = reason == CloseReason::StaleConnection;
+        self.stale_connections.fetch_add(u64::from(stale), Ordering::Relaxed);
+        let closed = Arc::new(ClosedClient::new(Arc::clone(client), reason));
+        self.tell(|| Event::Disconnected(Arc::clone(&closed)));
+        self.closed.lock().push(closed);
+    }
+
+    fn remove_live(&self, id: u64) -> bool {
+        let mut clients = self.clients.write();
+        let was_there = clients.remove(&id).is_some();
+        if clients.capacity() > 1024 && clients.len() * 4 < clients.capacity() {
+            clients.shrink_to_fit();
         }
-        self.closed.lock().push(ClosedClient::new(Arc::clone(client), reason));
+        was_there
+    }
+
+    /// Has somebody told of clients that come and go; only the first one is.
+    pub fn tell_of_changes(&self, listener: Sender<Event>) {
+        // A second listener would be a mistake of the composition, not of a caller.
+        drop(self.listener.set(listener));
+    }
+
+    /// A client has said who it is.
+    pub fn connected(&self, client: &Arc<ClientEntry>) {
+        self.tell(|| Event::Connected(Arc::clone(client)));
+    }
+
+    /// Tells the listener, if there is one and it keeps up: clients do not wait for it.
+    fn tell(&self, event: impl FnOnce() -> Event) {
+        if let Some(listener) = self.listener.get() {
+            drop(listener.try_send(event()));
+        }
     }
 
     /// The client of an id.
@@ -113,18 +157,27 @@ impl Registry {
 
     /// Recently closed clients, oldest first.
     #[must_use]
-    pub fn closed(&self) -> Vec<ClosedClient> {
+    pub fn closed(&self) -> Vec<Arc<ClosedClient>> {
         self.closed.lock().all()
     }
 
     /// Traffic of all clients, gone ones included.
     #[must_use]
     pub fn traffic(&self) -> Traffic {
-        let mut sum = *self.gone.lock();
+        let mut sum = Traffic::default();
+        let gone = self.gone.lock();
+        gone.values().for_each(|gone| sum.add(&gone.traffic));
         for client in self.clients.read().values() {
             sum.add(&client.traffic());
         }
+        drop(gone);
         sum
+    }
+
+    /// What the clients of an account that are gone left behind.
+    #[must_use]
+    pub fn gone(&self, account: &str) -> Gone {
+        self.gone.lock().get(account).copied().unwrap_or_default()
     }
 
     /// Clients that were cut off because they did not read.

@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Dialed, Mesh, Role, Route, RouteEntry};
+use super::{Dialed, Mesh, Purpose, Role, Route, RouteEntry};
 use crate::config::RouteUrl;
 use crate::discovery::host_port;
 use crate::net::{TlsPlan, TlsRole, TlsStart, serve, split, split_tls};
@@ -47,7 +47,7 @@ pub(super) struct Dialing {
 }
 
 /// Growing pauses with jitter, so that many servers do not dial in step.
-struct Pauses {
+pub(super) struct Pauses {
     next: Duration,
     max: Duration,
 }
@@ -57,13 +57,18 @@ impl Pauses {
         Self { next: FIRST_PAUSE, max }
     }
 
-    fn take(&mut self) -> Duration {
+    /// For a route of a pool.
+    pub(super) const fn for_route() -> Self {
+        Self::up_to(PAUSE_MAX)
+    }
+
+    pub(super) fn take(&mut self) -> Duration {
         let pause = self.next.mul_f64(0.75 + rand::random::<f64>() * 0.5);
         self.next = (self.next * 3 / 2).min(self.max);
         pause
     }
 
-    fn reset(&mut self) {
+    pub(super) fn reset(&mut self) {
         self.next = FIRST_PAUSE;
     }
 }
@@ -80,16 +85,19 @@ impl Mesh {
         let target = host_port(&url.host, url.port);
         let backoff = self.node.config().cluster.as_ref().is_some_and(|c| c.connect_backoff);
         let mut pauses = Pauses::up_to(if backoff { LONG_PAUSE_MAX } else { PAUSE_MAX });
-        let mut attempt = 0;
+        let mut attempt: u32 = 0;
         loop {
             self.wait_while_connected(&target).await;
             attempt += 1;
-            tracing::debug!("Trying to connect to route on {target}");
+            if attempt.is_power_of_two() {
+                tracing::debug!("Trying to connect to route on {target}");
+            }
             let dialed = Dialed {
                 explicit: true,
                 url: target.clone(),
                 credentials: url.credentials.clone(),
                 gossip_mode: 0,
+                purpose: Purpose::Slot(0),
             };
             match self.dial_and_serve(&url.host, url.port, dialed).await {
                 Ok(remote) if !remote.is_empty() => {
@@ -115,7 +123,7 @@ impl Mesh {
             tracing::error!(
                 "Error trying to connect to route (attempt {attempt}): dial tcp {target}: {error}"
             );
-        } else {
+        } else if attempt.is_power_of_two() {
             tracing::debug!("Error trying to connect to route {target} ({attempt}): {error}");
         }
     }
@@ -156,6 +164,7 @@ impl Mesh {
             url: host_port(&host, port),
             credentials,
             gossip_mode: info.gossip_mode,
+            purpose: Purpose::Slot(0),
         };
         let id = info.server_id.clone();
         tokio::spawn(Arc::clone(self).keep_gossiped(id, host, port, dialed));
@@ -193,7 +202,7 @@ impl Mesh {
 
     /// Dials once and serves the connection to its end; returns the id of the server that was
     /// there, empty if it did not get so far.
-    async fn dial_and_serve(
+    pub(super) async fn dial_and_serve(
         self: &Arc<Self>,
         host: &str,
         port: u16,

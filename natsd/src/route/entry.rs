@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::outbound::Outbound;
-use crate::registry::TrafficCounters;
+use crate::registry::{Traffic, TrafficCounters};
 
 /// What is known of one route connection.
 #[derive(Debug)]
@@ -44,6 +44,10 @@ pub struct Remote {
     pub id: String,
     /// Server name.
     pub name: String,
+    /// The account that the connection is dedicated to; empty when it is not.
+    pub account: String,
+    /// What was agreed on compression: `off`, or `not supported` by the peer.
+    pub compression: &'static str,
 }
 
 impl RouteEntry {
@@ -112,6 +116,20 @@ impl RouteEntry {
     #[must_use]
     pub fn rtt_nanos(&self) -> u64 {
         self.rtt_nanos.load(Ordering::Relaxed)
+    }
+
+    /// Its traffic so far.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        let (in_messages, in_bytes) = self.received.read();
+        let delivered = self.outbound.delivered();
+        Traffic {
+            in_messages,
+            in_bytes,
+            out_messages: delivered.messages,
+            out_bytes: delivered.bytes,
+            stalls: delivered.stalls,
+        }
     }
 
     /// How it is named in the log.

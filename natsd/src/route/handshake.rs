@@ -4,6 +4,7 @@ use std::task::{Context, Poll, ready};
 
 use super::mesh::{Admission, Admitted};
 use super::{Phase, Remote, Role, Route};
+use crate::account::Scope;
 use crate::auth::Verdict;
 use crate::close::CloseReason;
 use crate::protocol::error;
@@ -21,19 +22,31 @@ pub(super) struct Waiting {
 }
 
 impl Route {
-    /// The first bytes: INFO when accepted, CONNECT and INFO when dialed.
+    /// The first bytes: INFO when accepted, CONNECT when dialed. A dialer's INFO names the slot
+    /// or account of the connection, so it waits until the peer said whether it pools.
     pub(super) fn greet(&self, publisher: &mut Publisher) {
-        let info = self.mesh.own_info();
         match &self.role {
-            Role::Accepted => self.send(&info.to_line(InfoEnd::Spaced), publisher),
+            Role::Accepted => {
+                self.send(&self.mesh.own_info().to_line(InfoEnd::Spaced), publisher);
+            }
             Role::Dialed(dialed) => {
                 let connect = self.mesh.own_connect(dialed.credentials.as_ref());
                 self.send(&connect.to_line(), publisher);
-                let info = Info { gossip_mode: dialed.gossip_mode, ..info };
-                self.send(&info.to_line(InfoEnd::Spaced), publisher);
                 tracing::debug!("{} - Route connect msg sent", self.entry.label());
             }
         }
+    }
+
+    /// The dialer's answer to the acceptor's INFO.
+    fn answer(&self, scope: &Scope, publisher: &mut Publisher) {
+        let Role::Dialed(dialed) = &self.role else { return };
+        let mut info = Info { gossip_mode: dialed.gossip_mode, ..self.mesh.own_info() };
+        match scope {
+            Scope::All => {}
+            Scope::Slot { index, .. } => info.route_pool_idx = u64::from(*index),
+            Scope::Account(name) => info.route_account = name.to_string(),
+        }
+        self.send(&info.to_line(InfoEnd::Spaced), publisher);
     }
 
     pub(super) fn on_connect(
@@ -64,7 +77,7 @@ impl Route {
         }
         match self.mesh.judge(&connect.user, &connect.pass) {
             Verdict::Same => self.admit(&connect, publisher),
-            Verdict::Different => Err(self.refuse(&connect, publisher)),
+            Verdict::Different => Err(self.refuse_stranger(&connect, publisher)),
             Verdict::Hashed(check) => {
                 let answer = self.node.verifier.ask(check);
                 let held = Vec::new();
@@ -86,7 +99,7 @@ impl Route {
         Poll::Ready(if right {
             self.admit(&waiting.connect, publisher).map(|()| waiting.held)
         } else {
-            Err(self.refuse(&waiting.connect, publisher))
+            Err(self.refuse_stranger(&waiting.connect, publisher))
         })
     }
 
@@ -104,7 +117,7 @@ impl Route {
         Ok(())
     }
 
-    fn refuse(&self, connect: &RouteConnect, publisher: &mut Publisher) -> CloseReason {
+    fn refuse_stranger(&self, connect: &RouteConnect, publisher: &mut Publisher) -> CloseReason {
         let label = match connect.user.as_str() {
             "" => String::new(),
             user => format!(" - User {user:?}"),
@@ -125,8 +138,8 @@ impl Route {
         })
     }
 
-    /// What this server cannot do with a peer, in the reference's words.
-    fn refusal(info: &Info) -> Option<String> {
+    /// Whether a peer's compression is unknown, in the reference's words.
+    fn unknown_compression(info: &Info) -> Option<String> {
         const KNOWN: [&str; 9] = [
             "",
             "not supported",
@@ -141,10 +154,13 @@ impl Route {
         if !KNOWN.contains(&info.compression.as_str()) {
             return Some(error::unsupported_compression(&info.compression));
         }
-        if !info.route_account.is_empty() {
-            return Some(error::dedicated_route_impossible(&info.route_account));
-        }
         None
+    }
+
+    fn refuse(&self, text: &str, publisher: &mut Publisher) -> CloseReason {
+        self.log_error(text);
+        self.send_error(text, publisher);
+        CloseReason::ProtocolViolation
     }
 
     pub(super) fn on_info(
@@ -174,10 +190,8 @@ impl Route {
         // Here the reference closes without a word: the peer was told at its CONNECT.
         self.check_cluster_name(&info.cluster, info.cluster_dynamic)
             .map_err(|_told| CloseReason::ClusterNameConflict)?;
-        if let Some(text) = Self::refusal(&info) {
-            self.log_error(&text);
-            self.send_error(&text, publisher);
-            return Err(CloseReason::ProtocolViolation);
+        if let Some(text) = Self::unknown_compression(&info) {
+            return Err(self.refuse(&text, publisher));
         }
         if self.role == Role::Accepted && info.server_name == self.node.identity.name {
             self.log_error(&format!(
@@ -186,12 +200,28 @@ impl Route {
             ));
             return Err(CloseReason::DuplicateServerName);
         }
-        self.entry
-            .set_remote(Remote { id: info.server_id.clone(), name: info.server_name.clone() });
+        let scope =
+            self.mesh.scope_of(&info, &self.role).map_err(|text| self.refuse(&text, publisher))?;
+        let account = match &scope {
+            Scope::Account(name) => name.to_string(),
+            _ => String::new(),
+        };
+        self.dedicated = self.node.accounts.find(account.as_bytes());
+        self.entry.set_remote(Remote {
+            id: info.server_id.clone(),
+            name: info.server_name.clone(),
+            account,
+            compression: match info.compression.as_str() {
+                "" | "not supported" => "not supported",
+                _ => "off",
+            },
+        });
+        self.answer(&scope, publisher);
         let admission = Admission {
             outbound: &self.entry.outbound,
             peer_address: self.entry.peer,
             role: &self.role,
+            scope,
             info,
         };
         match self.mesh.register(admission, publisher) {

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::{Role, RouteEntry};
-use crate::account::Link;
+use crate::account::{Link, Scope};
 use crate::auth::{Verdict, verify};
 use crate::close::CloseReason;
 use crate::config::{Cluster, Listen, Secret};
@@ -19,6 +19,7 @@ use crate::net::Workers;
 use crate::node::{Node, TOOLCHAIN, VERSION};
 use crate::outbound::Outbound;
 use crate::protocol::info::{Info, InfoEnd, RouteConnect};
+use crate::registry::Traffic;
 use crate::router::Publisher;
 
 /// Protocol level of server-to-server INFO: messages that are only traced are not delivered (3).
@@ -26,6 +27,8 @@ const ROUTE_PROTO: i32 = 3;
 /// An older connection that was heard of within this time is alive: a second one is superfluous.
 /// Longer silence may be a network cut that only the dialer has noticed: the new one replaces it.
 const ALIVE: Duration = Duration::from_secs(2);
+/// natsd does not compress routes; with this answer peers do not either.
+const COMPRESSION: &str = "off";
 /// News of a server are passed on once more although they came by gossip.
 pub(super) const GOSSIP_OVERRIDE: u64 = 2;
 /// News of a server are not passed on.
@@ -44,6 +47,8 @@ pub struct Mesh {
     name: Mutex<ClusterName>,
     members: Mutex<HashMap<Arc<str>, Member>>,
     entries: Mutex<HashMap<u64, Arc<RouteEntry>>>,
+    /// What connections that are gone left behind.
+    gone: Mutex<GoneRoutes>,
     orders: AtomicU64,
     /// Rung whenever a member comes or goes.
     pub(super) changed: Notify,
@@ -57,6 +62,17 @@ pub struct ClusterName {
     pub name: String,
     /// Generated.
     pub dynamic: bool,
+}
+
+/// What connections to peers that are gone left behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GoneRoutes {
+    /// What they carried.
+    pub traffic: Traffic,
+    /// How many were slow consumers.
+    pub slow_consumers: u64,
+    /// How many were stale.
+    pub stale_connections: u64,
 }
 
 /// Another server of the cluster.
@@ -80,6 +96,7 @@ pub(super) struct Admission<'a> {
     pub(super) outbound: &'a Arc<Outbound>,
     pub(super) peer_address: SocketAddr,
     pub(super) role: &'a Role,
+    pub(super) scope: Scope,
     pub(super) info: Info,
 }
 
@@ -112,6 +129,7 @@ impl Mesh {
             name: Mutex::new(name),
             members: Mutex::default(),
             entries: Mutex::default(),
+            gone: Mutex::default(),
             orders: AtomicU64::new(0),
             changed: Notify::new(),
             dialing: Mutex::default(),
@@ -143,8 +161,25 @@ impl Mesh {
         self.entries.lock().insert(entry.id, Arc::clone(entry));
     }
 
-    pub(super) fn remove_entry(&self, entry: &Arc<RouteEntry>) {
+    pub(super) fn remove_entry(&self, entry: &Arc<RouteEntry>, reason: CloseReason) {
         self.entries.lock().remove(&entry.id);
+        let mut gone = self.gone.lock();
+        gone.traffic.add(&entry.traffic());
+        gone.slow_consumers += u64::from(matches!(
+            reason,
+            CloseReason::SlowConsumerPendingBytes | CloseReason::SlowConsumerWriteDeadline
+        ));
+        gone.stale_connections += u64::from(reason == CloseReason::StaleConnection);
+    }
+
+    /// What connections that are gone left behind.
+    pub fn gone(&self) -> GoneRoutes {
+        *self.gone.lock()
+    }
+
+    /// Whether a member has a link for a task.
+    pub(super) fn has_link(&self, id: &str, scope: &Scope) -> bool {
+        self.members.lock().get(id).is_some_and(|member| member.in_place(scope).next().is_some())
     }
 
     /// Whether a server is a member.
@@ -206,6 +241,8 @@ impl Mesh {
             cluster_dynamic: dynamic,
             connect_urls: if private || lame_duck { Vec::new() } else { urls },
             ldm: lame_duck,
+            compression: COMPRESSION.into(),
+            route_pool_size: self.pool_size().map_or(0, u64::from),
             ..Info::default()
         }
     }
@@ -267,21 +304,25 @@ impl Mesh {
 
     /// Makes a peer a member, tells it all local interest, and tells the others and the clients
     /// of it if it is new.
-    pub(super) fn register(&self, admission: Admission<'_>, publisher: &mut Publisher) -> Admitted {
-        let Admission { outbound, peer_address, role, info } = admission;
+    pub(super) fn register(
+        self: &Arc<Self>,
+        admission: Admission<'_>,
+        publisher: &mut Publisher,
+    ) -> Admitted {
+        let Admission { outbound, peer_address, role, scope, info } = admission;
         let order = self.orders.fetch_add(1, Ordering::Relaxed);
         let link = Arc::new(Link::new(
             Arc::clone(outbound),
             info.server_id.as_str().into(),
             order,
-            false,
+            scope,
             info.headers,
         ));
         let mut members = self.members.lock();
         let known = members.get_mut(&link.peer);
         let newcomer = known.is_none();
         if let Some(member) = known {
-            if let Some(explicit) = self.is_superfluous(member, role, &info) {
+            if let Some(explicit) = self.is_superfluous(member, role, &link.scope, &info) {
                 member.links.iter_mut().for_each(|held| held.explicit |= explicit);
                 return Admitted::Duplicate;
             }
@@ -295,12 +336,18 @@ impl Mesh {
             members.insert(Arc::clone(&link.peer), member);
         }
         self.node.accounts.add_link(&link, publisher);
+        if newcomer || link.is_dedicated() {
+            let scope = &link.scope;
+            self.gossip(&members, &link.peer, scope, info.clone(), role, peer_address, publisher);
+        }
         if newcomer {
-            self.gossip(&members, &link.peer, info.clone(), role, peer_address, publisher);
             // Under the lock, so that news and farewells of a peer keep their order.
             self.node.discovery.add_peer(&info.connect_urls, &self.node.registry);
         }
         drop(members);
+        if let (true, Role::Dialed(dialed)) = (newcomer, role) {
+            self.complete_pool(&link, dialed, &info);
+        }
         self.changed.notify_waiters();
         tracing::debug!("rid:{} - Sent local subscriptions to route", outbound.id);
         Admitted::Member(link)
@@ -310,24 +357,30 @@ impl Mesh {
     /// if we are its dialer, otherwise by the peer. With two dialers at once the one with the
     /// lesser id stays, and the other closes: exactly one side does, whatever the timing. A peer
     /// of another kind closes its own duplicates. The value says whether ours was explicit.
-    fn is_superfluous(&self, member: &Member, role: &Role, info: &Info) -> Option<bool> {
+    fn is_superfluous(
+        &self,
+        member: &Member,
+        role: &Role,
+        scope: &Scope,
+        info: &Info,
+    ) -> Option<bool> {
         let Role::Dialed(dialed) = role else {
-            self.close_losing_dials(member, info);
-            return self.is_second_of_an_alive_peer(member).then_some(false);
+            self.close_losing_dials(member, scope, info);
+            return self.is_second_of_an_alive_peer(member, scope).then_some(false);
         };
         let same_kind = is_natsd(info);
-        let we_dialed_before = member.links.iter().any(|held| held.dialed);
+        let we_dialed_before = member.in_place(scope).any(|held| held.dialed);
         let they_win = same_kind
             && info.server_id < self.node.identity.id
-            && member.links.iter().any(|held| !held.dialed);
+            && member.in_place(scope).any(|held| !held.dialed);
         (we_dialed_before || they_win).then_some(dialed.explicit)
     }
 
     /// Whether the peer has dialed us before and that connection is alive. One that has been
     /// silent is ended: its place is taken.
-    fn is_second_of_an_alive_peer(&self, member: &Member) -> bool {
+    fn is_second_of_an_alive_peer(&self, member: &Member, scope: &Scope) -> bool {
         let entries = self.entries.lock();
-        let accepted = member.links.iter().filter(|held| !held.dialed);
+        let accepted = member.in_place(scope).filter(|held| !held.dialed);
         let (alive, silent): (Vec<_>, Vec<_>) = accepted.partition(|held| {
             entries.get(&held.link.outbound.id).is_some_and(|entry| entry.heard_within(ALIVE))
         });
@@ -340,20 +393,23 @@ impl Mesh {
     }
 
     /// An accepted connection of a peer that wins ends those that we dialed.
-    fn close_losing_dials(&self, member: &Member, info: &Info) {
+    fn close_losing_dials(&self, member: &Member, scope: &Scope, info: &Info) {
         if !is_natsd(info) || info.server_id > self.node.identity.id {
             return;
         }
-        for held in member.links.iter().filter(|held| held.dialed) {
+        for held in member.in_place(scope).filter(|held| held.dialed) {
             held.link.outbound.close(CloseReason::DuplicateRoute);
         }
     }
 
-    /// Tells all other members of a new one, so that they dial it.
+    /// Tells all other members of a new one, so that they dial it. Of a dedicated connection
+    /// only those are told that have one too: nats-server dials for each account apart.
+    #[expect(clippy::too_many_arguments, reason = "who, what for, and by whom")]
     fn gossip(
         &self,
         members: &HashMap<Arc<str>, Member>,
         newcomer: &Arc<str>,
+        scope: &Scope,
         info: Info,
         role: &Role,
         peer_address: SocketAddr,
@@ -374,7 +430,11 @@ impl Mesh {
             news.ip = format!("nats-route://{}/", host_port(&host, port));
         }
         for (_, member) in members.iter().filter(|(id, _)| *id != newcomer) {
-            let Some(held) = member.links.last() else { continue };
+            let held = match scope {
+                Scope::Account(_) => member.in_place(scope).last(),
+                _ => member.links.last(),
+            };
+            let Some(held) = held else { continue };
             news.gossip_mode = match (dialed, explicit || (!dialed && held.explicit)) {
                 (_, true) => GOSSIP_OVERRIDE,
                 (false, false) => GOSSIP_DISABLED,
@@ -444,6 +504,13 @@ impl Mesh {
         for entry in self.entries() {
             entry.outbound.close(reason);
         }
+    }
+}
+
+impl Member {
+    /// The links that have the same task as a new one.
+    fn in_place(&self, scope: &Scope) -> impl Iterator<Item = &HeldLink> {
+        self.links.iter().filter(move |held| held.link.scope.is_same_place(scope))
     }
 }
 

@@ -4,14 +4,16 @@
 //! is connected and what that means for clients, `dial.rs` how connections come about and come
 //! back. What a peer sends goes to local receivers only: there is one hop.
 //!
-//! natsd keeps one connection per peer and announces no pool, so a peer of any kind speaks of
-//! all accounts on it. Source: cluster protocol page; nats-server 2.15.1 as observed.
+//! Peers that pool have several connections: one for each slot, which an account's name is
+//! hashed to, and one for each account that has its own. `pool.rs` keeps them complete. Source:
+//! cluster protocol page; nats-server 2.15.1 as observed.
 
 mod dial;
 mod entry;
 mod handshake;
 mod interest;
 mod mesh;
+mod pool;
 
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -36,7 +38,7 @@ use handshake::Waiting;
 use interest::{EarlyInterest, RemoteInterest};
 
 pub use entry::{Remote, RouteEntry};
-pub use mesh::{ClusterName, Mesh};
+pub use mesh::{ClusterName, GoneRoutes, Mesh};
 
 /// A connection to a peer server.
 #[derive(Debug)]
@@ -57,6 +59,8 @@ pub(crate) struct Route {
     bounds: Bounds,
     stash: Stash,
     matches: Matches,
+    /// The account that the connection is dedicated to.
+    dedicated: Option<Arc<Account>>,
     /// The account of the last message: most come for the same one.
     last_account: Option<Arc<Account>>,
     heartbeat: Heartbeat,
@@ -83,6 +87,17 @@ pub(crate) struct Dialed {
     pub(crate) credentials: Option<(String, String)>,
     /// How far the news of this connection is to be passed on by the peer.
     pub(crate) gossip_mode: u64,
+    /// What it is for.
+    pub(crate) purpose: Purpose,
+}
+
+/// What a dialed connection is for, if the peer pools; the first one finds that out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// A slot of the pool. Slot 0 serves for everything with a peer that does not pool.
+    Slot(u32),
+    /// One account.
+    Account(String),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +129,7 @@ impl Route {
             verbose: false,
             stash: Stash::new(),
             matches: Matches::default(),
+            dedicated: None,
             last_account: None,
             heartbeat: Heartbeat::of_route(now, interval, max),
             connected_at: now,
@@ -145,7 +161,7 @@ impl Route {
         frame: Option<&Bytes>,
         publisher: &mut Publisher,
     ) -> Result<Result<usize, Need>, CloseReason> {
-        match parse(input, &self.bounds, false) {
+        match parse(input, &self.bounds, self.dedicated.is_some()) {
             Ok(Step::Op(op, used)) => {
                 self.on_op(op, frame, publisher)?;
                 Ok(Ok(used))
@@ -218,9 +234,10 @@ impl Route {
         publisher.publish(&account, &message, &self.matches, Origin::Route { queues });
     }
 
-    /// The account of a name on the wire; the last one is remembered.
+    /// The account of a name on the wire, or of a dedicated connection; the last one is
+    /// remembered.
     fn account_of(&mut self, name: Option<&[u8]>) -> Option<Arc<Account>> {
-        let name = name?;
+        let Some(name) = name else { return self.dedicated.clone() };
         if let Some(last) = &self.last_account
             && last.name.as_bytes() == name
         {
@@ -388,7 +405,7 @@ impl Conversation for Route {
             self.interest.drop_all();
             self.mesh.unregister(&link);
         }
-        self.mesh.remove_entry(&self.entry);
+        self.mesh.remove_entry(&self.entry, reason);
         let remote = self.entry.remote();
         let name = if remote.name.is_empty() {
             String::new()

@@ -205,7 +205,7 @@ impl Publisher {
         let target = match &subscription.target {
             Target::Local(target) => target,
             Target::Internal(handler) => {
-                handler.on_message(message);
+                handler.on_message(message, origin.client());
                 return true;
             }
             Target::Peer(_) => return false,
@@ -309,7 +309,7 @@ impl Publisher {
         let Some(mut queue) = link.outbound.append() else { return };
         let mut line: SmallVec<[&[u8]; 16]> = SmallVec::new();
         line.push(if message.has_headers() && link.headers { b"HMSG " } else { b"RMSG " });
-        if !link.dedicated {
+        if !link.is_dedicated() {
             line.extend([account.name.as_bytes(), b" "]);
         }
         line.extend([message.subject, b" "]);
@@ -329,13 +329,22 @@ impl Publisher {
 }
 
 impl Origin<'_> {
+    fn client(self) -> Option<u64> {
+        match self {
+            Self::Client { id, .. } => Some(id),
+            Self::Route { .. } | Self::Server => None,
+        }
+    }
+
     fn is_echo_to(self, outbound: &Outbound) -> bool {
         matches!(self, Self::Client { id, echo: false, .. } if id == outbound.id)
     }
 }
 
 impl Matches {
-    fn is_nobody(&self) -> bool {
+    /// Whether nobody gets a message.
+    #[must_use]
+    pub fn is_nobody(&self) -> bool {
         self.plain.is_empty() && self.links.is_empty() && self.groups.is_empty()
     }
 }

@@ -47,8 +47,12 @@ request_reply_across_nodes() {
   timeout 60 "$NATS" --no-context -s "$url2" reply cli.echo --echo >>"$work/log" 2>&1 &
   local responder=$!
   children+=("$responder")
-  answered() { nats -s "$url3" request --raw cli.echo ping >"$work/answer" 2>>"$work/log"; }
-  until_true 20 answered && grep -q '^ping' "$work/answer"
+  # Before the responder is known the tool reports that there is none, with status 0.
+  answered() {
+    nats -s "$url3" request --raw cli.echo ping >"$work/answer" 2>>"$work/log" &&
+      grep -q '^ping' "$work/answer"
+  }
+  until_true 20 answered
   local status=$?
   kill "$responder"
   return $status
@@ -95,6 +99,7 @@ benchmark() {
 }
 
 reconnect_by_what_info_says() {
+  : >"$work/failover"
   nats -s "$url1" sub --raw --count 2 cli.failover >"$work/failover" 2>>"$work/log" &
   local sub=$!
   children+=("$sub")

@@ -162,8 +162,15 @@ async def reconnect_by_what_info_says():
     async def on_reconnect():
         reconnected.set()
 
+    async def on_error(_error):
+        """The cut and the refused attempts at the dead node are what this is about."""
+
     a = await nats.connect(
-        URLS[0], reconnected_cb=on_reconnect, reconnect_time_wait=0.05, max_reconnect_attempts=-1
+        URLS[0],
+        reconnected_cb=on_reconnect,
+        error_cb=on_error,
+        reconnect_time_wait=0.05,
+        max_reconnect_attempts=-1,
     )
     publisher = await nats.connect(URLS[2])
     sub = await a.subscribe("py.news")

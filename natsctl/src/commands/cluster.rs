@@ -1,0 +1,286 @@
+//! Which cluster a verb is about, and what is known of it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use futures_util::future::join_all;
+
+use crate::cli::{Global, Source};
+use crate::clients::Login;
+use crate::failure::{Failure, Kind};
+use crate::observe::{self, Found};
+use crate::provider::hosts::Hosts;
+use crate::provider::local::Local;
+use crate::provider::multipass::Multipass;
+use crate::provider::{Provider, ProviderError};
+use crate::state::{ClusterDir, Rest, State};
+use crate::topology::{Node, ProviderKind, Topology, file};
+use crate::verify::Subject;
+
+/// Where a cluster.yaml is looked for.
+const HERE: &str = "cluster.yaml";
+
+/// A cluster that a verb is about.
+pub(crate) struct Cluster {
+    /// Its folder.
+    pub(crate) dir: ClusterDir,
+    /// What is remembered; `None` when it was never brought up, or its record is lost.
+    pub(crate) state: Option<State>,
+    /// What is wanted (`up`, `plan`), or was last wanted (all other verbs).
+    pub(crate) topology: Topology,
+    /// The file it comes from, absolute.
+    pub(crate) file: PathBuf,
+    /// Whether `--provider` overrides the file.
+    pub(crate) provider_overridden: bool,
+    /// Where its machines come from.
+    pub(crate) provider: Box<dyn Provider>,
+}
+
+impl Cluster {
+    /// The cluster as its file wants it, for `up` and `plan`. A provider given at an earlier
+    /// `up` is remembered.
+    pub(crate) fn wanted(global: &Global, source: &Source) -> Result<Self, Failure> {
+        let file = match &source.file {
+            Some(file) => file.clone(),
+            None => remembered_file(global)?,
+        };
+        let first = file::read(&file, source.provider);
+        let (mut topology, dir, state) = match first {
+            Ok(topology) => {
+                let dir = ClusterDir::at(&topology.name)?;
+                let state = dir.load()?;
+                (topology, dir, state)
+            }
+            Err(problems) => return Err(problems.into()),
+        };
+        if let Some(name) = global.cluster.as_ref().filter(|name| **name != topology.name) {
+            let what = format!("{} is cluster `{}`, not `{name}`", file.display(), topology.name);
+            return Err(Failure::new(Kind::Usage, what));
+        }
+        let mut provider_overridden = source.provider.is_some();
+        if let Some(state) = &state {
+            if source.provider.is_none() && state.provider_overridden {
+                topology = file::read(&file, Some(state.topology.provider))?;
+                provider_overridden = true;
+            }
+            refuse_other_provider(&topology, state)?;
+        }
+        let file = std::path::absolute(&file).unwrap_or(file);
+        let provider = open(&topology, &dir)?;
+        Ok(Self { dir, state, topology, file, provider_overridden, provider })
+    }
+
+    /// The cluster as it was brought up, for every other verb.
+    pub(crate) fn known(global: &Global) -> Result<Self, Failure> {
+        match Self::find(global)? {
+            Some(cluster) if cluster.state.is_some() => Ok(cluster),
+            Some(cluster) => {
+                let what = format!("cluster `{}` is not up", cluster.topology.name);
+                Err(others_hint(Failure::new(Kind::Usage, what).hint("natsctl up")))
+            }
+            None => Err(Failure::new(Kind::Usage, "there is no cluster here")
+                .hint("natsctl init && natsctl up")),
+        }
+    }
+
+    /// The cluster a verb is about, up or not; `None` when there is none at all.
+    pub(crate) fn find(global: &Global) -> Result<Option<Self>, Failure> {
+        if let Some(name) = &global.cluster {
+            let dir = known_dirs()?.into_iter().find(|dir| dir.name() == name);
+            let dir = dir.ok_or_else(|| unknown(name))?;
+            return Self::recalled(dir).map(Some);
+        }
+        if Path::new(HERE).is_file() {
+            return Self::here().map(Some);
+        }
+        let mut dirs = known_dirs()?;
+        match (dirs.pop(), dirs.is_empty()) {
+            (None, _) => Ok(None),
+            (Some(only), true) => Self::recalled(only).map(Some),
+            (Some(_), false) => {
+                let what = "there are several clusters, and no cluster.yaml in this folder";
+                Err(others_hint(Failure::new(Kind::Usage, what)))
+            }
+        }
+    }
+
+    fn here() -> Result<Self, Failure> {
+        let topology = file::read(Path::new(HERE), None)?;
+        let dir = ClusterDir::at(&topology.name)?;
+        if dir.load()?.is_some() {
+            return Self::recalled(dir);
+        }
+        let file = std::path::absolute(HERE).unwrap_or_else(|_| HERE.into());
+        let provider = open(&topology, &dir)?;
+        Ok(Self { dir, state: None, topology, file, provider_overridden: false, provider })
+    }
+
+    fn recalled(dir: ClusterDir) -> Result<Self, Failure> {
+        let Some(state) = dir.load()? else { return Err(unknown(dir.name())) };
+        let topology = state.topology.clone();
+        let provider = open(&topology, &dir)?;
+        let (file, provider_overridden) = (state.file.clone(), state.provider_overridden);
+        Ok(Self { dir, state: Some(state), topology, file, provider_overridden, provider })
+    }
+
+    /// A fresh record of this cluster, what was remembered of its nodes included.
+    pub(crate) fn record(&self) -> State {
+        State {
+            version: 1,
+            file: self.file.clone(),
+            provider_overridden: self.provider_overridden,
+            topology: self.topology.clone(),
+            nodes: self.state.as_ref().map(|state| state.nodes.clone()).unwrap_or_default(),
+        }
+    }
+
+    /// Changes what is remembered, and saves it.
+    pub(crate) fn remember(&self, change: impl FnOnce(&mut State)) -> Result<(), Failure> {
+        let mut state = self.dir.load()?.unwrap_or_else(|| self.record());
+        change(&mut state);
+        Ok(self.dir.save(&state)?)
+    }
+
+    /// Remembers that we hold nodes down on purpose, or (`None`) no longer do.
+    pub(crate) fn rest(&self, nodes: &[String], how: Option<&str>) -> Result<(), Failure> {
+        let at = jiff::Timestamp::now().as_second();
+        self.remember(|state| {
+            for node in nodes {
+                let rest = how.map(|how| Rest { how: how.to_owned(), at });
+                state.nodes.entry(node.clone()).or_default().rest = rest;
+            }
+        })
+    }
+
+    /// Looks at some nodes; the machines of the others are not touched.
+    pub(crate) async fn look_at(&self, nodes: &[String]) -> Result<Vec<Found>, Failure> {
+        let machines = self.provider.list().await?;
+        let looks = nodes.iter().map(|node| async {
+            match machines.iter().find(|machine| machine.node == *node) {
+                Some(machine) => {
+                    observe::one(self.provider.as_ref(), &self.topology, machine.clone()).await
+                }
+                None => Found::absent(node),
+            }
+        });
+        Ok(join_all(looks).await)
+    }
+
+    /// Where every node's server listens, in file order, without looking at machines.
+    pub(crate) async fn addressed(&self) -> Result<Vec<Subject>, Failure> {
+        let machines = self.provider.list().await?;
+        let subject = |node: &Node| {
+            let machine = machines.iter().find(|machine| machine.node == node.name);
+            let endpoint =
+                machine.and_then(|machine| self.provider.endpoint(machine, &self.topology.server));
+            Subject { node: node.name.clone(), endpoint }
+        };
+        Ok(self.topology.nodes.iter().map(subject).collect())
+    }
+
+    /// Looks at all nodes.
+    pub(crate) async fn look(&self) -> Result<BTreeMap<String, Found>, Failure> {
+        Ok(observe::look(self.provider.as_ref(), &self.topology).await?)
+    }
+
+    /// What clients must show.
+    pub(crate) fn login(&self) -> Login {
+        Login::of(&self.topology.server)
+    }
+
+    /// Nodes by selector: names, `all`, `seed`, `random`.
+    pub(crate) fn select(&self, words: &[String]) -> Result<Vec<String>, Failure> {
+        let names: Vec<&str> = self.topology.nodes.iter().map(|node| node.name.as_str()).collect();
+        let mut chosen: Vec<&str> = Vec::new();
+        for word in words {
+            match word.as_str() {
+                "all" => chosen.extend(&names),
+                "seed" => chosen.extend(self.topology.seed().map(|seed| seed.name.as_str())),
+                "random" => {
+                    use rand::seq::IndexedRandom as _;
+                    chosen.extend(names.choose(&mut rand::rng()));
+                }
+                name => match names.iter().find(|known| **known == name) {
+                    Some(known) => chosen.push(known),
+                    None => return Err(no_node(name, &names)),
+                },
+            }
+        }
+        let mut seen = Vec::new();
+        for name in chosen {
+            if !seen.iter().any(|known: &String| known == name) {
+                seen.push(name.to_owned());
+            }
+        }
+        Ok(seen)
+    }
+}
+
+/// Opens the provider of a cluster.
+fn open(topology: &Topology, dir: &ClusterDir) -> Result<Box<dyn Provider>, ProviderError> {
+    match topology.provider {
+        ProviderKind::Local => Ok(Box::new(Local::new(topology, dir))),
+        ProviderKind::Multipass => Ok(Box::new(Multipass::new(topology, dir)?)),
+        ProviderKind::Hosts => Ok(Box::new(Hosts::new(topology, dir)?)),
+    }
+}
+
+fn known_dirs() -> Result<Vec<ClusterDir>, Failure> {
+    Ok(ClusterDir::all()?)
+}
+
+/// The file for an `up` that names none.
+fn remembered_file(global: &Global) -> Result<PathBuf, Failure> {
+    if global.cluster.is_none() && Path::new(HERE).is_file() {
+        return Ok(HERE.into());
+    }
+    let dirs = known_dirs()?;
+    let dir = match &global.cluster {
+        Some(name) => {
+            Some(dirs.into_iter().find(|dir| dir.name() == name).ok_or_else(|| unknown(name))?)
+        }
+        None if dirs.len() > 1 => {
+            let what = "there are several clusters, and no cluster.yaml in this folder";
+            return Err(others_hint(Failure::new(Kind::Usage, what)));
+        }
+        None => dirs.into_iter().next(),
+    };
+    let Some(dir) = dir else { return Ok(HERE.into()) };
+    Ok(dir.load()?.map_or_else(|| HERE.into(), |state| state.file))
+}
+
+fn refuse_other_provider(topology: &Topology, state: &State) -> Result<(), Failure> {
+    let (had, wanted) = (state.topology.provider, topology.provider);
+    if had == wanted {
+        return Ok(());
+    }
+    let what = format!("cluster `{}` is up with provider {had}, not {wanted}", topology.name);
+    Err(Failure::new(Kind::Usage, what)
+        .hint(format!("natsctl up --provider {had}    (to go on with it)"))
+        .hint(format!("natsctl down --cluster {}    (to begin anew)", topology.name)))
+}
+
+fn unknown(name: &str) -> Failure {
+    others_hint(Failure::new(Kind::Usage, format!("there is no cluster `{name}`")))
+}
+
+fn others_hint(failure: Failure) -> Failure {
+    let dirs = ClusterDir::all().unwrap_or_default();
+    let names: Vec<&str> = dirs.iter().map(ClusterDir::name).collect();
+    if names.is_empty() {
+        return failure;
+    }
+    failure.hint(format!("--cluster NAME, one of: {}", names.join(", ")))
+}
+
+fn no_node(name: &str, names: &[&str]) -> Failure {
+    let nearest = names.iter().min_by_key(|known| strsim::damerau_levenshtein(name, known));
+    let failure = Failure::new(Kind::Usage, format!("there is no node `{name}`"))
+        .hint(format!("nodes: {} (or all, seed, random)", names.join(", ")));
+    match nearest {
+        Some(known) if strsim::damerau_levenshtein(name, known) <= 2 => {
+            failure.hint(format!("did you mean `{known}`?"))
+        }
+        _ => failure,
+    }
+}

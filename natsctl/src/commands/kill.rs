@@ -1,0 +1,145 @@
+//! `natsctl kill`: break it, measure it, tell it.
+
+use super::{Cluster, Ended, reporter};
+use crate::apply::chain;
+use crate::cli::{Global, Kill, Output};
+use crate::drill::{Drill, DrillError, Outcome, Victim};
+use crate::failure::{Failure, Kind};
+use crate::observe::{Found, Look};
+use crate::report::{self, Report, stdout_paint};
+use crate::topology::Endpoint;
+use crate::verify::{self, View};
+
+pub(super) async fn run(global: &Global, args: &Kill) -> Ended {
+    let cluster = Cluster::known(global)?;
+    let nodes = cluster.select(&args.nodes.nodes)?;
+    let report = reporter(global, args.output);
+    let _lock = cluster.dir.lock("kill")?;
+    let drill = prepare(&cluster, args, &nodes).await?;
+    for victim in &drill.victims {
+        let held = victim.service.hold().await;
+        held.map_err(|error| Failure::of(Kind::Remote, &error))?;
+    }
+    // On disk before it is done: whatever comes, status will tell why they are down.
+    cluster.rest(&nodes, Some("killed"))?;
+    let outcome = if drill.survivors.is_empty() {
+        report.note("no other node serves, so there is nothing to measure");
+        kill_alone(&drill).await.map(|()| None)
+    } else {
+        tell_begin(&drill, &report);
+        drill.run().await.map(Some)
+    };
+    match outcome {
+        Ok(Some(outcome)) => tell(&cluster, args, &outcome, &report),
+        Ok(None) => {
+            report.note(format!("{} killed; {}", nodes.join(", "), stays_dead(&nodes)));
+            Ok(0)
+        }
+        Err(error) => Err(failed(&cluster, &drill, &nodes, &error).await?),
+    }
+}
+
+/// Everything the drill needs, looked up before anything is broken.
+async fn prepare(cluster: &Cluster, args: &Kill, nodes: &[String]) -> Result<Drill, Failure> {
+    let found = cluster.look_at(nodes).await?;
+    let victims: Vec<Victim> = found.iter().map(victim).collect::<Result<_, _>>()?;
+    let mut others = cluster.addressed().await?;
+    others.retain(|subject| !nodes.contains(&subject.node));
+    let views = verify::views(&others).await;
+    let serves =
+        |node: &str| views.iter().any(|view: &View| view.node == node && view.peers.is_ok());
+    let survivors: Vec<(String, Endpoint)> = others
+        .iter()
+        .filter(|subject| serves(&subject.node))
+        .filter_map(|subject| Some((subject.node.clone(), subject.endpoint?)))
+        .collect();
+    let login = cluster.login();
+    Ok(Drill { victims, survivors, login, rate: args.rate, duration: args.duration })
+}
+
+fn victim(found: &Found) -> Result<Victim, Failure> {
+    let node = &found.node;
+    let cannot = |why: String| {
+        Failure::new(Kind::Remote, format!("cannot kill {node}")).cause(why).hint("natsctl status")
+    };
+    let reached = match &found.look {
+        Look::Reached(reached) => reached,
+        Look::Off => return Err(cannot("its machine is off".into())),
+        Look::Unreachable(error) => return Err(cannot(chain(error.as_ref()))),
+    };
+    if reached.facts.pid.is_none() {
+        return Err(cannot("its server is not running".into()));
+    }
+    let endpoint = found.endpoint.ok_or_else(|| cannot("its address is not known".into()))?;
+    Ok(Victim { node: node.clone(), endpoint, service: reached.service.clone() })
+}
+
+async fn kill_alone(drill: &Drill) -> Result<(), DrillError> {
+    for victim in &drill.victims {
+        let killed = victim.service.kill().await;
+        killed.map_err(|source| DrillError::Kill { node: victim.node.clone(), source })?;
+    }
+    Ok(())
+}
+
+fn tell_begin(drill: &Drill, report: &Report) {
+    let victims: Vec<&str> = drill.victims.iter().map(|victim| victim.node.as_str()).collect();
+    if let (Some(first), Some((publisher, _))) = (victims.first(), drill.survivors.first()) {
+        report.stage(format!(
+            "killing {} with a subscriber on {first} and a publisher on {publisher} ({} messages/s); \
+             measuring for {:?} after it",
+            victims.join(", "),
+            drill.rate,
+            drill.duration
+        ));
+    }
+}
+
+fn tell(cluster: &Cluster, args: &Kill, outcome: &Outcome, report: &Report) -> Ended {
+    if args.output == Output::Text {
+        let paint = stdout_paint();
+        let victims = outcome.victims.join(", ");
+        let title = format!("killed {victims} of cluster {}", cluster.topology.name);
+        report::print(&format!("{}\n\n{}", paint.bold(&title), outcome.show()));
+        report.note(stays_dead(&outcome.victims));
+    } else {
+        let json = serde_json::to_string(outcome);
+        report::print_line(&json.map_err(|error| Failure::of(Kind::Unexpected, &error))?);
+    }
+    if outcome.pass() {
+        return Ok(0);
+    }
+    let what = match outcome.first_message_ms {
+        None => "the subscriber did not receive again",
+        Some(_) => "messages were lost while the subscriber was connected",
+    };
+    Err(Failure::new(Kind::Verdict, what).hint("natsctl status").hint("natsctl logs"))
+}
+
+fn stays_dead(nodes: &[String]) -> String {
+    let names = nodes.join(",");
+    let stay = if nodes.len() == 1 { "stays dead" } else { "stay dead" };
+    format!("{names} {stay} until: natsctl start {names}   (or natsctl up)")
+}
+
+/// Nothing was killed? Then nothing is held down.
+async fn failed(
+    cluster: &Cluster,
+    drill: &Drill,
+    nodes: &[String],
+    error: &DrillError,
+) -> Result<Failure, Failure> {
+    let kind = match error {
+        DrillError::Load(_) => {
+            cluster.rest(nodes, None)?;
+            for victim in &drill.victims {
+                // It runs: this only lets systemd look after it again.
+                drop(victim.service.start().await);
+            }
+            Kind::Remote
+        }
+        DrillError::NoSurvivor | DrillError::Broken(_) => Kind::Verdict,
+        DrillError::Kill { .. } => Kind::Remote,
+    };
+    Ok(Failure::of(kind, error).hint("natsctl status"))
+}

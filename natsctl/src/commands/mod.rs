@@ -1,0 +1,108 @@
+//! One file per verb, each a short story; the only place where rooms meet.
+
+mod cluster;
+mod completion;
+mod down;
+mod init;
+mod kill;
+mod logs;
+mod messages;
+mod plan;
+mod power;
+mod status;
+mod up;
+mod validate;
+mod verify;
+mod version;
+
+use crate::cli::{Cli, Color, Global, Output, Verb};
+use crate::failure::{Failure, Kind};
+use crate::report::{self, Paint, Report, Style, stderr_paint};
+
+pub(crate) use cluster::Cluster;
+
+/// How a verb ends: an exit code, or a failure to be shown.
+type Ended = Result<u8, Failure>;
+
+/// Runs a verb to its end and returns the exit code.
+pub async fn run(cli: Cli) -> u8 {
+    Paint::decide(match cli.global.color {
+        Color::Auto => None,
+        Color::Always => Some(true),
+        Color::Never => Some(false),
+    });
+    let resume = resume_hint(&cli.verb);
+    let ended = tokio::select! {
+        ended = verb(&cli.global, cli.verb) => ended,
+        () = interrupted() => match resume {
+            Some(hint) => Err(Failure::new(Kind::Interrupted, "interrupted").hint(hint)),
+            None => Ok(Kind::Interrupted as u8),
+        }
+    };
+    match ended {
+        Ok(code) => code,
+        Err(failure) => {
+            report::say(failure.render(stderr_paint()).trim_end());
+            failure.code()
+        }
+    }
+}
+
+async fn verb(global: &Global, verb: Verb) -> Ended {
+    match verb {
+        Verb::Init(args) => init::run(&args),
+        Verb::Validate(args) => validate::run(&args),
+        Verb::Plan(args) => plan::run(global, &args).await,
+        Verb::Up(args) => Box::pin(up::run(global, &args)).await,
+        Verb::Status(args) => status::run(global, &args).await,
+        Verb::Verify(args) => verify::run(global, &args).await,
+        Verb::Kill(args) => Box::pin(kill::run(global, &args)).await,
+        Verb::Start(args) => power::start(global, &args).await,
+        Verb::Stop(args) => power::stop(global, &args).await,
+        Verb::Restart(args) => power::restart(global, &args).await,
+        Verb::Down(args) => down::run(global, &args).await,
+        Verb::Logs(args) => logs::run(global, &args).await,
+        Verb::Pub(args) => messages::publish(global, &args).await,
+        Verb::Sub(args) => messages::subscribe(global, &args).await,
+        Verb::Version(args) => version::run(global, &args).await,
+        Verb::Completion(args) => Ok(completion::run(&args)),
+    }
+}
+
+/// How to go on after ctrl-c; `None` for verbs that change nothing, where it is the usual end.
+fn resume_hint(verb: &Verb) -> Option<&'static str> {
+    match verb {
+        Verb::Up(_) => Some("natsctl up goes on from here; natsctl down removes what was made"),
+        Verb::Down(_) => Some("natsctl down goes on from here"),
+        Verb::Kill(_) => Some("natsctl status shows what is left; natsctl up heals"),
+        Verb::Start(_) | Verb::Stop(_) | Verb::Restart(_) => {
+            Some("natsctl status shows what is left")
+        }
+        _ => None,
+    }
+}
+
+/// Waits for ctrl-c or a polite request to end.
+async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+/// The report a verb tells its progress to.
+fn reporter(global: &Global, output: Output) -> Report {
+    use std::io::IsTerminal as _;
+    Report::new(match output {
+        Output::Jsonl => Style::Json,
+        _ if global.quiet => Style::Quiet,
+        _ if std::io::stderr().is_terminal() => Style::Progress,
+        _ => Style::Lines,
+    })
+}

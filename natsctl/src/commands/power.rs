@@ -1,0 +1,171 @@
+//! `natsctl start`, `stop`, `restart`: servers in and out of service, on purpose.
+
+use futures_util::future::join_all;
+
+use super::{Cluster, Ended, reporter};
+use crate::apply::{MESH, NodeError, Trouble, start_all};
+use crate::cli::{Global, Nodes, Output, Restart, Start, Stop};
+use crate::deploy::service::Ending;
+use crate::failure::Failure;
+use crate::observe::{Found, Look};
+use crate::report::Report;
+use crate::verify::{self, Subject, View};
+
+pub(super) async fn start(global: &Global, args: &Start) -> Ended {
+    let job = Job::new(global, &args.nodes, "start")?;
+    let started = job.start(&job.nodes).await;
+    job.report.finish();
+    started.map(|()| 0)
+}
+
+pub(super) async fn stop(global: &Global, args: &Stop) -> Ended {
+    let job = Job::new(global, &args.nodes, "stop")?;
+    let stopped = job.stop(&job.nodes, ending(args.lame_duck)).await;
+    job.report.finish();
+    stopped.map(|()| 0)
+}
+
+pub(super) async fn restart(global: &Global, args: &Restart) -> Ended {
+    let job = Job::new(global, &args.nodes, "restart")?;
+    let step = if args.rolling { 1 } else { job.nodes.len().max(1) };
+    let mut restarted = Ok(());
+    for nodes in job.nodes.chunks(step) {
+        restarted = job.restart(nodes, ending(args.lame_duck)).await;
+        if restarted.is_err() {
+            break;
+        }
+    }
+    job.report.finish();
+    restarted.map(|()| 0)
+}
+
+fn ending(lame_duck: bool) -> Ending {
+    if lame_duck { Ending::LameDuck } else { Ending::Stop }
+}
+
+/// One verb on some nodes of one cluster, which nobody else changes meanwhile.
+struct Job {
+    cluster: Cluster,
+    nodes: Vec<String>,
+    report: Report,
+    _lock: crate::state::Lock,
+}
+
+impl Job {
+    fn new(global: &Global, nodes: &Nodes, verb: &str) -> Result<Self, Failure> {
+        let cluster = Cluster::known(global)?;
+        let nodes = cluster.select(&nodes.nodes)?;
+        let lock = cluster.dir.lock(verb)?;
+        Ok(Self { cluster, nodes, report: reporter(global, Output::Text), _lock: lock })
+    }
+
+    async fn start(&self, nodes: &[String]) -> Result<(), Failure> {
+        let found = self.cluster.look_at(nodes).await?;
+        for node in nodes {
+            self.report.step(node, "starting");
+        }
+        let found: Vec<&Found> = found.iter().collect();
+        let outcomes = start_all(&found).await;
+        let mut errors = Vec::new();
+        let mut started = Vec::new();
+        for (node, outcome) in nodes.iter().zip(outcomes) {
+            match outcome {
+                Ok(pid) => started.push((node, pid)),
+                Err(error) => {
+                    self.report.failed(node, crate::apply::chain(&error));
+                    errors.push(error);
+                }
+            }
+        }
+        let names: Vec<String> = started.iter().map(|(node, _)| (*node).clone()).collect();
+        self.cluster.rest(&names, None)?;
+        let views = self.rejoined(&names).await?;
+        for (node, pid) in started {
+            let view = views.iter().find(|view| view.node == *node);
+            match view.and_then(View::problem) {
+                None => self.report.done(node, format!("running, pid {pid}, in the mesh")),
+                Some(problem) => {
+                    self.report.failed(node, &problem);
+                    errors.push(NodeError {
+                        node: node.clone(),
+                        attempt: "bring {} back into the mesh",
+                        trouble: Trouble::Mesh(problem),
+                    });
+                }
+            }
+        }
+        ended(&errors, nodes)
+    }
+
+    async fn stop(&self, nodes: &[String], ending: Ending) -> Result<(), Failure> {
+        let found = self.cluster.look_at(nodes).await?;
+        // Remembered first: interrupted or not, these nodes were taken down by us.
+        self.cluster.rest(nodes, Some("stopped"))?;
+        let stops = found.iter().map(|found| self.stop_one(found, ending));
+        let errors: Vec<NodeError> =
+            join_all(stops).await.into_iter().filter_map(Result::err).collect();
+        ended(&errors, nodes)
+    }
+
+    async fn stop_one(&self, found: &Found, ending: Ending) -> Result<(), NodeError> {
+        let node = &found.node;
+        let failed =
+            |trouble: Trouble| NodeError { node: node.clone(), attempt: "stop {}", trouble };
+        let reached = match &found.look {
+            Look::Reached(reached) => reached,
+            Look::Off => {
+                self.report.done(node, "its machine is off");
+                return Ok(());
+            }
+            Look::Unreachable(error) => {
+                let error = failed(Trouble::Look(std::sync::Arc::clone(error)));
+                self.report.failed(node, crate::apply::chain(&error));
+                return Err(error);
+            }
+        };
+        self.report.step(
+            node,
+            match ending {
+                Ending::Stop => "stopping",
+                Ending::LameDuck => "stopping, moving its clients away first (up to 2 minutes)",
+            },
+        );
+        let stopped = reached.service.stop(ending).await;
+        let stopped = stopped.map_err(|error| failed(error.into()));
+        match &stopped {
+            Ok(()) if reached.facts.pid.is_none() => self.report.done(node, "was not running"),
+            Ok(()) => self.report.done(node, "stopped; stays so until `natsctl start` or `up`"),
+            Err(error) => self.report.failed(node, crate::apply::chain(error)),
+        }
+        stopped
+    }
+
+    async fn restart(&self, nodes: &[String], ending: Ending) -> Result<(), Failure> {
+        self.stop(nodes, ending).await?;
+        self.start(nodes).await
+    }
+
+    /// Waits until started nodes are in the mesh again, with all nodes that are not at rest.
+    async fn rejoined(&self, started: &[String]) -> Result<Vec<View>, Failure> {
+        let state = self.cluster.dir.load()?.unwrap_or_else(|| self.cluster.record());
+        let resting =
+            |node: &str| state.nodes.get(node).is_some_and(|record| record.rest.is_some());
+        let mut subjects: Vec<Subject> = self.cluster.addressed().await?;
+        let known: Vec<String> = subjects.iter().map(|subject| subject.node.clone()).collect();
+        subjects.retain(|subject| !resting(&subject.node));
+        // A node that is down for reasons of its own must not hold the others.
+        let alive = verify::views(&subjects).await;
+        subjects.retain(|subject| {
+            let answers = alive.iter().any(|view| view.node == subject.node && view.peers.is_ok());
+            answers || started.contains(&subject.node)
+        });
+        Ok(verify::wait_for_mesh(&subjects, &known, MESH).await)
+    }
+}
+
+fn ended(errors: &[NodeError], nodes: &[String]) -> Result<(), Failure> {
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::of_nodes(errors, errors.len() == nodes.len()).hint("natsctl status"))
+}

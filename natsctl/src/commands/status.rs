@@ -1,0 +1,474 @@
+//! `natsctl status`: every node as it is now.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::{Cluster, Ended};
+use crate::cli::{self, Global, Output};
+use crate::deploy::Service;
+use crate::failure::{Failure, Kind};
+use crate::monitor;
+use crate::provider::{Machine, MachineState};
+use crate::report::{self, Paint, show_duration, show_millis, stdout_paint};
+use crate::state::Rest;
+use crate::topology::{Endpoint, Node};
+
+/// How long reaching a machine for its pid may take: monitoring tells the rest.
+const PID_PATIENCE: Duration = Duration::from_secs(5);
+
+const NO_ROUTE: &str = "no route to ";
+
+/// One node.
+#[derive(Debug, Default, Serialize)]
+struct Row {
+    node: String,
+    role: &'static str,
+    /// `ok`, or what is wrong.
+    health: String,
+    healthy: bool,
+    machine: Option<String>,
+    machine_state: &'static str,
+    address: Option<String>,
+    client_url: Option<String>,
+    monitor_url: Option<String>,
+    pid: Option<u32>,
+    server_version: Option<String>,
+    server_id: Option<String>,
+    uptime: Option<String>,
+    routes: usize,
+    routes_expected: usize,
+    missing: Vec<String>,
+    clients: u64,
+    subscriptions: u64,
+    in_msgs: u64,
+    out_msgs: u64,
+    in_bytes: u64,
+    out_bytes: u64,
+    slow_consumers: u64,
+    memory_bytes: u64,
+    rtt_ms: Option<f64>,
+    rest: Option<Rest>,
+}
+
+#[derive(Debug, Serialize)]
+struct Sheet {
+    cluster: String,
+    provider: String,
+    /// `up`, `degraded` or `down`.
+    state: &'static str,
+    nodes: Vec<Row>,
+}
+
+pub(super) async fn run(global: &Global, args: &cli::Status) -> Ended {
+    if !args.watch {
+        return once(&here(global)?, args).await;
+    }
+    loop {
+        let cluster = here(global)?;
+        if args.output == Output::Text && console::Term::stdout().is_term() {
+            report::print("\x1b[H\x1b[2J");
+        }
+        once(&cluster, args).await?;
+        tokio::time::sleep(args.interval).await;
+    }
+}
+
+/// The cluster, up or not: a cluster that is not up has a status too.
+fn here(global: &Global) -> Result<Cluster, Failure> {
+    match Cluster::find(global)? {
+        Some(cluster) => Ok(cluster),
+        None => Cluster::known(global),
+    }
+}
+
+async fn once(cluster: &Cluster, args: &cli::Status) -> Ended {
+    let sheet = sheet(cluster).await?;
+    match args.output {
+        Output::Text => report::print(&sheet.show(stdout_paint())),
+        Output::Json => report::print_line(&pretty(&sheet)),
+        Output::Jsonl => report::print_line(&serde_json::to_string(&sheet).unwrap_or_default()),
+    }
+    if args.exit_code && sheet.state != "up" {
+        return Ok(Kind::Verdict as u8);
+    }
+    Ok(0)
+}
+
+fn pretty(sheet: &Sheet) -> String {
+    serde_json::to_string_pretty(sheet).unwrap_or_default()
+}
+
+async fn sheet(cluster: &Cluster) -> Result<Sheet, Failure> {
+    let machines = cluster.provider.list().await?;
+    let rows = cluster.topology.nodes.iter().map(|node| {
+        let machine = machines.iter().find(|machine| machine.node == node.name);
+        row(cluster, node, machine)
+    });
+    let mut nodes: Vec<Row> = join_all(rows).await;
+    forgive(&mut nodes);
+    let healthy = nodes.iter().filter(|row| row.healthy).count();
+    let serving = nodes.iter().filter(|row| row.server_version.is_some()).count();
+    let state = match (healthy == nodes.len(), serving) {
+        (true, _) => "up",
+        (false, 0) => "down",
+        (false, _) => "degraded",
+    };
+    let provider = cluster.topology.provider.to_string();
+    Ok(Sheet { cluster: cluster.topology.name.clone(), provider, state, nodes })
+}
+
+/// A missing route to a node that does not serve is that node's trouble, not this one's.
+fn forgive(nodes: &mut [Row]) {
+    let serving: Vec<String> = nodes
+        .iter()
+        .filter(|row| row.server_version.is_some())
+        .map(|row| row.node.clone())
+        .collect();
+    for row in nodes.iter_mut().filter(|row| !row.missing.is_empty()) {
+        if row.health.starts_with(NO_ROUTE)
+            && !row.missing.iter().any(|node| serving.contains(node))
+        {
+            row.health = "ok".into();
+            row.healthy = true;
+        }
+    }
+}
+
+async fn row(cluster: &Cluster, node: &Node, machine: Option<&Machine>) -> Row {
+    let record = cluster.state.as_ref().and_then(|state| state.nodes.get(&node.name));
+    let mut row = Row {
+        node: node.name.clone(),
+        role: if node.seed { "seed" } else { "-" },
+        routes_expected: cluster.topology.nodes.len().saturating_sub(1),
+        machine_state: "none",
+        rest: record.and_then(|record| record.rest.clone()),
+        ..Row::default()
+    };
+    let Some(machine) = machine else {
+        row.health = "no machine".into();
+        return row;
+    };
+    row.machine = Some(machine.id.clone());
+    row.machine_state = state_word(machine.state);
+    row.address = machine.address.map(|address| address.to_string());
+    let endpoint = cluster.provider.endpoint(machine, &cluster.topology.server);
+    let Some(endpoint) = endpoint.filter(|_| machine.state != MachineState::Stopped) else {
+        row.health = format!("machine is {}", row.machine_state);
+        return row;
+    };
+    row.client_url = Some(format!("nats://{}", endpoint.client()));
+    row.monitor_url = Some(format!("http://{}", endpoint.monitor()));
+    let (pid, seen) = tokio::join!(pid(cluster, machine), ask(&endpoint));
+    let unreachable = pid.as_ref().err().cloned();
+    row.pid = pid.ok().flatten();
+    row.judge(cluster, seen, unreachable);
+    row
+}
+
+fn state_word(state: MachineState) -> &'static str {
+    match state {
+        MachineState::Starting => "starting",
+        MachineState::Running => "running",
+        MachineState::Stopped => "stopped",
+        MachineState::Suspended => "suspended",
+        MachineState::Deleted => "deleted",
+        MachineState::Unknown => "unknown",
+    }
+}
+
+async fn pid(cluster: &Cluster, machine: &Machine) -> Result<Option<u32>, String> {
+    let look = async {
+        let remote = cluster.provider.reach(machine).await;
+        let remote = remote.map_err(|error| crate::apply::chain(&error))?;
+        let service = Service::new(Arc::from(remote), cluster.provider.home(machine));
+        service.pid().await.map_err(|error| crate::apply::chain(&error))
+    };
+    match tokio::time::timeout(PID_PATIENCE, look).await {
+        Ok(pid) => pid,
+        Err(_elapsed) => Err(format!("no answer within {}s", PID_PATIENCE.as_secs())),
+    }
+}
+
+/// What the server says of itself.
+struct Seen {
+    varz: monitor::Varz,
+    peers: Vec<String>,
+    subscriptions: u64,
+    unwell: Option<String>,
+    rtt: Duration,
+}
+
+async fn ask(endpoint: &Endpoint) -> Result<Seen, String> {
+    let address = endpoint.monitor();
+    let begun = Instant::now();
+    let connected =
+        tokio::time::timeout(monitor::PATIENCE, tokio::net::TcpStream::connect(address)).await;
+    let rtt = begun.elapsed();
+    match connected {
+        Ok(Ok(_stream)) => {}
+        Ok(Err(error)) => return Err(format!("{address}: {error}")),
+        Err(_elapsed) => return Err(format!("{address}: no answer")),
+    }
+    let (varz, routez, connz, healthz) = tokio::join!(
+        monitor::varz(address),
+        monitor::routez(address),
+        monitor::connz(address),
+        monitor::healthz(address)
+    );
+    let subscriptions =
+        connz.map(|connz| connz.connections.iter().map(|one| one.subscriptions).sum());
+    Ok(Seen {
+        varz: varz.map_err(|error| error.to_string())?,
+        peers: routez.map_err(|error| error.to_string())?.peers(),
+        subscriptions: subscriptions.unwrap_or(0),
+        unwell: healthz.err().map(|error| error.to_string()),
+        rtt,
+    })
+}
+
+impl Row {
+    fn judge(
+        &mut self,
+        cluster: &Cluster,
+        seen: Result<Seen, String>,
+        unreachable: Option<String>,
+    ) {
+        match seen {
+            Ok(seen) => self.fill(cluster, seen),
+            Err(why) => {
+                self.health = match (&self.rest, self.pid, unreachable) {
+                    (Some(rest), None, _) => format!("{} {} ago", rest.how, since(rest.at)),
+                    (_, Some(_), _) => format!("not answering: {why}"),
+                    (None, None, Some(why)) => format!("unreachable: {why}"),
+                    (None, None, None) => "not running".into(),
+                }
+            }
+        }
+    }
+
+    fn fill(&mut self, cluster: &Cluster, seen: Seen) {
+        let Seen { varz, peers, subscriptions, unwell, rtt } = seen;
+        let expected = cluster.topology.nodes.iter().map(|node| &node.name);
+        self.missing =
+            expected.filter(|name| **name != self.node && !peers.contains(name)).cloned().collect();
+        self.routes = peers.len();
+        self.health = if varz.server_name != self.node {
+            format!("a stranger answers: `{}`", varz.server_name)
+        } else if let Some(why) = unwell {
+            why
+        } else if !self.missing.is_empty() {
+            format!("{NO_ROUTE}{}", self.missing.join(", "))
+        } else {
+            self.healthy = true;
+            "ok".into()
+        };
+        self.server_version = Some(varz.version);
+        self.server_id = Some(varz.server_id);
+        self.uptime = Some(varz.uptime);
+        self.clients = varz.connections;
+        self.subscriptions = subscriptions;
+        (self.in_msgs, self.out_msgs) = (varz.in_msgs, varz.out_msgs);
+        (self.in_bytes, self.out_bytes) = (varz.in_bytes, varz.out_bytes);
+        self.slow_consumers = varz.slow_consumers;
+        self.memory_bytes = varz.mem;
+        self.rtt_ms = Some(rtt.as_secs_f64() * 1e3);
+    }
+
+    fn cells(&self, shared_ports: bool) -> Vec<String> {
+        let dash = || "-".to_owned();
+        let serving = self.server_version.is_some();
+        let or_dash = |text: String| if serving { text } else { "-".into() };
+        let address = match &self.client_url {
+            Some(url) if shared_ports => url.trim_start_matches("nats://").to_owned(),
+            _ => self.address.clone().unwrap_or_else(dash),
+        };
+        vec![
+            self.node.clone(),
+            self.health.clone(),
+            self.role.to_owned(),
+            self.machine_state.to_owned(),
+            address,
+            self.server_version.clone().unwrap_or_else(dash),
+            self.pid.map_or_else(dash, |pid| pid.to_string()),
+            self.uptime.clone().unwrap_or_else(dash),
+            or_dash(format!("{}/{}", self.routes, self.routes_expected)),
+            or_dash(self.clients.to_string()),
+            or_dash(self.subscriptions.to_string()),
+            or_dash(format!("{}/{}", count(self.in_msgs), count(self.out_msgs))),
+            or_dash(format!("{}/{}", size(self.in_bytes), size(self.out_bytes))),
+            self.rtt_ms.map_or_else(dash, |ms| show_millis(Duration::from_secs_f64(ms / 1e3))),
+        ]
+    }
+}
+
+const HEADINGS: [&str; 14] = [
+    "NODE",
+    "HEALTH",
+    "ROLE",
+    "MACHINE",
+    "ADDRESS",
+    "VERSION",
+    "PID",
+    "UPTIME",
+    "ROUTES",
+    "CLIENTS",
+    "SUBS",
+    "MSGS IN/OUT",
+    "BYTES IN/OUT",
+    "RTT",
+];
+
+/// Place of the routes in [`HEADINGS`].
+const ROUTES: usize = 8;
+
+impl Sheet {
+    fn show(&self, paint: Paint) -> String {
+        let shared = self.nodes.iter().any(|row| {
+            let same = |other: &&Row| other.address.is_some() && other.address == row.address;
+            self.nodes.iter().filter(same).count() > 1
+        });
+        let mut lines = vec![HEADINGS.map(str::to_owned).to_vec()];
+        lines.extend(self.nodes.iter().map(|row| row.cells(shared)));
+        let widths: Vec<usize> = (0..HEADINGS.len())
+            .map(|nth| {
+                let cells = lines.iter().filter_map(|line| line.get(nth));
+                cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+            })
+            .collect();
+        let mut text = String::new();
+        for (nth, line) in lines.iter().enumerate() {
+            let row = nth.checked_sub(1).and_then(|nth| self.nodes.get(nth));
+            text.push_str(&show_line(line, &widths, row, paint));
+        }
+        text.push_str(&format!("\n{}\n", self.summary(paint)));
+        text
+    }
+
+    fn summary(&self, paint: Paint) -> String {
+        let healthy = self.nodes.iter().filter(|row| row.healthy).count();
+        let word = match self.state {
+            "up" => paint.good("up"),
+            "degraded" => paint.warn("degraded"),
+            _ => paint.bad("down"),
+        };
+        let hint = if self.state == "up" { "" } else { "; natsctl up heals" };
+        let (name, provider, all) = (&self.cluster, &self.provider, self.nodes.len());
+        format!("cluster {name} ({provider}) is {word}: {healthy} of {all} nodes healthy{hint}")
+    }
+}
+
+fn show_line(cells: &[String], widths: &[usize], row: Option<&Row>, paint: Paint) -> String {
+    let mut line = String::new();
+    for (nth, (cell, width)) in cells.iter().zip(widths).enumerate() {
+        let padded = format!("{cell:<width$}");
+        let shown = match (row, nth) {
+            (None, _) => paint.dim(&padded),
+            (Some(_), 0) => paint.bold(&padded),
+            (Some(row), 1) if row.healthy => paint.good(&padded),
+            (Some(row), 1) if row.server_version.is_some() => paint.warn(&padded),
+            (Some(_), 1) => paint.bad(&padded),
+            (Some(row), ROUTES) if !row.missing.is_empty() => paint.warn(&padded),
+            _ => padded,
+        };
+        line.push_str(&shown);
+        line.push_str("  ");
+    }
+    format!("{}\n", line.trim_end())
+}
+
+/// Time since a moment in seconds since 1970.
+fn since(at: i64) -> String {
+    let seconds = jiff::Timestamp::now().as_second().saturating_sub(at);
+    let time = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+    if time < Duration::from_secs(10) {
+        format!("{}s", time.as_secs())
+    } else {
+        show_duration(time)
+    }
+}
+
+/// `999`, `12.3k`, `4.5M`.
+fn count(number: u64) -> String {
+    scaled(number, 1000.0, ["", "k", "M", "G", "T"])
+}
+
+/// `999B`, `12.3K`, `4.5M`, in binary steps.
+fn size(bytes: u64) -> String {
+    scaled(bytes, 1024.0, ["B", "K", "M", "G", "T"])
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
+fn scaled(number: u64, step: f64, units: [&str; 5]) -> String {
+    let mut rest = number as f64;
+    let mut unit = "";
+    for (nth, name) in units.iter().enumerate() {
+        unit = name;
+        if rest < step {
+            return if nth == 0 { format!("{number}{unit}") } else { format!("{rest:.1}{unit}") };
+        }
+        if nth + 1 < units.len() {
+            rest /= step;
+        }
+    }
+    format!("{rest:.1}{unit}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sheet() -> Sheet {
+        let well = |node: &str, role| Row {
+            node: node.into(),
+            role,
+            health: "ok".into(),
+            healthy: true,
+            machine_state: "running",
+            address: Some(format!("127.0.0.1{node}").replace("node", "")),
+            pid: Some(4242),
+            server_version: Some("2.15.1".into()),
+            uptime: Some("12s".into()),
+            routes: 2,
+            routes_expected: 2,
+            clients: 3,
+            subscriptions: 4,
+            in_msgs: 12_345,
+            out_msgs: 7,
+            in_bytes: 1_234_567,
+            out_bytes: 12,
+            rtt_ms: Some(0.12),
+            ..Row::default()
+        };
+        let dead = Row {
+            node: "node3".into(),
+            role: "-",
+            health: "killed 3s ago".into(),
+            machine_state: "running",
+            address: Some("127.0.0.13".into()),
+            routes_expected: 2,
+            ..Row::default()
+        };
+        Sheet {
+            cluster: "demo".into(),
+            provider: "local".into(),
+            state: "degraded",
+            nodes: vec![well("node1", "seed"), well("node2", "-"), dead],
+        }
+    }
+
+    #[test]
+    fn the_table_reads_well() {
+        Paint::decide(Some(false));
+        insta::assert_snapshot!(sheet().show(stdout_paint()));
+    }
+
+    #[test]
+    fn numbers_are_scaled() {
+        assert_eq!([0, 999, 1000, 12_345_678].map(count), ["0", "999", "1.0k", "12.3M"]);
+        assert_eq!([0, 1023, 1536].map(size), ["0B", "1023B", "1.5K"]);
+    }
+}

@@ -1,0 +1,292 @@
+//! The one error a person meets: what could not be done, why, what to do next, what is left.
+
+use std::error::Error;
+use std::fmt;
+
+use crate::apply::{NodeError, Trouble};
+use crate::deploy::DeployError;
+use crate::observe::LookError;
+use crate::provider::ProviderError;
+use crate::remote::RemoteError;
+use crate::report::{Paint, stderr_paint};
+use crate::state::StateError;
+use crate::topology::file::Problems;
+
+/// What kind of failure; its number is the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// Something nobody thought of.
+    Unexpected = 1,
+    /// The command line.
+    Usage = 2,
+    /// cluster.yaml.
+    ClusterFile = 3,
+    /// Machines.
+    Provider = 4,
+    /// Reaching a machine, or doing something on it.
+    Remote = 5,
+    /// The cluster is not what it should be.
+    Verdict = 6,
+    /// Some nodes are where they should be, some are not.
+    Partly = 7,
+    /// ctrl-c.
+    Interrupted = 130,
+}
+
+/// One thing that went wrong.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Story {
+    /// What could not be done.
+    pub what: String,
+    /// Why, to the root.
+    pub causes: Vec<String>,
+    /// What to do next, commands to paste.
+    pub hints: Vec<String>,
+}
+
+/// What a person is told when a verb fails.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Exit code.
+    pub kind: Kind,
+    /// At least one.
+    pub stories: Vec<Story>,
+    /// What is left running.
+    pub left: Option<String>,
+}
+
+impl Failure {
+    /// A failure with its first line.
+    #[must_use]
+    pub fn new(kind: Kind, what: impl Into<String>) -> Self {
+        let story = Story { what: what.into(), ..Story::default() };
+        Self { kind, stories: vec![story], left: None }
+    }
+
+    /// Adds a cause.
+    #[must_use]
+    pub fn cause(mut self, cause: impl Into<String>) -> Self {
+        if let Some(story) = self.stories.last_mut() {
+            story.causes.push(cause.into());
+        }
+        self
+    }
+
+    /// Adds a hint.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        if let Some(story) = self.stories.last_mut() {
+            story.hints.push(hint.into());
+        }
+        self
+    }
+
+    /// Says what is left running.
+    #[must_use]
+    pub fn left(mut self, left: impl Into<String>) -> Self {
+        self.left = Some(left.into());
+        self
+    }
+
+    /// The failure of an error that has no story of its own.
+    #[must_use]
+    pub fn of(kind: Kind, error: &(dyn Error + 'static)) -> Self {
+        let mut failure = Self::new(kind, error.to_string());
+        failure.add_causes(error);
+        failure
+    }
+
+    /// Several nodes' failures as one; `all` when no node got there.
+    #[must_use]
+    pub fn of_nodes(errors: &[NodeError], all: bool) -> Self {
+        let stories = errors.iter().flat_map(|error| Self::from(error).stories).collect();
+        let first = errors.first().map_or(Kind::Unexpected, |error| kind_of(&error.trouble));
+        let kind = if all { first } else { Kind::Partly };
+        Self { kind, stories, left: None }
+    }
+
+    /// The exit code.
+    #[must_use]
+    pub fn code(&self) -> u8 {
+        self.kind as u8
+    }
+
+    fn add_causes(&mut self, error: &(dyn Error + 'static)) {
+        let Some(story) = self.stories.last_mut() else { return };
+        let mut said = story.what.clone();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            let words = cause.to_string();
+            if !said.ends_with(&words) {
+                story.causes.push(words.clone());
+            }
+            said = words;
+            source = cause.source();
+        }
+    }
+
+    /// The text for a terminal.
+    #[must_use]
+    pub fn render(&self, paint: Paint) -> String {
+        let mut text = String::new();
+        for story in &self.stories {
+            text.push_str(&format!("{} {}\n", paint.bad("error:"), indent(&story.what)));
+            for cause in &story.causes {
+                text.push_str(&format!("{} {}\n", paint.bold("cause:"), indent(cause)));
+            }
+            for hint in &story.hints {
+                text.push_str(&format!("{} {}\n", paint.good(" hint:"), indent(hint)));
+            }
+        }
+        if let Some(left) = &self.left {
+            text.push_str(&format!("{} {}\n", paint.bold(" left:"), indent(left)));
+        }
+        text
+    }
+}
+
+/// Further lines stand under the first.
+fn indent(text: &str) -> String {
+    text.trim_end().replace('\n', "\n       ")
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(stderr_paint()))
+    }
+}
+
+impl From<Problems> for Failure {
+    fn from(problems: Problems) -> Self {
+        let stories = problems.list.len();
+        let what = match stories {
+            1 => format!("{} has a problem", problems.file.display()),
+            _ => format!("{} has {stories} problems", problems.file.display()),
+        };
+        Self::new(Kind::ClusterFile, format!("{what}\n{problems}")).hint("nothing was created")
+    }
+}
+
+impl From<StateError> for Failure {
+    fn from(error: StateError) -> Self {
+        let failure = Self::of(Kind::Unexpected, &error);
+        match error {
+            StateError::Busy { .. } => failure.hint("wait for it to end, then try again"),
+            StateError::Corrupt { .. } => {
+                failure.hint("remove that file; `natsctl up FILE` finds what exists by looking")
+            }
+            StateError::NoHome | StateError::File { .. } => failure,
+        }
+    }
+}
+
+impl From<ProviderError> for Failure {
+    fn from(error: ProviderError) -> Self {
+        let what = match &error.node {
+            Some(node) if !error.attempt.contains(node.as_str()) => {
+                format!("{node}: cannot {}", error.attempt)
+            }
+            _ => format!("cannot {}", error.attempt),
+        };
+        let mut failure = Self::new(Kind::Provider, what);
+        failure.add_causes(&error);
+        match error.hint {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    }
+}
+
+impl From<&NodeError> for Failure {
+    fn from(error: &NodeError) -> Self {
+        let mut failure = Self::new(kind_of(&error.trouble), error.to_string());
+        failure.add_causes(error);
+        for hint in hints_of(error) {
+            failure = failure.hint(hint);
+        }
+        failure
+    }
+}
+
+fn kind_of(trouble: &Trouble) -> Kind {
+    match trouble {
+        Trouble::Provider(_) => Kind::Provider,
+        Trouble::Deploy(_) => Kind::Remote,
+        Trouble::Look(error) if matches!(**error, LookError::Provider(_)) => Kind::Provider,
+        Trouble::Look(_) => Kind::Remote,
+        Trouble::State(_) => Kind::Unexpected,
+        Trouble::Mesh(_) => Kind::Verdict,
+    }
+}
+
+fn hints_of(error: &NodeError) -> Vec<String> {
+    match &error.trouble {
+        Trouble::Provider(error) => error.hint.clone().into_iter().collect(),
+        Trouble::Look(look) => match &**look {
+            LookError::Provider(error) => error.hint.clone().into_iter().collect(),
+            _ => Vec::new(),
+        },
+        Trouble::Deploy(deploy) => deploy_hint(deploy, &error.node).into_iter().collect(),
+        Trouble::Mesh(_) => vec![format!("natsctl logs {}", error.node)],
+        Trouble::State(_) => Vec::new(),
+    }
+}
+
+fn deploy_hint(error: &DeployError, node: &str) -> Option<String> {
+    Some(match error {
+        DeployError::PortTaken { purpose, .. } => {
+            format!("end that program, or choose another `server.{purpose}` in cluster.yaml")
+        }
+        DeployError::DiskFull { .. } => {
+            "give the node a larger `vm.disk`, or make room on it".to_owned()
+        }
+        DeployError::Binary(_) => {
+            "set `server.binary` in cluster.yaml (or NATSCTL_NATSD) to a natsd or nats-server for \
+             that machine"
+                .to_owned()
+        }
+        DeployError::Died { .. } | DeployError::Silent { .. } => format!("natsctl logs {node}"),
+        DeployError::Remote(RemoteError::Timeout { .. } | RemoteError::Broken { .. }) => {
+            "natsctl up tries again".to_owned()
+        }
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::deploy::DeployError;
+
+    #[test]
+    fn an_error_names_node_cause_next_command_and_what_is_left() {
+        let taken = DeployError::PortTaken {
+            port: 4222,
+            purpose: "client_port",
+            by: " by x (pid 7)".into(),
+        };
+        let died = DeployError::Died { said: "[FTL] no".into() };
+        let errors = [
+            NodeError::new("node1", "prepare {}", taken),
+            NodeError::new("node2", "start {}", died),
+        ];
+        let failure = Failure::of_nodes(&errors, false).left("node3 running");
+        assert_eq!(failure.code(), 7);
+        insta::assert_snapshot!(failure.render(stderr_paint()));
+    }
+
+    #[test]
+    fn a_provider_error_tells_its_chain() {
+        let error = ProviderError {
+            attempt: "launch demo-node1".into(),
+            node: Some("node1".into()),
+            cause: Some("launch failed: no KVM".into()),
+            hint: Some("multipass version".into()),
+            transient: false,
+        };
+        let failure = Failure::from(&NodeError::new("node1", "make a machine for {}", error));
+        assert_eq!(failure.code(), 4);
+        insta::assert_snapshot!(failure.render(stderr_paint()));
+    }
+}

@@ -1,0 +1,128 @@
+//! Looks at the world: which machines there are, what is installed and running on them.
+//!
+//! Never changes anything. Every node is looked at by itself and with a deadline, so one that
+//! does not answer costs one timeout and does not hold the others.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use crate::deploy::{DeployError, Facts, Service};
+use crate::provider::{Machine, MachineState, Provider, ProviderError};
+use crate::topology::{Endpoint, Topology};
+
+/// How long reaching a machine and looking at it may take.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// One node as found.
+#[derive(Clone)]
+pub struct Found {
+    /// Name of the node.
+    pub node: String,
+    /// Its machine; `None` when there is none.
+    pub machine: Option<Machine>,
+    /// Where its server listens, when its address is known.
+    pub endpoint: Option<Endpoint>,
+    /// What a look at the machine showed.
+    pub look: Look,
+}
+
+/// What a look at a machine showed.
+#[derive(Clone)]
+pub enum Look {
+    /// There is no machine, or it is off.
+    Off,
+    /// It is there.
+    Reached(Box<Reached>),
+    /// It should answer and does not.
+    Unreachable(Arc<LookError>),
+}
+
+/// A machine that can be acted on.
+#[derive(Clone)]
+pub struct Reached {
+    /// Its server.
+    pub service: Service,
+    /// What is there.
+    pub facts: Facts,
+}
+
+/// Why a machine could not be looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum LookError {
+    /// It could not be reached.
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
+    /// It could be reached, but not asked.
+    #[error(transparent)]
+    Deploy(#[from] DeployError),
+    /// It took too long.
+    #[error("{machine} did not answer within {}s", PATIENCE.as_secs())]
+    Timeout {
+        /// Which machine.
+        machine: String,
+    },
+}
+
+impl Found {
+    /// A node without a machine.
+    #[must_use]
+    pub fn absent(node: &str) -> Self {
+        Self { node: node.to_owned(), machine: None, endpoint: None, look: Look::Off }
+    }
+
+    /// The machine, if it can be acted on.
+    #[must_use]
+    pub fn reached(&self) -> Option<&Reached> {
+        match &self.look {
+            Look::Reached(reached) => Some(reached),
+            _ => None,
+        }
+    }
+}
+
+/// Looks at all nodes of the topology, and at machines of nodes that are no longer in it.
+///
+/// # Errors
+/// When the provider cannot be asked at all.
+pub async fn look(
+    provider: &dyn Provider,
+    topology: &Topology,
+) -> Result<BTreeMap<String, Found>, ProviderError> {
+    let machines = provider.list().await?;
+    let found = join_all(machines.into_iter().map(|machine| one(provider, topology, machine)));
+    let mut nodes: BTreeMap<String, Found> =
+        found.await.into_iter().map(|found| (found.node.clone(), found)).collect();
+    for node in &topology.nodes {
+        nodes.entry(node.name.clone()).or_insert_with(|| Found::absent(&node.name));
+    }
+    Ok(nodes)
+}
+
+/// Looks at one machine.
+pub async fn one(provider: &dyn Provider, topology: &Topology, machine: Machine) -> Found {
+    let endpoint = provider.endpoint(&machine, &topology.server);
+    let look = match machine.state {
+        MachineState::Running | MachineState::Starting | MachineState::Unknown => {
+            match tokio::time::timeout(PATIENCE, reach(provider, &machine)).await {
+                Ok(Ok(reached)) => Look::Reached(Box::new(reached)),
+                Ok(Err(error)) => Look::Unreachable(Arc::new(error)),
+                Err(_elapsed) => {
+                    let machine = machine.id.clone();
+                    Look::Unreachable(Arc::new(LookError::Timeout { machine }))
+                }
+            }
+        }
+        MachineState::Stopped | MachineState::Suspended | MachineState::Deleted => Look::Off,
+    };
+    Found { node: machine.node.clone(), machine: Some(machine), endpoint, look }
+}
+
+async fn reach(provider: &dyn Provider, machine: &Machine) -> Result<Reached, LookError> {
+    let remote = provider.reach(machine).await?;
+    let mut service = Service::new(Arc::from(remote), provider.home(machine));
+    let facts = service.facts().await?;
+    Ok(Reached { service, facts })
+}

@@ -1,0 +1,316 @@
+//! Nodes as processes on this machine.
+//!
+//! Each node gets a loopback address of its own (127.0.0.11, .12, …) and the same ports as on a
+//! VM. Where a system has only 127.0.0.1, the nodes share it and their ports are spread. A
+//! "machine" is a folder with `machine.json` in it; what runs in it is `deploy`'s business.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+
+use super::{BoxFuture, Capabilities, Machine, MachineState, Power, Progress};
+use super::{Provider, ProviderError};
+use crate::remote::Remote;
+use crate::remote::local::LocalRemote;
+use crate::state::ClusterDir;
+use crate::topology::{Endpoint, Node, Server, Topology};
+
+/// Addresses from here on are given out, in blocks.
+const FIRST_ADDRESS: u32 = u32::from_be_bytes([127, 0, 0, 11]);
+/// Blocks begin at multiples of this.
+const BLOCK: usize = 10;
+/// How many blocks are looked at before giving up.
+const BLOCKS_MAX: usize = 2000;
+/// Distance between the ports of two nodes that share 127.0.0.1.
+const SPREAD: usize = 10;
+
+/// Processes on loopback addresses of this machine.
+#[derive(Debug)]
+pub struct Local {
+    topology: Topology,
+    dir: ClusterDir,
+    /// Set where the system has one loopback address only.
+    shared_address: bool,
+}
+
+/// What `machine.json` says.
+type Place = Endpoint;
+
+#[derive(Debug, thiserror::Error)]
+enum LocalError {
+    #[error("{}", path.display())]
+    File {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("no free block of loopback addresses")]
+    NoBlock,
+    #[error("a process on this machine has no power switch")]
+    NoPower,
+}
+
+impl Local {
+    /// Opens the local provider for one cluster.
+    #[must_use]
+    pub fn new(topology: &Topology, dir: &ClusterDir) -> Self {
+        let forced = std::env::var_os("NATSCTL_LOOPBACK").is_some_and(|word| word == "single");
+        let shared_address = forced || !has_more_loopback();
+        Self { topology: topology.clone(), dir: dir.clone(), shared_address }
+    }
+
+    fn place_file(&self, node: &str) -> PathBuf {
+        self.dir.node(node).join("machine.json")
+    }
+
+    fn place(&self, node: &str) -> Option<Place> {
+        serde_json::from_slice(&fs::read(self.place_file(node)).ok()?).ok()
+    }
+
+    fn machine(&self, node: &str, place: &Place) -> Machine {
+        Machine {
+            node: node.to_owned(),
+            id: format!("{}-{node}", self.topology.name),
+            state: MachineState::Running,
+            address: Some(place.address),
+        }
+    }
+
+    fn machines(&self) -> Result<Vec<Machine>, LocalError> {
+        let folder = self.dir.path().join("nodes");
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(source) => return Err(LocalError::File { path: folder, source }),
+        };
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let mut machines: Vec<Machine> =
+            names.filter_map(|node| Some(self.machine(&node, &self.place(&node)?))).collect();
+        machines.sort_by(|a, b| a.node.cmp(&b.node));
+        Ok(machines)
+    }
+
+    fn make(&self, node: &Node) -> Result<Machine, LocalError> {
+        if let Some(place) = self.place(&node.name) {
+            return Ok(self.machine(&node.name, &place));
+        }
+        // One natsctl at a time chooses: a lock on the folder of all clusters.
+        let root = self.dir.path().parent().unwrap_or_else(|| self.dir.path()).to_owned();
+        let lock = fs::File::open(&root).and_then(|root| root.lock().map(|()| root));
+        let _lock = lock.map_err(|source| LocalError::File { path: root, source })?;
+        let place = self.choose(&node.name)?;
+        let file = self.place_file(&node.name);
+        let failed = |source| LocalError::File { path: file.clone(), source };
+        fs::create_dir_all(self.dir.node(&node.name)).map_err(failed)?;
+        let bytes = serde_json::to_vec_pretty(&place).map_err(|error| failed(error.into()))?;
+        fs::write(&file, bytes).map_err(failed)?;
+        Ok(self.machine(&node.name, &place))
+    }
+
+    /// A place nobody has: neither a node of any cluster nor another program.
+    fn choose(&self, node: &str) -> Result<Place, LocalError> {
+        let mine = self.places_of(&self.dir);
+        let others = self.others();
+        let index = self.topology.nodes.iter().position(|other| other.name == node).unwrap_or(0);
+        let server = &self.topology.server;
+        if self.shared_address {
+            let ports = |nth| spread(server, nth);
+            let nth = (index..BLOCKS_MAX).chain(0..index).find(|nth| {
+                ports(*nth).is_some_and(|place| {
+                    !mine.iter().chain(&others).any(|taken| clash(taken, &place)) && is_free(&place)
+                })
+            });
+            return nth.and_then(ports).ok_or(LocalError::NoBlock);
+        }
+        let at = |nth: usize| Place {
+            address: nth_address(nth),
+            client_port: server.client_port,
+            cluster_port: server.cluster_port,
+            monitor_port: server.monitor_port,
+        };
+        let start = match mine.first() {
+            Some(place) => block_of(place.address),
+            None => self.free_block(&others, &at)?,
+        };
+        let size = self.topology.nodes.len();
+        let taken = |nth: &usize| {
+            mine.iter().chain(&others).any(|place| place.address == nth_address(*nth))
+        };
+        let mut wanted = std::iter::once(start + index).chain(start..start + size + BLOCKS_MAX);
+        wanted.find(|nth| !taken(nth)).map(at).ok_or(LocalError::NoBlock)
+    }
+
+    /// The first block where neither another cluster nor another program is. A program that
+    /// listens on every address is in the way in all of them: then the first block is taken,
+    /// and the check before the start will name the program.
+    fn free_block(
+        &self,
+        others: &[Place],
+        at: &dyn Fn(usize) -> Place,
+    ) -> Result<usize, LocalError> {
+        let size = self.topology.nodes.len();
+        let probe = Place { address: Ipv4Addr::new(127, 255, 255, 254).into(), ..at(0) };
+        let hopeless = !is_free(&probe);
+        let free = |start: &usize| {
+            (*start..*start + size).all(|nth| {
+                let place = at(nth);
+                !others.iter().any(|other| other.address == place.address)
+                    && (hopeless || is_free(&place))
+            })
+        };
+        (0..BLOCKS_MAX).map(|block| block * BLOCK).find(free).ok_or(LocalError::NoBlock)
+    }
+
+    fn places_of(&self, dir: &ClusterDir) -> Vec<Place> {
+        let names = fs::read_dir(dir.path().join("nodes")).into_iter().flatten();
+        let mut places: Vec<Place> = names
+            .filter_map(|entry| fs::read(entry.ok()?.path().join("machine.json")).ok())
+            .filter_map(|bytes| serde_json::from_slice(&bytes).ok())
+            .collect();
+        places.sort_by_key(|place: &Place| place.client());
+        places
+    }
+
+    fn others(&self) -> Vec<Place> {
+        let all = ClusterDir::all().unwrap_or_default();
+        all.iter().filter(|dir| **dir != self.dir).flat_map(|dir| self.places_of(dir)).collect()
+    }
+
+    fn error(attempt: String, node: Option<&str>, cause: LocalError) -> ProviderError {
+        ProviderError {
+            attempt,
+            node: node.map(str::to_owned),
+            cause: Some(Box::new(cause)),
+            hint: None,
+            transient: false,
+        }
+    }
+}
+
+impl Provider for Local {
+    fn name(&self) -> &'static str {
+        "local"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { creates_machines: false, power_cut: false, parallel_creates: 16 }
+    }
+
+    fn preflight(&self) -> BoxFuture<'_, Result<(), ProviderError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn list(&self) -> BoxFuture<'_, Result<Vec<Machine>, ProviderError>> {
+        let found = self.machines();
+        let found = found.map_err(|error| Self::error("find the local nodes".into(), None, error));
+        Box::pin(async move { found })
+    }
+
+    fn create<'a>(
+        &'a self,
+        node: &'a Node,
+        _progress: &'a dyn Progress,
+    ) -> BoxFuture<'a, Result<Machine, ProviderError>> {
+        Box::pin(async move {
+            self.make(node).map_err(|error| {
+                Self::error(format!("make a place for {}", node.name), Some(&node.name), error)
+            })
+        })
+    }
+
+    fn destroy<'a>(&'a self, machine: &'a Machine) -> BoxFuture<'a, Result<(), ProviderError>> {
+        Box::pin(async move {
+            let path = self.dir.node(&machine.node);
+            match fs::remove_dir_all(&path) {
+                Err(source) if source.kind() != ErrorKind::NotFound => {
+                    let attempt = format!("remove {}", machine.id);
+                    let error = LocalError::File { path, source };
+                    Err(Self::error(attempt, Some(&machine.node), error))
+                }
+                _ => Ok(()),
+            }
+        })
+    }
+
+    fn power<'a>(
+        &'a self,
+        machine: &'a Machine,
+        power: Power,
+    ) -> BoxFuture<'a, Result<Machine, ProviderError>> {
+        Box::pin(async move {
+            match power {
+                Power::On => Ok(machine.clone()),
+                Power::Off | Power::Cut => {
+                    let attempt = format!("switch {} off", machine.id);
+                    Err(Self::error(attempt, Some(&machine.node), LocalError::NoPower))
+                }
+            }
+        })
+    }
+
+    fn reach<'a>(
+        &'a self,
+        _machine: &'a Machine,
+    ) -> BoxFuture<'a, Result<Box<dyn Remote>, ProviderError>> {
+        Box::pin(async { Ok(Box::new(LocalRemote) as Box<dyn Remote>) })
+    }
+
+    fn endpoint(&self, machine: &Machine, _server: &Server) -> Option<Endpoint> {
+        self.place(&machine.node)
+    }
+
+    fn home(&self, machine: &Machine) -> Option<PathBuf> {
+        Some(self.dir.node(&machine.node))
+    }
+}
+
+fn nth_address(nth: usize) -> IpAddr {
+    let nth = u32::try_from(nth).unwrap_or(u32::MAX / 2);
+    Ipv4Addr::from(FIRST_ADDRESS + nth).into()
+}
+
+/// Start of the block an address is in.
+fn block_of(address: IpAddr) -> usize {
+    let IpAddr::V4(address) = address else { return 0 };
+    let nth = u32::from(address).saturating_sub(FIRST_ADDRESS);
+    usize::try_from(nth).unwrap_or(0) / BLOCK * BLOCK
+}
+
+fn spread(server: &Server, nth: usize) -> Option<Place> {
+    let shift = u16::try_from(nth * SPREAD).ok()?;
+    Some(Place {
+        address: Ipv4Addr::LOCALHOST.into(),
+        client_port: server.client_port.checked_add(shift)?,
+        cluster_port: server.cluster_port.checked_add(shift)?,
+        monitor_port: server.monitor_port.checked_add(shift)?,
+    })
+}
+
+fn ports(place: &Place) -> [SocketAddr; 3] {
+    [place.client(), place.route(), place.monitor()]
+}
+
+fn clash(a: &Place, b: &Place) -> bool {
+    ports(a).iter().any(|taken| ports(b).contains(taken))
+}
+
+fn is_free(place: &Place) -> bool {
+    ports(place).iter().all(|address| TcpListener::bind(address).is_ok())
+}
+
+fn has_more_loopback() -> bool {
+    TcpListener::bind((nth_address(0), 0)).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_count_up_from_eleven() {
+        assert_eq!(nth_address(0).to_string(), "127.0.0.11");
+        assert_eq!(nth_address(245).to_string(), "127.0.1.0");
+        assert_eq!(block_of("127.0.0.23".parse().unwrap()), 10);
+    }
+}

@@ -1,0 +1,795 @@
+//! cluster.yaml as written, turned into a [`Topology`], with all problems reported at once.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use super::yaml::{Spot, SyntaxError, Tree, Value};
+use super::{Host, LogLevel, Node, ProviderKind, Server, Topology, Vm};
+
+/// Most nodes of one cluster. Routes form a full mesh, so connections grow with the square;
+/// people run 3 to 9.
+pub const NODES_MAX: usize = 100;
+/// Largest file that is read.
+const FILE_BYTES_MAX: u64 = 4 << 20;
+/// Longest name of a machine: it becomes the guest's host name (a DNS label).
+const MACHINE_NAME_MAX: usize = 63;
+
+const TOP_KEYS: &[&str] = &["version", "name", "provider", "vm", "server", "nodes"];
+const VM_KEYS: &[&str] = &["image", "cpus", "memory", "disk"];
+const SERVER_KEYS: &[&str] =
+    &["binary", "client_port", "cluster_port", "monitor_port", "log", "config"];
+const NODE_KEYS: &[&str] = &["name", "seed", "vm", "address", "user", "port", "identity"];
+
+/// Keys of the server's config file that natsctl sets itself, and what to use instead.
+const OWNED_CONFIG: &[(&str, &str)] = &[
+    ("server_name", "`name` of the node"),
+    ("listen", "`server.client_port`"),
+    ("host", "nothing: natsctl chooses the address"),
+    ("addr", "nothing: natsctl chooses the address"),
+    ("net", "nothing: natsctl chooses the address"),
+    ("port", "`server.client_port`"),
+    ("http", "`server.monitor_port`"),
+    ("http_port", "`server.monitor_port`"),
+    ("monitor_port", "`server.monitor_port`"),
+    ("https", "`server.monitor_port`"),
+    ("https_port", "`server.monitor_port`"),
+    ("debug", "`server.log: debug`"),
+    ("trace", "`server.log: trace`"),
+    ("logtime_utc", "nothing: logs of all nodes are merged by UTC time"),
+    ("log_file", "nothing: `natsctl logs` knows where they are"),
+    ("logfile", "nothing: `natsctl logs` knows where they are"),
+    ("pid_file", "nothing: natsctl keeps track of the process"),
+    ("pidfile", "nothing: natsctl keeps track of the process"),
+];
+const OWNED_CLUSTER_CONFIG: &[(&str, &str)] = &[
+    ("name", "`name` of the cluster"),
+    ("listen", "`server.cluster_port`"),
+    ("host", "nothing: natsctl chooses the address"),
+    ("port", "`server.cluster_port`"),
+    ("routes", "`nodes`"),
+];
+
+/// One thing that is wrong, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Where.
+    pub spot: Spot,
+    /// What.
+    pub text: String,
+    /// What to do.
+    pub help: Option<String>,
+}
+
+/// All that is wrong with a cluster.yaml. Its `Display` is what a person sees.
+#[derive(Debug)]
+pub struct Problems {
+    /// The file, as the user named it.
+    pub file: PathBuf,
+    /// Its lines, for quoting.
+    lines: Vec<String>,
+    /// At least one, in file order.
+    pub list: Vec<Problem>,
+}
+
+impl std::error::Error for Problems {}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (nth, problem) in self.list.iter().enumerate() {
+            if nth > 0 {
+                writeln!(f)?;
+            }
+            let Spot { line, column, width } = problem.spot;
+            write!(f, "{}:{line}:{column}: {}", self.file.display(), problem.text)?;
+            let quoted = line.checked_sub(1).and_then(|at| self.lines.get(at));
+            if let Some(quoted) = quoted.filter(|quoted| quoted.chars().count() <= 200) {
+                let indent = " ".repeat(column.saturating_sub(1));
+                let room = quoted.chars().count().saturating_sub(column - 1).max(1);
+                let carets = "^".repeat(width.min(room));
+                let quoted = quoted.replace('\t', " ");
+                write!(f, "\n{line:>5} | {quoted}\n      | {indent}{carets}")?;
+                if let Some(help) = &problem.help {
+                    write!(f, " {help}")?;
+                }
+            } else if let Some(help) = &problem.help {
+                write!(f, "\n      = {help}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads and checks a cluster.yaml. `provider` overrides what the file says.
+///
+/// # Errors
+/// All problems, each with its place.
+pub fn read(path: &Path, provider: Option<ProviderKind>) -> Result<Topology, Problems> {
+    let unreadable = |text: String, help: Option<&str>| Problems {
+        file: path.to_owned(),
+        lines: Vec::new(),
+        list: vec![Problem {
+            spot: Spot { line: 1, column: 1, width: 1 },
+            text,
+            help: help.map(str::to_owned),
+        }],
+    };
+    let size = match std::fs::metadata(path) {
+        Ok(meta) if meta.is_dir() => {
+            return Err(unreadable("this is a folder; name the file in it".into(), None));
+        }
+        Ok(meta) => meta.len(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let help = "`natsctl init` writes an example to start from";
+            return Err(unreadable("there is no such file".into(), Some(help)));
+        }
+        Err(error) => return Err(unreadable(format!("cannot be read: {error}"), None)),
+    };
+    if size > FILE_BYTES_MAX {
+        return Err(unreadable(format!("{size} bytes is too large for a cluster.yaml"), None));
+    }
+    let bytes = std::fs::read(path)
+        .map_err(|error| unreadable(format!("cannot be read: {error}"), None))?;
+    let Ok(text) = String::from_utf8(bytes) else {
+        return Err(unreadable("is not UTF-8 text".into(), None));
+    };
+    parse(&text, path, provider)
+}
+
+/// Checks the text of a cluster.yaml; paths in it are relative to the folder of `path`.
+///
+/// # Errors
+/// All problems, each with its place.
+pub fn parse(
+    text: &str,
+    path: &Path,
+    provider: Option<ProviderKind>,
+) -> Result<Topology, Problems> {
+    let mut check = Check {
+        problems: Vec::new(),
+        folder: path.parent().map(Path::to_owned).unwrap_or_default(),
+    };
+    let topology = match Tree::parse(text) {
+        Ok(Some(tree)) if !tree.is_null() => check.topology(&tree, provider),
+        Ok(_) => {
+            let help = "`natsctl init` writes an example to start from";
+            check.add(Spot { line: 1, column: 1, width: 1 }, "the file is empty", Some(help));
+            None
+        }
+        Err(error) => {
+            check.syntax(text, error);
+            None
+        }
+    };
+    match topology {
+        Some(topology) if check.problems.is_empty() => Ok(topology),
+        _ => {
+            check.problems.sort_by_key(|problem| problem.spot);
+            Err(Problems {
+                file: path.to_owned(),
+                lines: text.lines().map(str::to_owned).collect(),
+                list: check.problems,
+            })
+        }
+    }
+}
+
+/// Collects problems while reading; every method goes on after one.
+struct Check {
+    problems: Vec<Problem>,
+    folder: PathBuf,
+}
+
+/// A mapping's values by key.
+struct Fields<'a> {
+    spot: Spot,
+    by_key: HashMap<&'a str, &'a Rc<Tree>>,
+}
+
+impl<'a> Fields<'a> {
+    /// The value of a key, unless it is absent or empty.
+    fn value(&self, key: &str) -> Option<&'a Rc<Tree>> {
+        self.by_key.get(key).copied().filter(|tree| !tree.is_null())
+    }
+}
+
+impl Check {
+    fn add(&mut self, spot: Spot, text: impl Into<String>, help: Option<&str>) {
+        let help = help.map(str::to_owned);
+        self.problems.push(Problem { spot, text: text.into(), help });
+    }
+
+    fn syntax(&mut self, text: &str, error: SyntaxError) {
+        let tabbed = text.lines().enumerate().filter_map(|(nth, line)| {
+            let indent = line.len() - line.trim_start().len();
+            let tab = line.get(..indent)?.find('\t')?;
+            Some(Spot { line: nth + 1, column: tab + 1, width: indent - tab })
+        });
+        let tabbed: Vec<Spot> = tabbed.take(20).collect();
+        for spot in &tabbed {
+            self.add(*spot, "a tab in the indentation", Some("YAML wants spaces here"));
+        }
+        if !tabbed.iter().any(|spot| spot.line.abs_diff(error.spot.line) <= 1) {
+            self.add(error.spot, format!("this is not YAML: {}", error.text), None);
+        }
+    }
+
+    /// Reads a mapping: reports what is no mapping, unknown keys and keys given twice.
+    fn fields<'a>(&mut self, tree: &'a Tree, place: &str, known: &[&str]) -> Option<Fields<'a>> {
+        let Value::Map(pairs) = &tree.value else {
+            let text = format!("{place} must be a mapping (`key: value`), not {}", tree.kind());
+            self.add(tree.spot, text, None);
+            return None;
+        };
+        let mut by_key: HashMap<&str, &Rc<Tree>> = HashMap::new();
+        for (key, value) in pairs {
+            if !known.contains(&key.text.as_str()) {
+                let help = nearest(&key.text, known);
+                self.add(key.spot, format!("unknown key `{}` in {place}", key.text), Some(&help));
+            } else if by_key.insert(&key.text, value).is_some() {
+                self.add(key.spot, format!("`{}` is given twice", key.text), Some("keep one"));
+            }
+        }
+        Some(Fields { spot: tree.spot, by_key })
+    }
+
+    fn text(&mut self, tree: &Tree, key: &str) -> Option<String> {
+        match &tree.value {
+            Value::Scalar { text, .. } if !text.is_empty() => Some(text.clone()),
+            _ => {
+                self.add(tree.spot, format!("`{key}` must be a text, not {}", tree.kind()), None);
+                None
+            }
+        }
+    }
+
+    fn number(&mut self, tree: &Tree, key: &str, low: u32, high: u32) -> Option<u32> {
+        let number = match &tree.value {
+            Value::Scalar { text, plain: true } => text.parse::<u32>().ok(),
+            _ => None,
+        };
+        let number = number.filter(|number| (low..=high).contains(number));
+        if number.is_none() {
+            let mut text = format!("`{key}` must be a whole number from {low} to {high}");
+            text.push_str(&format!(", not {}", tree.kind()));
+            let quoted = matches!(&tree.value, Value::Scalar { text, plain: false }
+                if text.parse::<u32>().is_ok());
+            self.add(tree.spot, text, quoted.then_some("without quotes"));
+        }
+        number
+    }
+
+    fn port(&mut self, tree: &Tree, key: &str) -> Option<u16> {
+        self.number(tree, key, 1, 65535).and_then(|port| u16::try_from(port).ok())
+    }
+
+    fn flag(&mut self, tree: &Tree, key: &str) -> bool {
+        match &tree.value {
+            Value::Scalar { text, plain: true } if text == "true" => return true,
+            Value::Scalar { text, plain: true } if text == "false" => return false,
+            _ => {}
+        }
+        self.add(tree.spot, format!("`{key}` must be true or false, not {}", tree.kind()), None);
+        false
+    }
+
+    /// One of a few words.
+    fn word<T: Copy>(&mut self, tree: &Tree, key: &str, words: &[(&str, T)]) -> Option<T> {
+        let Value::Scalar { text, .. } = &tree.value else {
+            self.add(tree.spot, format!("`{key}` must be a word, not {}", tree.kind()), None);
+            return None;
+        };
+        let found = words.iter().find(|(word, _)| word == text);
+        if found.is_none() {
+            let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            let text = format!("unknown {key} {}", tree.kind());
+            let help = format!("one of {}", known.join(", "));
+            self.add(tree.spot, text, Some(&help));
+        }
+        found.map(|(_, value)| *value)
+    }
+
+    /// A size in Multipass's notation.
+    fn size(&mut self, tree: &Tree, key: &str, least: u64) -> Option<u64> {
+        let bytes = match &tree.value {
+            Value::Scalar { text, .. } => parse_size(text),
+            _ => None,
+        };
+        match bytes {
+            None => {
+                let text = format!("`{key}` must be a size, not {}", tree.kind());
+                self.add(tree.spot, text, Some("such as 512M or 2G"));
+                None
+            }
+            Some(bytes) if bytes < least => {
+                let text = format!("`{key}` is too small: {}", tree.kind());
+                self.add(tree.spot, text, Some(&format!("at least {}", show_size(least))));
+                None
+            }
+            bytes => bytes,
+        }
+    }
+
+    fn topology(&mut self, tree: &Tree, provider: Option<ProviderKind>) -> Option<Topology> {
+        let fields = self.fields(tree, "cluster.yaml", TOP_KEYS)?;
+        match fields.value("version") {
+            None => self.missing(&fields, "version", "add `version: 1`"),
+            Some(tree) if matches!(&tree.value, Value::Scalar { text, .. } if text == "1") => {}
+            Some(tree) => {
+                let text = format!("this natsctl knows version 1, not {}", tree.kind());
+                self.add(tree.spot, text, None);
+            }
+        }
+        let name = match fields.value("name") {
+            None => {
+                self.missing(&fields, "name", "add `name: demo`");
+                None
+            }
+            Some(name) => self.name(name, "name"),
+        };
+        let provider = self.provider(&fields, provider);
+        let mut vm = default_vm();
+        if let Some(tree) = fields.value("vm") {
+            self.vm(tree, &mut vm);
+        }
+        let server = match fields.value("server") {
+            Some(tree) => self.server(tree),
+            None => default_server(),
+        };
+        let nodes = self.nodes(&fields, name.as_deref().unwrap_or_default(), &vm, provider);
+        Some(Topology { name: name?, provider: provider?, server, nodes: nodes? })
+    }
+
+    fn missing(&mut self, fields: &Fields<'_>, key: &str, help: &str) {
+        self.add(Spot { width: 1, ..fields.spot }, format!("`{key}` is missing"), Some(help));
+    }
+
+    fn provider(
+        &mut self,
+        fields: &Fields<'_>,
+        overriding: Option<ProviderKind>,
+    ) -> Option<ProviderKind> {
+        let words = ProviderKind::ALL.map(|kind| (kind.word(), kind));
+        let written = fields.value("provider").and_then(|tree| self.word(tree, "provider", &words));
+        if fields.value("provider").is_none() && overriding.is_none() {
+            self.missing(fields, "provider", "add `provider: local`, `multipass` or `hosts`");
+        }
+        overriding.or(written)
+    }
+
+    /// A name that Multipass, DNS and NATS all accept.
+    fn name(&mut self, tree: &Tree, key: &str) -> Option<String> {
+        let name = self.text(tree, key)?;
+        let (text, help) = if name == "primary" {
+            ("`primary` is reserved by Multipass".to_owned(), "choose another name")
+        } else if !is_machine_name(&name) {
+            let help = "letters, digits and dashes; a letter first, no dash last";
+            (format!("bad {key} {}", tree.kind()), help)
+        } else if name.len() > MACHINE_NAME_MAX {
+            (format!("bad {key}: {} characters", name.len()), "at most 63")
+        } else {
+            return Some(name);
+        };
+        self.add(tree.spot, text, Some(help));
+        None
+    }
+
+    fn vm(&mut self, tree: &Tree, vm: &mut Vm) {
+        let Some(fields) = self.fields(tree, "`vm`", VM_KEYS) else { return };
+        if let Some(image) = fields.value("image").and_then(|tree| self.image(tree)) {
+            vm.image = image;
+        }
+        if let Some(cpus) = fields.value("cpus").and_then(|tree| self.number(tree, "cpus", 1, 512))
+        {
+            vm.cpus = cpus;
+        }
+        let memory = fields.value("memory").and_then(|tree| self.size(tree, "memory", 128 << 20));
+        if let Some(memory) = memory {
+            vm.memory_bytes = memory;
+        }
+        if let Some(disk) = fields.value("disk").and_then(|tree| self.size(tree, "disk", 512 << 20))
+        {
+            vm.disk_bytes = disk;
+        }
+    }
+
+    fn image(&mut self, tree: &Tree) -> Option<String> {
+        let image = self.text(tree, "image")?;
+        if image.starts_with('-') || image.contains(char::is_whitespace) {
+            let help = "a version such as \"24.04\", or a file:// URL";
+            self.add(tree.spot, format!("bad image {}", tree.kind()), Some(help));
+            return None;
+        }
+        Some(image)
+    }
+
+    fn server(&mut self, tree: &Tree) -> Server {
+        let mut server = default_server();
+        let Some(fields) = self.fields(tree, "`server`", SERVER_KEYS) else { return server };
+        if let Some(tree) = fields.value("binary") {
+            server.binary = self.binary(tree);
+        }
+        if let Some(tree) = fields.value("log") {
+            let words =
+                [("info", LogLevel::Info), ("debug", LogLevel::Debug), ("trace", LogLevel::Trace)];
+            server.log = self.word(tree, "log", &words).unwrap_or(server.log);
+        }
+        self.ports(&fields, &mut server);
+        if let Some(tree) = fields.value("config") {
+            server.config = self.config(tree);
+        }
+        server
+    }
+
+    fn ports(&mut self, fields: &Fields<'_>, server: &mut Server) {
+        let places = [
+            ("client_port", &mut server.client_port),
+            ("cluster_port", &mut server.cluster_port),
+            ("monitor_port", &mut server.monitor_port),
+        ];
+        let mut seen: Vec<(&str, u16)> = Vec::new();
+        for (key, place) in places {
+            let tree = fields.value(key);
+            if let Some(port) = tree.and_then(|tree| self.port(tree, key)) {
+                *place = port;
+            }
+            if let Some((other, _)) = seen.iter().find(|(_, port)| port == place) {
+                let spot = tree.or_else(|| fields.value(other)).map_or(fields.spot, |t| t.spot);
+                let text = format!("port {} is both `{other}` and `{key}`", *place);
+                self.add(spot, text, Some("each needs a port of its own"));
+            }
+            seen.push((key, *place));
+        }
+    }
+
+    fn binary(&mut self, tree: &Tree) -> Option<PathBuf> {
+        let written = self.text(tree, "binary")?;
+        if written == "auto" {
+            return None;
+        }
+        let path = self.path(&written);
+        if !path.is_file() {
+            let text = format!("`binary`: there is no file {}", path.display());
+            self.add(tree.spot, text, Some("`auto`, or a path to natsd or nats-server"));
+        }
+        Some(path)
+    }
+
+    /// A path as written: `~` is home, relative to the folder of cluster.yaml, made absolute.
+    fn path(&self, written: &str) -> PathBuf {
+        let path = match (written.strip_prefix("~/"), std::env::home_dir()) {
+            (Some(rest), Some(home)) => home.join(rest),
+            _ => self.folder.join(written),
+        };
+        std::path::absolute(&path).unwrap_or(path)
+    }
+
+    fn config(&mut self, tree: &Tree) -> serde_json::Map<String, serde_json::Value> {
+        let Value::Map(pairs) = &tree.value else {
+            let text = format!("`config` must be a mapping, not {}", tree.kind());
+            self.add(tree.spot, text, Some("directives of the server's config file"));
+            return serde_json::Map::new();
+        };
+        self.owned(pairs, OWNED_CONFIG);
+        for (key, value) in pairs {
+            if let ("cluster", Value::Map(pairs)) = (key.text.as_str(), &value.value) {
+                self.owned(pairs, OWNED_CLUSTER_CONFIG);
+            }
+        }
+        match tree.to_json() {
+            serde_json::Value::Object(map) => map,
+            _ => serde_json::Map::new(),
+        }
+    }
+
+    fn owned(&mut self, pairs: &[(super::yaml::Key, Rc<Tree>)], owned: &[(&str, &str)]) {
+        for (key, _) in pairs {
+            if let Some((_, instead)) = owned.iter().find(|(name, _)| *name == key.text) {
+                let text = format!("`{}` is set by natsctl", key.text);
+                self.add(key.spot, text, Some(&format!("use {instead}")));
+            }
+        }
+    }
+
+    fn nodes(
+        &mut self,
+        fields: &Fields<'_>,
+        cluster: &str,
+        vm: &Vm,
+        provider: Option<ProviderKind>,
+    ) -> Option<Vec<Node>> {
+        let Some(tree) = fields.value("nodes") else {
+            self.missing(fields, "nodes", "add `nodes:` with `- name: node1` under it");
+            return None;
+        };
+        let Value::List(items) = &tree.value else {
+            let text = format!("`nodes` must be a list, not {}", tree.kind());
+            self.add(tree.spot, text, Some("one `- name: node1` per node"));
+            return None;
+        };
+        if items.is_empty() {
+            self.add(tree.spot, "`nodes` is empty", Some("add `- name: node1`"));
+        }
+        if items.len() > NODES_MAX {
+            let text = format!("{} nodes are too many", items.len());
+            let help = format!("at most {NODES_MAX}: every node keeps a route to every other");
+            self.add(Spot { width: 1, ..tree.spot }, text, Some(&help));
+        }
+        let mut nodes = Vec::new();
+        let mut seen = Seen::default();
+        for item in items.iter().take(NODES_MAX) {
+            if let Some(node) = self.node(item, cluster, vm, provider, &mut seen) {
+                nodes.push(node);
+            }
+        }
+        if seen.seed.is_none()
+            && let Some(first) = nodes.first_mut()
+        {
+            first.seed = true;
+        }
+        (!nodes.is_empty()).then_some(nodes)
+    }
+
+    fn node(
+        &mut self,
+        tree: &Tree,
+        cluster: &str,
+        vm: &Vm,
+        provider: Option<ProviderKind>,
+        seen: &mut Seen,
+    ) -> Option<Node> {
+        let fields = self.fields(tree, "a node", NODE_KEYS)?;
+        let name = self.node_name(&fields, cluster, seen);
+        let seed = fields.value("seed").is_some_and(|tree| self.flag(tree, "seed"));
+        if seed && let Some(tree) = fields.value("seed") {
+            if let Some(line) = seen.seed {
+                let text = format!("a second seed; the first is in line {line}");
+                self.add(tree.spot, text, Some("one node is the seed"));
+            }
+            seen.seed = Some(tree.spot.line);
+        }
+        let mut vm = vm.clone();
+        if let Some(tree) = fields.value("vm") {
+            self.vm(tree, &mut vm);
+        }
+        let host = self.host(&fields, provider, seen);
+        Some(Node { name: name?, seed, vm, host })
+    }
+
+    fn node_name(&mut self, fields: &Fields<'_>, cluster: &str, seen: &mut Seen) -> Option<String> {
+        let Some(tree) = fields.value("name") else {
+            self.missing(fields, "name", "every node has one: `name: node1`");
+            return None;
+        };
+        let name = self.name(tree, "name")?;
+        if ["all", "seed", "random"].contains(&name.as_str()) {
+            let text = format!("`{name}` cannot be a node: it selects nodes");
+            self.add(tree.spot, text, Some("choose another name"));
+        }
+        // Host names and some file systems do not tell `Node1` from `node1`.
+        if let Some(line) = seen.names.insert(name.to_ascii_lowercase(), tree.spot.line) {
+            let text = format!("a second node `{name}`; the first is in line {line}");
+            self.add(tree.spot, text, Some("names must differ"));
+        }
+        let machine = cluster.len() + 1 + name.len();
+        if machine > MACHINE_NAME_MAX {
+            let text = format!("machine name `{cluster}-{name}` has {machine} characters");
+            self.add(tree.spot, text, Some("at most 63"));
+        }
+        Some(name)
+    }
+
+    fn host(
+        &mut self,
+        fields: &Fields<'_>,
+        provider: Option<ProviderKind>,
+        seen: &mut Seen,
+    ) -> Option<Host> {
+        let user = fields.value("user").and_then(|tree| self.text(tree, "user"));
+        let port = fields.value("port").and_then(|tree| self.port(tree, "port"));
+        let identity = fields.value("identity").and_then(|tree| self.text(tree, "identity"));
+        let Some(tree) = fields.value("address") else {
+            if provider == Some(ProviderKind::Hosts) {
+                self.missing(fields, "address", "provider `hosts` needs it: `address: 10.0.0.5`");
+            }
+            return None;
+        };
+        let address = self.text(tree, "address")?;
+        if address.starts_with('-') || address.contains(|c: char| c.is_whitespace() || c == '@') {
+            let text = format!("bad address {}", tree.kind());
+            self.add(
+                tree.spot,
+                text,
+                Some("a host name or IP address; `user` is a key of its own"),
+            );
+        }
+        if provider == Some(ProviderKind::Hosts)
+            && let Some(line) = seen.addresses.insert(address.clone(), tree.spot.line)
+        {
+            let text = format!("address `{address}` is also in line {line}");
+            self.add(tree.spot, text, Some("every node needs a machine of its own"));
+        }
+        Some(Host {
+            address,
+            user: user.unwrap_or_else(|| "root".into()),
+            port: port.unwrap_or(22),
+            identity: identity.map(|written| self.path(&written)),
+        })
+    }
+}
+
+/// What earlier nodes took, with the line it was in.
+#[derive(Default)]
+struct Seen {
+    names: HashMap<String, usize>,
+    addresses: HashMap<String, usize>,
+    seed: Option<usize>,
+}
+
+fn is_machine_name(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    bytes.next().is_some_and(|first| first.is_ascii_alphabetic())
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        && !name.ends_with('-')
+}
+
+/// What was probably meant by an unknown key.
+fn nearest(key: &str, known: &[&str]) -> String {
+    let best = known.iter().map(|word| (strsim::damerau_levenshtein(key, word), *word)).min();
+    if let Some((distance, word)) = best
+        && distance <= 1 + word.len() / 4
+    {
+        return format!("did you mean `{word}`?");
+    }
+    for (place, keys) in [("vm", VM_KEYS), ("server", SERVER_KEYS), ("nodes", NODE_KEYS)] {
+        if keys.contains(&key) {
+            return format!("`{key}` belongs under `{place}`");
+        }
+    }
+    if key == "<<" {
+        return "merge keys are not supported; write the values out".into();
+    }
+    format!("known here: {}", known.join(", "))
+}
+
+/// `1G`, `512MiB`, `1.5G`, `1073741824`; units are binary, as Multipass's.
+fn parse_size(text: &str) -> Option<u64> {
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at_checked(split)?;
+    let shift = match unit.to_ascii_uppercase().as_str() {
+        "" | "B" => 0,
+        "K" | "KB" | "KIB" => 10,
+        "M" | "MB" | "MIB" => 20,
+        "G" | "GB" | "GIB" => 30,
+        _ => return None,
+    };
+    let (whole, part) = number.split_once('.').unwrap_or((number, ""));
+    if shift == 0 && !part.is_empty() {
+        return None;
+    }
+    let unit = 1u64 << shift;
+    let mut bytes = whole.parse::<u64>().ok()?.checked_mul(unit)?;
+    if !part.is_empty() {
+        let scale = 10u64.checked_pow(u32::try_from(part.len()).ok()?)?;
+        bytes = bytes.checked_add(part.parse::<u64>().ok()?.checked_mul(unit)? / scale)?;
+    }
+    Some(bytes)
+}
+
+/// A size as Multipass writes it.
+#[must_use]
+pub fn show_size(bytes: u64) -> String {
+    for (shift, unit) in [(30, "G"), (20, "M"), (10, "K")] {
+        if bytes >= 1 << shift && bytes.is_multiple_of(1 << shift) {
+            return format!("{}{unit}", bytes >> shift);
+        }
+    }
+    format!("{bytes}")
+}
+
+fn default_vm() -> Vm {
+    Vm { image: "24.04".into(), cpus: 1, memory_bytes: 1 << 30, disk_bytes: 5 << 30 }
+}
+
+fn default_server() -> Server {
+    Server {
+        binary: None,
+        client_port: 4222,
+        cluster_port: 6222,
+        monitor_port: 8222,
+        log: LogLevel::Info,
+        config: serde_json::Map::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXAMPLE: &str = include_str!("../../../cluster.yaml.example");
+
+    fn parse_text(text: &str) -> Result<Topology, Problems> {
+        parse(text, Path::new("cluster.yaml"), None)
+    }
+
+    fn problems(text: &str) -> String {
+        parse_text(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_example_is_valid_and_its_first_node_is_the_seed() {
+        let topology = parse_text(EXAMPLE).unwrap();
+        assert_eq!(topology.name, "demo");
+        assert_eq!(topology.provider, ProviderKind::Multipass);
+        let seeds: Vec<bool> = topology.nodes.iter().map(|node| node.seed).collect();
+        assert_eq!(seeds, [true, false, false]);
+        assert_eq!(topology.nodes[0].vm, default_vm());
+    }
+
+    #[test]
+    fn the_provider_can_be_overridden() {
+        let topology =
+            parse(EXAMPLE, Path::new("x/cluster.yaml"), Some(ProviderKind::Local)).unwrap();
+        assert_eq!(topology.provider, ProviderKind::Local);
+    }
+
+    #[test]
+    fn all_problems_are_reported_at_once() {
+        insta::assert_snapshot!(problems(
+            "version: 2\nname: -demo\nprovidr: local\nprovider: docker\ncpus: 2\n\
+             vm:\n  cpus: none\n  memory: 12\n  disk: big\n\
+             server:\n  binary: ./no/such\n  client_port: 99999\n  cluster_port: 8222\n  \
+             log: loud\n  config:\n    port: 1\n    cluster:\n      routes: []\n\
+             nodes:\n  - name: node1\n    sed: true\n  - name: Node1\n  - name: primary\n  \
+             - node4\n  - name: 'a b'\n    seed: yes\n  - {}\n  - name: all\n"
+        ));
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        insta::assert_snapshot!(problems("name: demo\n"));
+        insta::assert_snapshot!(problems("# only a comment\n"));
+        insta::assert_snapshot!(problems("- a\n- b\n"));
+    }
+
+    #[test]
+    fn tabs_are_named_as_such() {
+        insta::assert_snapshot!(problems(
+            "version: 1\nname: demo\nvm:\n\tcpus: 1\n\tmemory: 1G\nprovider: local\n"
+        ));
+    }
+
+    #[test]
+    fn broken_yaml_is_shown_where_it_breaks() {
+        insta::assert_snapshot!(problems("version: 1\nname: [demo\nnodes: 3\n"));
+    }
+
+    #[test]
+    fn ten_thousand_nodes_are_refused_fast_and_once() {
+        let mut text = String::from("version: 1\nname: demo\nprovider: local\nnodes:\n");
+        for nth in 0..10_000 {
+            text.push_str(&format!("  - name: node{nth}\n"));
+        }
+        insta::assert_snapshot!(problems(&text));
+    }
+
+    #[test]
+    fn hosts_need_addresses_of_their_own() {
+        insta::assert_snapshot!(problems(
+            "version: 1\nname: demo\nprovider: hosts\nnodes:\n  - name: a\n  \
+             - {name: b, address: 10.0.0.1}\n  - {name: c, address: 10.0.0.1, port: 0}\n"
+        ));
+    }
+
+    #[test]
+    fn sizes_are_read_as_multipass_reads_them() {
+        assert_eq!(parse_size("1G"), Some(1 << 30));
+        assert_eq!(parse_size("1.5GiB"), Some(3 << 29));
+        assert_eq!(parse_size("512m"), Some(512 << 20));
+        assert_eq!(parse_size("1.5"), None);
+        assert_eq!(parse_size("G"), None);
+        assert_eq!(parse_size("99999999999G"), None);
+        assert_eq!(show_size(1536 << 20), "1536M");
+    }
+}

@@ -1,0 +1,129 @@
+//! Makes `/accountz` and `/accstatz`.
+
+use std::sync::Arc;
+
+use super::options::AccountStatzOptions;
+use super::query::BadRequest;
+use super::subsz::stats_of;
+use super::varz::{received, sent};
+use super::view::{
+    AccountInfo, AccountStat, AccountStatz, Accountz, DataStats, Traffic as Portion,
+};
+use super::{Monitor, now};
+use crate::account::Account;
+use crate::registry::Traffic;
+
+impl Monitor {
+    /// All accounts by name, or one of them.
+    ///
+    /// # Errors
+    /// When there is no account of that name.
+    pub fn accountz(&self, name: &str) -> Result<Accountz, BadRequest> {
+        let base = Accountz {
+            server_id: self.server_id(),
+            now: now(),
+            system_account: self.system_account_name(),
+            ..Accountz::default()
+        };
+        if !name.is_empty() {
+            let detail = self.account_info(name)?;
+            return Ok(Accountz { account_detail: Some(detail), ..base });
+        }
+        let accounts = self.accounts().iter().map(|held| held.name.to_string()).collect();
+        Ok(Accountz { accounts, ..base })
+    }
+
+    /// One account.
+    ///
+    /// # Errors
+    /// When there is no account of that name.
+    pub fn account_info(&self, name: &str) -> Result<AccountInfo, BadRequest> {
+        let missing = || BadRequest(format!("Account {name} does not exist"));
+        let account = self.node.accounts.find(name.as_bytes()).ok_or_else(missing)?;
+        Ok(AccountInfo {
+            account_name: account.name.to_string(),
+            update_time: self.node.config_loaded(),
+            is_system: *account.name == *self.system_account_name(),
+            expired: false,
+            complete: true,
+            client_connections: self.clients_of(&account),
+            subscriptions: account.subscriptions(),
+            name_tag: account.name.to_string(),
+            sublist_stats: Some(stats_of(&account)),
+            ..AccountInfo::default()
+        })
+    }
+
+    /// What each account did.
+    #[must_use]
+    pub fn accstatz(&self, options: &AccountStatzOptions) -> AccountStatz {
+        let asked = |name: &str| {
+            options.accounts.is_empty() || options.accounts.iter().any(|asked| asked == name)
+        };
+        let account_statz = self
+            .accounts()
+            .iter()
+            .filter(|account| asked(&account.name))
+            .map(|account| self.account_stat(account))
+            .filter(|stat| options.include_unused || stat.conns > 0)
+            .collect();
+        AccountStatz { server_id: self.server_id(), now: now(), account_statz }
+    }
+
+    /// What one account did. Traffic is that of its clients: what crossed routes is counted by
+    /// route, not by account.
+    #[must_use]
+    pub fn account_stat(&self, account: &Arc<Account>) -> AccountStat {
+        let gone = self.node.registry.gone(&account.name);
+        let mut traffic: Traffic = gone.traffic;
+        let mut conns = 0;
+        for client in self.node.registry.clients() {
+            if client.account_name() == account.name {
+                conns += 1;
+                traffic.add(&client.traffic());
+            }
+        }
+        let by_kind = |all: DataStats| DataStats {
+            gateways: Some(Portion::default()),
+            routes: Some(Portion::default()),
+            leafs: Some(Portion::default()),
+            ..all
+        };
+        AccountStat {
+            acc: account.name.to_string(),
+            name: account.name.to_string(),
+            conns,
+            leafnodes: 0,
+            total_conns: conns,
+            num_subscriptions: account.subscriptions(),
+            sent: by_kind(sent(traffic)),
+            received: by_kind(received(traffic)),
+            slow_consumers: gone.slow_consumers,
+        }
+    }
+
+    /// Accounts with clients.
+    pub(super) fn active_accounts(&self) -> usize {
+        let used = |account: &&Arc<Account>| self.clients_of(account) > 0;
+        self.accounts().iter().filter(used).count()
+    }
+
+    /// Name of the system account, empty if there is none.
+    pub(super) fn system_account_name(&self) -> String {
+        if self.node.config().no_system_account {
+            return String::new();
+        }
+        self.node.accounts.system.name.to_string()
+    }
+
+    fn clients_of(&self, account: &Account) -> usize {
+        account.clients.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// All accounts, by name.
+    fn accounts(&self) -> Vec<Arc<Account>> {
+        let mut accounts = self.node.accounts.all();
+        accounts.sort_by(|a, b| a.name.cmp(&b.name));
+        accounts
+    }
+}

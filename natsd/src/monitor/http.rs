@@ -1,0 +1,269 @@
+//! The documents over HTTP.
+//!
+//! Served on the first worker's thread, but made on a thread of their own, at most two at a
+//! time: a large document delays no client. Connections are bounded in number, and in how long
+//! they may take to ask and to read the answer. Every method is answered as GET, as the
+//! reference does.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{
+    ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS,
+};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::timeout;
+
+use super::options::{
+    AccountStatzOptions, ConnzOptions, HealthzOptions, RoutezOptions, SubszOptions,
+};
+use super::query::{BadRequest, Query};
+use super::{Monitor, json, page};
+use crate::net::{Bound, accept_loop};
+
+/// Connections at once; further ones are closed.
+const CONNECTIONS_MAX: usize = 256;
+/// Documents that are made at once; further requests wait.
+const MAKERS_MAX: usize = 2;
+/// How long a request's head may take.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection is kept for further requests, and then for reading its last answer.
+const LIFETIME: Duration = Duration::from_secs(120);
+const LAST_ANSWER: Duration = Duration::from_secs(20);
+/// Bytes of a request that are buffered: its head must fit.
+const HEAD_BYTES: usize = 16 * 1024;
+
+type Answer = Response<Full<Bytes>>;
+
+/// What all HTTP connections share.
+struct Shared {
+    monitor: Arc<Monitor>,
+    base_path: String,
+    connections: Arc<Semaphore>,
+    makers: Semaphore,
+}
+
+/// Serves the documents; ends when the task is aborted.
+///
+/// # Errors
+/// When the socket cannot be used.
+pub fn serve(bound: Bound, monitor: Arc<Monitor>) -> io::Result<JoinHandle<()>> {
+    let listener = TcpListener::from_std(bound.listener)?;
+    let config = monitor.node.config();
+    let base_path = config.monitor.as_ref().map(|held| held.base_path.clone()).unwrap_or_default();
+    let shared = Arc::new(Shared {
+        monitor,
+        base_path: base_path.trim_end_matches('/').to_owned(),
+        connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+        makers: Semaphore::new(MAKERS_MAX),
+    });
+    let on_accept = move |stream: TcpStream, _: SocketAddr| {
+        if let Ok(permit) = Arc::clone(&shared.connections).try_acquire_owned() {
+            let shared = Arc::clone(&shared);
+            tokio::spawn(async move {
+                // What goes wrong on a connection is its client's business.
+                drop(converse(shared, stream).await);
+                drop(permit);
+            });
+        }
+    };
+    Ok(tokio::spawn(accept_loop(listener, Arc::new(on_accept))))
+}
+
+async fn converse(shared: Arc<Shared>, stream: TcpStream) -> Result<(), hyper::Error> {
+    let service = service_fn(move |request| respond(Arc::clone(&shared), request));
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_BYTES)
+        .half_close(false);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    if let Ok(ended) = timeout(LIFETIME, connection.as_mut()).await {
+        return ended;
+    }
+    connection.as_mut().graceful_shutdown();
+    timeout(LAST_ANSWER, connection).await.unwrap_or(Ok(()))
+}
+
+/// Makes the answer where it delays nobody.
+async fn respond(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answer, hyper::Error> {
+    let uri = request.uri();
+    let query = uri.query().unwrap_or_default().to_owned();
+    let path = uri.path().strip_prefix(shared.base_path.as_str()).map(str::to_owned);
+    drop(request);
+    let Some(path) = path else { return Ok(not_found()) };
+    let Ok(_permit) = shared.makers.acquire().await else { return Ok(not_found()) };
+    let monitor = Arc::clone(&shared.monitor);
+    let base = shared.base_path.clone();
+    let made = spawn_blocking(move || answer(&monitor, &base, &path, &Query::parse(&query))).await;
+    Ok(made.unwrap_or_else(|_failed| plain(StatusCode::INTERNAL_SERVER_ERROR, "internal error")))
+}
+
+/// The answer to one request.
+fn answer(monitor: &Monitor, base: &str, path: &str, query: &Query) -> Answer {
+    let Some(known) = known_path(path) else { return not_found() };
+    monitor.count_request(known);
+    document(monitor, base, known, query)
+        .unwrap_or_else(|BadRequest(text)| plain(StatusCode::BAD_REQUEST, &text))
+}
+
+fn known_path(path: &str) -> Option<&'static str> {
+    const PATHS: [&str; 15] = [
+        "/",
+        "/varz",
+        "/connz",
+        "/routez",
+        "/gatewayz",
+        "/leafz",
+        "/subsz",
+        "/stacksz",
+        "/accountz",
+        "/accstatz",
+        "/jsz",
+        "/healthz",
+        "/ipqueuesz",
+        "/raftz",
+        "/debug/vars",
+    ];
+    match path {
+        "" => Some("/"),
+        "/subscriptionsz" => Some("/subsz"),
+        other => PATHS.iter().find(|known| **known == other).copied(),
+    }
+}
+
+fn document(
+    monitor: &Monitor,
+    base: &str,
+    path: &'static str,
+    query: &Query,
+) -> Result<Answer, BadRequest> {
+    Ok(match path {
+        "/" => html(page::index(base)),
+        "/varz" => indented(&monitor.varz()),
+        "/connz" => indented(&monitor.connz(&ConnzOptions::from_query(query)?)?),
+        "/routez" => indented(&monitor.routez(&RoutezOptions::from_query(query)?)),
+        "/subsz" => indented(&monitor.subsz(&SubszOptions::from_query(query)?)?),
+        "/accountz" => indented(&monitor.accountz(query.text("acc"))?),
+        "/accstatz" => {
+            let include_unused = query.bool("unused")?;
+            let options = AccountStatzOptions { include_unused, ..AccountStatzOptions::default() };
+            indented(&monitor.accstatz(&options))
+        }
+        "/leafz" => {
+            query.bool("subs")?;
+            indented(&monitor.leafz())
+        }
+        "/gatewayz" => {
+            query.bool("accs")?;
+            indented(&monitor.gatewayz())
+        }
+        "/jsz" => {
+            check_jsz(query)?;
+            indented(&monitor.jsz())
+        }
+        "/healthz" => health(monitor, &HealthzOptions::from_query(query)?),
+        "/ipqueuesz" => indented(&monitor.ipqueuesz(query.bool("all")?)),
+        "/raftz" => plain(StatusCode::NOT_FOUND, "No Raft nodes registered"),
+        "/stacksz" => body(StatusCode::OK, "application/json", "natsd keeps no stacks to show\n"),
+        _ => body(StatusCode::OK, "application/json; charset=utf-8", variables(monitor)),
+    })
+}
+
+fn check_jsz(query: &Query) -> Result<(), BadRequest> {
+    let flags = [
+        "accounts",
+        "streams",
+        "consumers",
+        "direct-consumers",
+        "config",
+        "leader-only",
+        "stream-leader-only",
+        "raft",
+    ];
+    for flag in flags {
+        query.bool(flag)?;
+    }
+    query.int("offset")?;
+    query.int("limit")?;
+    Ok(())
+}
+
+fn health(monitor: &Monitor, options: &HealthzOptions) -> Answer {
+    let mut health = monitor.healthz(options);
+    if !health.is_ok() {
+        tracing::warn!("Healthcheck failed: {:?}", health.error);
+    }
+    let status = std::mem::take(&mut health.status_code);
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    cross_origin(body(status, "application/json", json::compact(&health)))
+}
+
+/// `/debug/vars`, in the layout of Go.
+fn variables(monitor: &Monitor) -> Vec<u8> {
+    let all = monitor.expvarz();
+    let (arguments, memory) = (json::compact(&all.cmdline), json::compact(&all.memstats));
+    [b"{\n\"cmdline\": ", &*arguments, b",\n\"memstats\": ", &memory, b"\n}\n"].concat()
+}
+
+fn indented<T: serde::Serialize>(document: &T) -> Answer {
+    cross_origin(body(StatusCode::OK, "application/json", json::indented(document)))
+}
+
+fn html(text: String) -> Answer {
+    body(StatusCode::OK, "text/html; charset=utf-8", text)
+}
+
+fn plain(status: StatusCode, text: &str) -> Answer {
+    body(status, "text/plain; charset=utf-8", text.to_owned())
+}
+
+fn not_found() -> Answer {
+    let mut answer = plain(StatusCode::NOT_FOUND, "404 page not found\n");
+    answer.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    answer
+}
+
+fn cross_origin(mut answer: Answer) -> Answer {
+    answer.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    answer
+}
+
+fn body(status: StatusCode, kind: &'static str, content: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::new(content.into()));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_exact() {
+        for (path, known) in [
+            ("/varz", Some("/varz")),
+            ("", Some("/")),
+            ("/subscriptionsz", Some("/subsz")),
+            ("/varz/", None),
+            ("/VARZ", None),
+            ("/expvarz", None),
+        ] {
+            assert_eq!(known_path(path), known);
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! The system account: the server answers requests in it, and reports of its own accord.
+//!
+//! `inlet.rs` subscribes; a message that arrives is queued, with a bound, for one task, which
+//! makes the answer (`request.rs`, with the documents of [`crate::monitor`]) and publishes it.
+//! `event.rs` is what the server reports unasked, `relay.rs` passes requests of ordinary accounts
+//! on. Nobody's message ever waits for this room: what does not fit its queues is dropped.
+//! Subjects and shapes: nats-server 2.15.1, as observed.
+
+mod event;
+mod filter;
+mod inlet;
+mod pulse;
+mod relay;
+mod request;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::sleep_until;
+
+use crate::account::Account;
+use crate::monitor::Monitor;
+use crate::monitor::view::{FeatureFlags, ServerInfo};
+use crate::net::with_publisher;
+use crate::node::{Node, VERSION};
+use crate::protocol::message::{CRLF, Message};
+use crate::registry::Event;
+use crate::router::{Matches, Origin};
+use inlet::Request;
+use pulse::Pulse;
+use relay::Relay;
+
+/// Requests that may wait; further ones are not answered.
+const REQUESTS_MAX: usize = 1024;
+/// Events that may wait; further ones are not reported.
+const EVENTS_MAX: usize = 1024;
+
+/// What the system account asks of the server as a whole.
+#[derive(Debug)]
+pub enum Order {
+    /// Read the configuration again; the answer says why not.
+    Reload(oneshot::Sender<Result<(), String>>),
+}
+
+/// The server's part in the system account.
+#[derive(Debug)]
+pub struct System {
+    monitor: Arc<Monitor>,
+    account: Arc<Account>,
+    orders: mpsc::Sender<Order>,
+    requests: mpsc::Sender<Request>,
+    relay: Relay,
+    /// Counts the messages of this server.
+    sequence: AtomicU64,
+    matches: Mutex<Matches>,
+}
+
+impl System {
+    /// Subscribes, and answers and reports until the task is aborted. What the server itself has
+    /// to do arrives at `orders`.
+    #[must_use]
+    pub fn start(
+        monitor: Arc<Monitor>,
+        orders: mpsc::Sender<Order>,
+    ) -> (Arc<Self>, JoinHandle<()>) {
+        let (requests, to_answer) = mpsc::channel(REQUESTS_MAX);
+        let (events, to_report) = mpsc::channel(EVENTS_MAX);
+        let node = Arc::clone(monitor.node());
+        let system = Arc::new(Self {
+            account: Arc::clone(&node.accounts.system),
+            relay: Relay::new(&node.identity.id),
+            monitor,
+            orders,
+            requests,
+            sequence: AtomicU64::new(0),
+            matches: Mutex::default(),
+        });
+        system.subscribe();
+        node.registry.tell_of_changes(events);
+        let task = tokio::spawn(Arc::clone(&system).run(to_answer, to_report));
+        (system, task)
+    }
+
+    async fn run(
+        self: Arc<Self>,
+        mut requests: mpsc::Receiver<Request>,
+        mut events: mpsc::Receiver<Event>,
+    ) {
+        let mut pulse = Pulse::new();
+        loop {
+            tokio::select! {
+                Some(request) = requests.recv() => self.take(request).await,
+                Some(event) = events.recv() => self.report(&event),
+                () = sleep_until(pulse.next_stats()) => {
+                    pulse.stats_sent();
+                    self.report_stats();
+                }
+                () = sleep_until(pulse.next_connections()) => {
+                    pulse.connections_sent();
+                    self.report_all_connections();
+                }
+            }
+        }
+    }
+
+    /// Answers a request. Documents are made on another thread: a large one delays no client.
+    async fn take(self: &Arc<Self>, request: Request) {
+        if self.relay.is_answer(&request) {
+            return self.relay_answer(&request);
+        }
+        if request.account.is_some() && !request.is_user_info() {
+            return self.relay_request(request);
+        }
+        if request.is_reload() {
+            return self.reload(&request).await;
+        }
+        let made = if request.is_small() {
+            self.answer(&request)
+        } else {
+            let system = Arc::clone(self);
+            spawn_blocking(move || system.answer(&request)).await.ok().flatten()
+        };
+        if let Some(answer) = made {
+            let account = answer.account.as_ref().unwrap_or(&self.account);
+            self.publish(account, &answer.subject, &[], &answer.body);
+        }
+    }
+
+    /// Publishes a message of the server.
+    fn publish(&self, account: &Arc<Account>, subject: &[u8], reply: &[u8], payload: &[u8]) {
+        let body = [payload, CRLF].concat();
+        self.send(account, subject, reply, 0, &body);
+    }
+
+    /// Publishes a message as it is; `body` ends with CRLF.
+    fn send(
+        &self,
+        account: &Arc<Account>,
+        subject: &[u8],
+        reply: &[u8],
+        header_len: usize,
+        body: &[u8],
+    ) {
+        let message = Message { subject, reply, header_len, body, tail: &[], shared: None };
+        let mut matches = self.matches.lock();
+        matches.take(account, subject);
+        with_publisher(|publisher| {
+            publisher.publish(account, &message, &matches, Origin::Server);
+        });
+        // Receivers are not held on to between two messages.
+        matches.clear();
+    }
+
+    /// Whether anybody would get a message.
+    fn is_wanted(&self, subject: &[u8]) -> bool {
+        let mut wanted = false;
+        self.account.for_each_match(subject, |_| wanted = true);
+        wanted
+    }
+
+    fn node(&self) -> &Arc<Node> {
+        self.monitor.node()
+    }
+
+    /// How this server signs its next message.
+    fn signature(&self) -> ServerInfo {
+        let node = self.node();
+        let config = node.config();
+        ServerInfo {
+            name: node.identity.name.clone(),
+            host: config.client.host.clone(),
+            id: node.identity.id.clone(),
+            cluster: self.monitor.mesh().map(|mesh| mesh.name().name).unwrap_or_default(),
+            ver: VERSION.into(),
+            tags: config.tags.clone(),
+            metadata: config.metadata.clone(),
+            feature_flags: Some(FeatureFlags::default()),
+            seq: self.sequence.fetch_add(1, Ordering::Relaxed) + 1,
+            time: Timestamp::now(),
+            ..ServerInfo::default()
+        }
+    }
+
+    fn server_subject(&self, name: &str) -> String {
+        format!("$SYS.SERVER.{}.{name}", self.node().identity.id)
+    }
+}

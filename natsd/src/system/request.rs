@@ -1,0 +1,314 @@
+//! Requests and their answers.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::oneshot;
+
+use super::filter::Filter;
+use super::inlet::Request;
+use super::{Order, System};
+use crate::account::Account;
+use crate::close::CloseReason;
+use crate::monitor::json;
+use crate::monitor::options::{
+    AccountStatzOptions, ConnzOptions, HealthzOptions, RoutezOptions, SubszOptions,
+};
+use crate::monitor::view::{ApiError, Empty, Profilez, ServerId, Statsz, UserInfo};
+use crate::monitor::{BadRequest, Monitor};
+use crate::protocol::info::InfoEnd;
+use crate::subject;
+
+/// HTTP statuses.
+const BAD_REQUEST: u16 = 400;
+const INTERNAL_ERROR: u16 = 500;
+/// The data of a document that could not be made.
+const NO_DATA: &[u8] = b"null";
+
+/// What goes back, and where to.
+pub(super) struct Answer {
+    pub(super) account: Option<Arc<Account>>,
+    pub(super) subject: Vec<u8>,
+    pub(super) body: Vec<u8>,
+}
+
+/// A document as JSON; `None` where the server stays silent.
+type Made = Result<Option<Vec<u8>>, ApiError>;
+
+/// Requests about accounts: `account` names one.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct AboutAccount {
+    account: String,
+}
+
+/// KICK and LDM.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct AboutClient {
+    cid: u64,
+}
+
+/// NSUBS.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct AboutInterest {
+    acc: String,
+    subject: String,
+    queue: Option<String>,
+}
+
+impl System {
+    /// The answer to a request, if there is any.
+    pub(super) fn answer(&self, request: &Request) -> Option<Answer> {
+        let subject = request.reply.clone();
+        let to = |body: Vec<u8>| Some(Answer { account: None, subject: subject.clone(), body });
+        let tokens: Vec<&str> = request.subject.split('.').skip(2).collect();
+        match *tokens.as_slice() {
+            ["USER", "INFO"] => self.user_info(request),
+            ["SERVER", "PING"] | ["SERVER", _, "STATSZ"] => self.statsz(request),
+            _ if subject.is_empty() => None,
+            ["SERVER", _, "IDZ"] => to(self.idz()),
+            ["ACCOUNT", "NSUBS"] => to(self.interest_count(request)?),
+            ["ACCOUNT", name, "CONNS"] => to(self.account_connections(name)?),
+            ["SERVER", _, name @ ("KICK" | "LDM")] => {
+                to(self.enveloped(self.order(name, request), &[])?)
+            }
+            ["SERVER", _, name] => {
+                let make = |payload: &[u8]| server_document(&self.monitor, name, payload);
+                to(self.enveloped(self.filtered(request, make), NO_DATA)?)
+            }
+            ["ACCOUNT", account, name] => {
+                let make = |payload: &[u8]| account_document(&self.monitor, account, name, payload);
+                to(self.enveloped(self.filtered(request, make), NO_DATA)?)
+            }
+            _ => None,
+        }
+    }
+
+    /// Makes a document unless the request is for other servers.
+    fn filtered(&self, request: &Request, make: impl FnOnce(&[u8]) -> Made) -> Made {
+        let payload = request.payload();
+        let filter: Filter = parsed(payload)?;
+        if filter.fits(self) { make(payload) } else { Ok(None) }
+    }
+
+    /// `{"server":..,"data":..}` or `{"server":..,"error":..}`; what a failed request has in
+    /// place of its data (observed: `null` for documents, nothing for orders).
+    fn enveloped(&self, made: Made, no_data: &[u8]) -> Option<Vec<u8>> {
+        let (data, error) = match made {
+            Ok(None) => return None,
+            Ok(Some(data)) => (data, None),
+            // The reference has not come to the data when it cannot read the request.
+            Err(error) if error.code == BAD_REQUEST => (Vec::new(), Some(error)),
+            Err(error) => (no_data.to_vec(), Some(error)),
+        };
+        let mut body = b"{\"server\":".to_vec();
+        body.extend(json::compact(&self.signature()));
+        if !data.is_empty() {
+            body.extend_from_slice(b",\"data\":");
+            body.extend(data);
+        }
+        if let Some(error) = error {
+            body.extend_from_slice(b",\"error\":");
+            body.extend(json::compact(&error));
+        }
+        body.push(b'}');
+        Some(body)
+    }
+
+    /// The heartbeat on request; without a reply subject it goes to all.
+    fn statsz(&self, request: &Request) -> Option<Answer> {
+        let subject = if request.reply.is_empty() {
+            self.server_subject("STATSZ").into_bytes()
+        } else {
+            request.reply.clone()
+        };
+        let body = match parsed::<Filter>(request.payload()) {
+            Ok(filter) if filter.fits(self) => self.stats(),
+            Ok(_) => return None,
+            Err(error) => self.enveloped(Err(error), &[])?,
+        };
+        Some(Answer { account: None, subject, body })
+    }
+
+    /// The heartbeat.
+    pub(super) fn stats(&self) -> Vec<u8> {
+        let statsz = self.monitor.statsz();
+        json::compact(&Statsz { server: self.signature(), statsz })
+    }
+
+    fn idz(&self) -> Vec<u8> {
+        let signature = self.signature();
+        let ServerId { name, host, id } =
+            ServerId { name: signature.name, host: signature.host, id: signature.id };
+        json::compact(&ServerId { name, host, id })
+    }
+
+    fn user_info(&self, request: &Request) -> Option<Answer> {
+        if request.reply.is_empty() {
+            return None;
+        }
+        let about = self.node().registry.client(request.client?)?.about();
+        let account = self.node().accounts.find(request.account.as_ref()?.as_bytes())?;
+        let info = UserInfo {
+            user: about.user,
+            account: account.name.to_string(),
+            account_name: account.name.to_string(),
+            ..UserInfo::default()
+        };
+        let body = self.enveloped(Ok(Some(json::compact(&info))), &[])?;
+        Some(Answer { account: Some(account), subject: request.reply.clone(), body })
+    }
+
+    /// Local subscriptions of an account that a subject concerns; silent without clients.
+    fn interest_count(&self, request: &Request) -> Option<Vec<u8>> {
+        let asked: AboutInterest = parsed(request.payload()).ok()?;
+        let account = self.node().accounts.find(asked.acc.as_bytes())?;
+        if self.monitor.account_stat(&account).conns == 0 {
+            return None;
+        }
+        let wanted = asked.subject.as_bytes();
+        let mut count = 0_usize;
+        account.for_each(|held| {
+            let same_queue = match &asked.queue {
+                Some(queue) => held.queue.as_deref() == Some(queue.as_bytes()),
+                None => true,
+            };
+            let concerned = if subject::has_wildcard(wanted) {
+                subject::is_subset(&held.pattern, wanted)
+            } else {
+                subject::matches(&held.pattern, wanted)
+            };
+            count += usize::from(held.local().is_some() && same_queue && concerned);
+        });
+        Some(count.to_string().into_bytes())
+    }
+
+    /// KICK and LDM.
+    fn order(&self, name: &str, request: &Request) -> Made {
+        self.filtered(request, |payload| {
+            let Ok(AboutClient { cid }) = parsed(payload) else {
+                tracing::error!("Error unmarshalling {name} request");
+                return Ok(None);
+            };
+            let found = self.node().registry.client(cid);
+            if name == "KICK" {
+                let client = found.ok_or_else(|| failed("no such client or leafnode id"))?;
+                client.subscriber.outbound.close(CloseReason::Kicked);
+                return Ok(Some(Vec::new()));
+            }
+            let client = found.ok_or_else(|| failed("no such client id"))?;
+            if !client.takes_info() {
+                return Err(failed(
+                    "client does not support Lame Duck Mode or is not ready to receive the \
+                     notification",
+                ));
+            }
+            let mut info = self.node().discovery.info_for(&client);
+            info.ldm = true;
+            client.subscriber.outbound.append_bytes(&info.to_line(InfoEnd::Spaced));
+            client.subscriber.outbound.flush();
+            Ok(Some(Vec::new()))
+        })
+    }
+
+    /// RELOAD: the server itself does it.
+    pub(super) async fn reload(&self, request: &Request) {
+        let made = match self.filtered(request, |_| Ok(Some(Vec::new()))) {
+            Ok(Some(_)) => {
+                let (done, outcome) = oneshot::channel();
+                let sent = self.orders.send(Order::Reload(done)).await;
+                match (sent, outcome.await) {
+                    (Ok(()), Ok(Ok(()))) => Ok(Some(Vec::new())),
+                    (Ok(()), Ok(Err(text))) => Err(failed(&text)),
+                    _ => Err(failed("server is not running")),
+                }
+            }
+            other => other,
+        };
+        if !request.reply.is_empty()
+            && let Some(body) = self.enveloped(made, &[])
+        {
+            self.publish(&self.account, &request.reply, &[], &body);
+        }
+    }
+}
+
+/// A document about the server.
+fn server_document(monitor: &Monitor, name: &str, payload: &[u8]) -> Made {
+    let made = match name {
+        "VARZ" => json::compact(&monitor.varz()),
+        "CONNZ" => json::compact(&refused(monitor.connz(&parsed::<ConnzOptions>(payload)?))?),
+        "SUBSZ" => json::compact(&refused(monitor.subsz(&parsed::<SubszOptions>(payload)?))?),
+        "ROUTEZ" => json::compact(&monitor.routez(&parsed::<RoutezOptions>(payload)?)),
+        "HEALTHZ" => json::compact(&monitor.healthz(&parsed::<HealthzOptions>(payload)?)),
+        "ACCOUNTZ" => {
+            let AboutAccount { account } = parsed(payload)?;
+            json::compact(&refused(monitor.accountz(&account))?)
+        }
+        "GATEWAYZ" => json::compact(&monitor.gatewayz()),
+        "LEAFZ" => json::compact(&monitor.leafz()),
+        "JSZ" => json::compact(&monitor.jsz()),
+        "IPQUEUESZ" => json::compact(&monitor.ipqueuesz(false)),
+        "EXPVARZ" => json::compact(&monitor.expvarz()),
+        "RAFTZ" => json::compact(&Empty {}),
+        "PROFILEZ" => json::compact(&Profilez {
+            error: "profiling is not supported by this server".into(),
+            ..Profilez::default()
+        }),
+        _ => return Ok(None),
+    };
+    Ok(Some(made))
+}
+
+/// A document about one account.
+fn account_document(monitor: &Monitor, account: &str, name: &str, payload: &[u8]) -> Made {
+    let acc = account.to_owned();
+    let made = match name {
+        "CONNZ" => {
+            let options = ConnzOptions { acc, ..parsed(payload)? };
+            json::compact(&refused(monitor.connz(&options))?)
+        }
+        "SUBSZ" => {
+            let options = SubszOptions { account: acc, subscriptions: true, ..parsed(payload)? };
+            json::compact(&refused(monitor.subsz(&options))?)
+        }
+        "INFO" => json::compact(&refused(monitor.account_info(account))?),
+        "STATZ" => {
+            let mut options: AccountStatzOptions = parsed(payload)?;
+            if account != "PING" {
+                options.accounts = vec![acc];
+            }
+            let found = monitor.accstatz(&options);
+            if found.account_statz.is_empty() && !options.include_unused {
+                return Ok(None);
+            }
+            json::compact(&found)
+        }
+        "LEAFZ" => json::compact(&monitor.leafz()),
+        "JSZ" => return Err(failed("jetstream not enabled")),
+        _ => return Ok(None),
+    };
+    Ok(Some(made))
+}
+
+/// Reads the options of a request; without any the defaults hold.
+fn parsed<T: Default + DeserializeOwned>(payload: &[u8]) -> Result<T, ApiError> {
+    if payload.is_empty() {
+        return Ok(T::default());
+    }
+    serde_json::from_slice::<Option<T>>(payload)
+        .map(Option::unwrap_or_default)
+        .map_err(|error| ApiError { code: BAD_REQUEST, description: error.to_string() })
+}
+
+fn refused<T>(made: Result<T, BadRequest>) -> Result<T, ApiError> {
+    made.map_err(|BadRequest(text)| failed(&text))
+}
+
+/// The reference calls whatever a document could not be made for an internal error.
+fn failed(text: &str) -> ApiError {
+    ApiError { code: INTERNAL_ERROR, description: text.to_owned() }
+}

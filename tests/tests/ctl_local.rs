@@ -1,0 +1,372 @@
+//! natsctl end to end, with nodes as processes on this machine.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test: a failed step is a failed test"
+)]
+
+use std::io::BufReader;
+use std::net::TcpListener;
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use blackbox::ctl::{Run, Sandbox, server_binary};
+
+const THREE: [&str; 3] = ["node1", "node2", "node3"];
+
+fn up(sandbox: &Sandbox) -> Run {
+    sandbox.run(&["up"]).expect_code(0)
+}
+
+fn nodes(sandbox: &Sandbox) -> Vec<serde_json::Value> {
+    let status = sandbox.run(&["status", "-o", "json"]).expect_code(0).json();
+    status["nodes"].as_array().unwrap().clone()
+}
+
+fn pids(sandbox: &Sandbox) -> Vec<Option<u64>> {
+    nodes(sandbox).iter().map(|node| node["pid"].as_u64()).collect()
+}
+
+/// Reads lines until one contains `text`.
+fn wait_for_line(reader: &mut impl std::io::BufRead, text: &str) -> String {
+    let mut seen = String::new();
+    loop {
+        let mut line = String::new();
+        assert_ne!(reader.read_line(&mut line).unwrap(), 0, "ended without `{text}`:\n{seen}");
+        seen.push_str(&line);
+        if line.contains(text) {
+            return line;
+        }
+    }
+}
+
+fn interrupt(child: &Child) {
+    let pid = rustix::process::Pid::from_raw(child.id().try_into().unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+}
+
+#[test]
+fn the_walkthrough_works_from_up_to_down() {
+    let sandbox = Sandbox::new();
+    sandbox.cluster("demo", &THREE, "  log: debug\n");
+    let run = up(&sandbox);
+    assert!(run.stderr.contains("cluster demo is up"), "{}", run.stderr);
+    assert!(run.stderr.contains("6 of 6 ordered pairs delivered"), "{}", run.stderr);
+    assert_eq!(run.stdout, "", "stdout is for data");
+
+    let mut sub = sandbox.command(&["sub", "--node", "node1", "demo.>"]).spawn().unwrap();
+    let mut talk = BufReader::new(sub.stderr.take().unwrap());
+    let mut data = BufReader::new(sub.stdout.take().unwrap());
+    wait_for_line(&mut talk, "listening on demo.> at node1");
+    sandbox.run(&["pub", "--node", "node3", "demo.hello", "hi"]).expect_code(0);
+    assert_eq!(wait_for_line(&mut data, "demo.hello"), "demo.hello: hi\n");
+
+    let kill = sandbox.run(&["kill", "node1", "--duration", "500ms", "-o", "json"]).expect_code(0);
+    let outcome = kill.json();
+    assert_eq!(outcome["victims"], serde_json::json!(["node1"]));
+    assert!(outcome["cut_ms"].as_f64().unwrap() >= 0.0, "{outcome}");
+    assert!(outcome["back_ms"].as_f64().unwrap() < 5000.0, "{outcome}");
+    assert!(["node2", "node3"].contains(&outcome["back_on"].as_str().unwrap()), "{outcome}");
+    let messages = &outcome["messages"];
+    let count = |key: &str| messages[key].as_u64().unwrap();
+    assert_eq!(count("sent"), count("received") + count("lost"));
+    assert_eq!(count("lost_unexpected"), 0, "{messages}");
+    assert!(count("sent") > 500, "{messages}");
+    assert_eq!(outcome["survivors"].as_array().unwrap().len(), 2);
+    for survivor in outcome["survivors"].as_array().unwrap() {
+        assert!(survivor["route_gone_ms"].is_number(), "{survivor}");
+        assert!(survivor["info_gone_ms"].is_number(), "{survivor}");
+    }
+
+    wait_for_line(&mut talk, "disconnected");
+    let back = wait_for_line(&mut talk, "reconnected to node");
+    assert!(back.contains(" ms"), "{back}");
+    sandbox.run(&["pub", "--node", "node3", "demo.hello", "again"]).expect_code(0);
+    assert_eq!(wait_for_line(&mut data, "demo.hello"), "demo.hello: again\n");
+    interrupt(&sub);
+    assert_eq!(sub.wait().unwrap().code(), Some(130));
+
+    let status = sandbox.run(&["status", "--exit-code"]).expect_code(6);
+    assert!(status.stdout.contains("killed "), "{}", status.stdout);
+    let verify = sandbox.run(&["verify"]).expect_code(6);
+    assert!(verify.stdout.contains("FAIL"), "{}", verify.stdout);
+
+    up(&sandbox);
+    sandbox.run(&["status", "--exit-code"]).expect_code(0);
+    sandbox.run(&["verify"]).expect_code(0);
+
+    sandbox.run(&["down"]).expect_code(2);
+    sandbox.run(&["down", "--yes"]).expect_code(0);
+    assert!(!sandbox.path().join("state").exists());
+    assert_eq!(sandbox.processes(), Vec::<String>::new());
+    sandbox.run(&["down", "--yes"]).expect_code(0);
+}
+
+#[test]
+fn a_second_up_changes_nothing_and_says_so() {
+    let sandbox = Sandbox::new();
+    sandbox.cluster("demo", &THREE, "");
+    up(&sandbox);
+    let before = pids(&sandbox);
+    let again = up(&sandbox);
+    assert!(again.stderr.contains("cluster demo is unchanged"), "{}", again.stderr);
+    assert_eq!(pids(&sandbox), before);
+    let plan = sandbox.run(&["plan", "--detailed-exitcode"]).expect_code(0);
+    assert!(plan.stdout.contains("3 unchanged"), "{}", plan.stdout);
+}
+
+#[test]
+fn nodes_come_and_go_with_the_file() {
+    let sandbox = Sandbox::new();
+    sandbox.cluster("demo", &THREE, "");
+    up(&sandbox);
+    let before = pids(&sandbox);
+    sandbox.cluster("demo", &["node1", "node3", "node4"], "");
+    let plan = sandbox.run(&["plan", "--detailed-exitcode"]).expect_code(2);
+    assert!(plan.stdout.contains("+ node4"), "{}", plan.stdout);
+    assert!(plan.stdout.contains("- node2"), "{}", plan.stdout);
+    sandbox.run(&["up", "--dry-run"]).expect_code(0);
+    assert_eq!(pids(&sandbox), before, "a dry run changes nothing");
+    up(&sandbox);
+    sandbox.run(&["verify"]).expect_code(0);
+    let after = pids(&sandbox);
+    assert_eq!([after[0], after[1]], [before[0], before[2]], "those that stay are not restarted");
+    assert_eq!(sandbox.processes().len(), 3);
+}
+
+#[test]
+fn changed_settings_restart_one_node_after_the_other() {
+    let sandbox = Sandbox::new();
+    sandbox.cluster("demo", &THREE, "");
+    up(&sandbox);
+    let before = pids(&sandbox);
+    sandbox.cluster("demo", &THREE, "  log: debug\n  config: {max_payload: 4096}\n");
+    let plan = sandbox.run(&["plan"]).expect_code(0);
+    assert!(plan.stdout.contains("~ node1  other settings (restart)"), "{}", plan.stdout);
+    up(&sandbox);
+    let after = pids(&sandbox);
+    assert!(before.iter().zip(&after).all(|(before, after)| before != after), "{after:?}");
+    sandbox.run(&["verify"]).expect_code(0);
+}
+
+#[test]
+fn nodes_come_back_in_any_order_without_the_seed() {
+    let sandbox = Sandbox::new();
+    sandbox.cluster("demo", &THREE, "");
+    up(&sandbox);
+    sandbox.run(&["kill", "all", "--duration", "100ms"]).expect_code(0);
+    assert_eq!(sandbox.processes(), Vec::<String>::new());
+    sandbox.run(&["start", "node3"]).expect_code(0);
+    sandbox.run(&["start", "node2"]).expect_code(0);
+    let status = nodes(&sandbox);
+    assert_eq!(status[1]["routes"], 1, "node2 and node3 find each other without the seed");
+    sandbox.run(&["start", "seed"]).expect_code(0);
+    sandbox.run(&["verify"]).expect_code(0);
+}
+
+#[test]
+fn stop_start_and_restart_do_what_they_say() {
+    let sandbox = Sandbox::new();
+    sandbox.cluster("demo", &THREE, "");
+    up(&sandbox);
+    let before = pids(&sandbox);
+    sandbox.run(&["stop", "node2"]).expect_code(0);
+    let stopped = nodes(&sandbox);
+    assert!(stopped[1]["health"].as_str().unwrap().starts_with("stopped "), "{}", stopped[1]);
+    assert_eq!(stopped[0]["pid"].as_u64(), before[0]);
+    sandbox.run(&["start", "node2,node3"]).expect_code(0);
+    sandbox.run(&["restart", "all", "--rolling"]).expect_code(0);
+    let after = pids(&sandbox);
+    assert!(before.iter().zip(&after).all(|(before, after)| before != after && after.is_some()));
+    sandbox.run(&["verify"]).expect_code(0);
+    let unknown = sandbox.run(&["stop", "node22"]).expect_code(2);
+    assert!(unknown.stderr.contains("did you mean `node2`?"), "{}", unknown.stderr);
+}
+
+#[test]
+fn a_bad_file_is_refused_with_all_its_problems_and_nothing_is_created() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "cluster.yaml",
+        "version: 1\nname: demo\nprovider: local\nnods: []\nnodes:\n  - name: primary\n  - nam: x\n",
+    );
+    let run = sandbox.run(&["up"]).expect_code(3);
+    for place in ["cluster.yaml:4:1:", "cluster.yaml:6:11:", "cluster.yaml:7:5:"] {
+        assert!(run.stderr.contains(place), "{}", run.stderr);
+    }
+    assert!(run.stderr.contains("did you mean `nodes`?"), "{}", run.stderr);
+    assert!(!sandbox.path().join("state").exists());
+    sandbox.run(&["validate", "missing.yaml"]).expect_code(3);
+}
+
+#[test]
+fn ten_thousand_nodes_are_refused_at_once() {
+    let sandbox = Sandbox::new();
+    let nodes: Vec<String> = (0..10_000).map(|nth| format!("n{nth}")).collect();
+    let nodes: Vec<&str> = nodes.iter().map(String::as_str).collect();
+    sandbox.cluster("demo", &nodes, "");
+    let begun = Instant::now();
+    let run = sandbox.run(&["up"]).expect_code(3);
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!(run.stderr.contains("10000 nodes are too many"), "{}", run.stderr);
+}
+
+#[test]
+fn a_port_in_use_is_named_with_its_program_and_up_goes_on_afterwards() {
+    let sandbox = Sandbox::new();
+    sandbox.cluster("demo", &THREE, "");
+    let taken = TcpListener::bind(("0.0.0.0", sandbox.ports[0])).unwrap();
+    let run = sandbox.run(&["up"]).expect_code(5);
+    let port = format!("port {} (client_port) is in use by ", sandbox.ports[0]);
+    assert!(run.stderr.contains(&port), "{}", run.stderr);
+    assert!(run.stderr.contains(&format!("(pid {})", std::process::id())), "{}", run.stderr);
+    drop(taken);
+    up(&sandbox);
+}
+
+#[test]
+fn a_node_that_dies_half_way_harms_no_other_and_up_finishes_the_job() {
+    let sandbox = Sandbox::new();
+    let healed = sandbox.path().join("healed");
+    let script = format!(
+        "#!/bin/sh\ncase \"$*\" in *node2/natsd.conf*) [ -e '{}' ] || {{ echo '[FTL] no' >&2; \
+         exit 1; }};; esac\nexec '{}' \"$@\"\n",
+        healed.display(),
+        server_binary().display()
+    );
+    let program = sandbox.program("fragile", &script);
+    sandbox.cluster("demo", &THREE, &format!("  binary: {}\n", program.display()));
+    let run = sandbox.run(&["up"]).expect_code(7);
+    assert!(run.stderr.contains("cannot start node2"), "{}", run.stderr);
+    assert!(run.stderr.contains("[FTL] no"), "{}", run.stderr);
+    assert!(run.stderr.contains("natsctl up"), "{}", run.stderr);
+    let halfway = nodes(&sandbox);
+    assert_eq!([&halfway[0]["health"], &halfway[2]["health"]], ["ok", "ok"], "{halfway:?}");
+    std::fs::write(healed, "").unwrap();
+    up(&sandbox);
+    let after = nodes(&sandbox);
+    assert_eq!(after[0]["pid"], halfway[0]["pid"], "the others are left alone");
+    sandbox.run(&["verify"]).expect_code(0);
+}
+
+#[test]
+fn a_binary_that_does_not_run_is_never_trusted() {
+    let sandbox = Sandbox::new();
+    let program =
+        sandbox.program("broken", "#!/bin/sh\necho 'bad ELF interpreter' >&2\nexit 127\n");
+    sandbox.cluster("demo", &["node1"], &format!("  binary: {}\n", program.display()));
+    let run = sandbox.run(&["up", "--no-keep"]).expect_code(5);
+    assert!(run.stderr.contains("does not run there: bad ELF interpreter"), "{}", run.stderr);
+    assert!(!sandbox.path().join("state").exists(), "--no-keep leaves nothing");
+}
+
+#[test]
+fn ctrl_c_ends_up_cleanly_and_says_how_to_go_on() {
+    let sandbox = Sandbox::new();
+    let script = "#!/bin/sh\n[ \"$1\" = --version ] && echo v1 && exit\nexec sleep 60\n";
+    let program = sandbox.program("silent", script);
+    sandbox.cluster("demo", &["node1"], &format!("  binary: {}\n", program.display()));
+    let mut child = sandbox.command(&["up"]).spawn().unwrap();
+    let mut talk = BufReader::new(child.stderr.take().unwrap());
+    wait_for_line(&mut talk, "starting as the seed");
+    interrupt(&child);
+    wait_for_line(&mut talk, "natsctl up goes on from here");
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    sandbox.run(&["down", "--yes"]).expect_code(0);
+    assert_eq!(sandbox.processes(), Vec::<String>::new());
+}
+
+#[test]
+fn two_clusters_live_side_by_side_and_must_be_told_apart() {
+    let sandbox = Sandbox::new();
+    sandbox.cluster("one", &THREE, "");
+    up(&sandbox);
+    sandbox.cluster("two", &["node1", "node2"], "");
+    up(&sandbox);
+    std::fs::remove_file(sandbox.path().join("cluster.yaml")).unwrap();
+    let which = sandbox.run(&["status"]).expect_code(2);
+    assert!(which.stderr.contains("one of: one, two"), "{}", which.stderr);
+    sandbox.run(&["verify", "--cluster", "one"]).expect_code(0);
+    sandbox.run(&["verify", "--cluster", "two"]).expect_code(0);
+    sandbox.run(&["down", "--yes", "--cluster", "two"]).expect_code(0);
+    // Now there is but one, and how it was brought up is remembered.
+    sandbox.run(&["verify"]).expect_code(0);
+}
+
+#[test]
+fn nodes_can_share_an_address() {
+    let sandbox = Sandbox::new();
+    sandbox.cluster("demo", &THREE, "");
+    let single = |args: &[&str]| {
+        let output = sandbox.command(args).env("NATSCTL_LOOPBACK", "single").output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    assert_eq!(single(&["up"]).0, Some(0));
+    let (code, status) = single(&["status", "-o", "json"]);
+    assert_eq!(code, Some(0));
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    let nodes = status["nodes"].as_array().unwrap();
+    let urls: std::collections::BTreeSet<&str> =
+        nodes.iter().filter_map(|node| node["client_url"].as_str()).collect();
+    assert_eq!(urls.len(), 3, "{urls:?}");
+    assert!(urls.iter().all(|url| url.starts_with("nats://127.0.0.1:")), "{urls:?}");
+    assert_eq!(single(&["verify"]).0, Some(0));
+}
+
+#[test]
+fn logs_of_all_nodes_are_merged_by_time() {
+    let sandbox = Sandbox::new();
+    sandbox.cluster("demo", &THREE, "  log: debug\n");
+    up(&sandbox);
+    let logs = sandbox.run(&["logs"]).expect_code(0).stdout;
+    let times: Vec<&str> = logs.lines().filter_map(|line| line.split("] ").nth(1)).collect();
+    let times: Vec<&str> = times.iter().filter_map(|text| text.get(..26)).collect();
+    assert!(times.len() > 30 && times.is_sorted(), "{logs}");
+    for node in THREE {
+        assert!(logs.contains(&format!("{node} | ")), "{logs}");
+    }
+    let one = sandbox.run(&["logs", "node2", "-n", "3"]).expect_code(0).stdout;
+    assert_eq!(one.lines().count(), 3);
+    let mut follow = sandbox.command(&["logs", "-f", "-n", "0"]).spawn().unwrap();
+    let mut lines = BufReader::new(follow.stdout.take().unwrap());
+    // Nothing tells when the tail of a log is at work: so talk until something is heard.
+    let heard = std::thread::spawn(move || wait_for_line(&mut lines, "Client connection created"));
+    while !heard.is_finished() {
+        sandbox.run(&["pub", "--node", "node1", "demo.hello", "x"]).expect_code(0);
+    }
+    assert!(heard.join().unwrap().contains("Client connection created"));
+    interrupt(&follow);
+    assert_eq!(follow.wait().unwrap().code(), Some(130));
+}
+
+#[test]
+fn events_come_as_json_lines_for_programs() {
+    let sandbox = Sandbox::new();
+    sandbox.cluster("demo", &THREE, "");
+    let run = sandbox.run(&["up", "-o", "jsonl"]).expect_code(0);
+    let events: Vec<serde_json::Value> =
+        run.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let done = events.iter().filter(|event| event["event"] == "done").count();
+    assert_eq!(done, 3, "{}", run.stdout);
+    assert_eq!(events.last().unwrap()["result"]["verdict"], "pass");
+    assert_eq!(run.stderr, "");
+}
+
+#[test]
+fn small_verbs_work_without_a_cluster() {
+    let sandbox = Sandbox::new();
+    sandbox.run(&["init", "--provider", "local"]).expect_code(0);
+    sandbox.run(&["init"]).expect_code(2);
+    let valid = sandbox.run(&["validate"]).expect_code(0);
+    assert!(valid.stdout.contains("cluster demo, provider local"), "{}", valid.stdout);
+    for shell in ["bash", "zsh", "fish", "powershell"] {
+        let script = sandbox.run(&["completion", shell]).expect_code(0);
+        assert!(script.stdout.contains("natsctl"), "{shell}");
+    }
+    let version = sandbox.run(&["version", "-o", "json"]).expect_code(0).json();
+    assert_eq!(version["natsctl"], env!("CARGO_PKG_VERSION"));
+    let missing = sandbox.run(&["verify"]).expect_code(2);
+    assert!(missing.stderr.contains("natsctl up"), "{}", missing.stderr);
+    sandbox.run(&["down"]).expect_code(0);
+    sandbox.run(&["frobnicate"]).expect_code(2);
+}
