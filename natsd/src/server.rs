@@ -31,11 +31,16 @@ use crate::net::{
 use crate::node::{Identity, Node, TOOLCHAIN, VERSION};
 use crate::outbound::Outbound;
 use crate::ports_file::{Listening, PortsFile};
+use crate::protocol::error;
 use crate::protocol::info::Info;
 use crate::reload::ReloadError;
 use crate::route::Mesh;
 use crate::system::{Order, System};
 use crate::tls::{TlsError, TlsSetup};
+
+mod missing;
+
+pub(crate) use missing::refuse_what_is_missing;
 
 /// How long connections may take to end at shutdown.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_millis(500);
@@ -324,45 +329,6 @@ impl Server {
     }
 }
 
-/// natsd never serves without protection that the configuration asks for.
-pub(crate) fn refuse_what_is_missing(config: &Config) -> Result<(), StartError> {
-    let missing = [
-        (
-            config.tls.as_ref().is_some_and(|tls| tls.connection_rate_limit.is_some()),
-            "connection_rate_limit",
-        ),
-        (config.monitor.as_ref().is_some_and(|monitor| monitor.tls), "https"),
-        (config.auth.callout.is_some(), "auth_callout"),
-        (needs_proxy(config), "proxy_required"),
-        (
-            config
-                .accounts
-                .iter()
-                .any(|account| account.service_exports.iter().any(|e| e.latency.is_some())),
-            "latency",
-        ),
-        (config.accounts.iter().any(|account| !account.mappings.is_empty()), "mappings"),
-        (config.operators != crate::config::Operators::default(), "operator"),
-        (config.websocket.is_some(), "websocket"),
-        (!config.mappings.is_empty(), "mappings"),
-    ];
-    match missing.iter().find(|(asked, _)| *asked) {
-        None => Ok(()),
-        Some((_, what)) => Err(StartError::Refused(format!(
-            "the configuration asks for `{what}`, which natsd {} does not have yet",
-            env!("CARGO_PKG_VERSION")
-        ))),
-    }
-}
-
-fn needs_proxy(config: &Config) -> bool {
-    let auth = &config.auth;
-    config.proxies != crate::config::Proxies::default()
-        || auth.proxy_required
-        || auth.users.iter().any(|user| user.proxy_required)
-        || auth.nkeys.iter().any(|user| user.proxy_required)
-}
-
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
@@ -500,10 +466,22 @@ async fn serve_client(node: Arc<Node>, stream: TcpStream, peer: SocketAddr) {
     let limits = node.config().limits.clone();
     let (reader, sink) = match node.client_tls() {
         None => split(stream),
+        Some(tls) if !tls.may_begin() => {
+            refuse_politely(&stream);
+            return;
+        }
         Some(tls) => split_tls(stream, client_plan(&tls, node.config().allow_non_tls)),
     };
     let outbound = Arc::new(Outbound::new(node.next_id(), sink, limits.max_pending));
     serve(reader, Client::new(node, peer, outbound), limits.write_deadline).await;
+}
+
+/// Says why a connection that would cost a handshake too many is closed. A client that has just
+/// connected has room for a line; if not, the end says it.
+fn refuse_politely(stream: &TcpStream) {
+    drop(stream.set_nodelay(true));
+    let socket = socket2::SockRef::from(stream);
+    drop(socket.send(error::line(error::CONNECTION_THROTTLED).as_bytes()));
 }
 
 /// How TLS begins on a client connection.

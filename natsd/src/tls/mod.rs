@@ -9,6 +9,7 @@ mod verify;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -17,8 +18,12 @@ use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 pub use certificate::Certificate;
+use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::config::Tls;
+
+const SECOND: Duration = Duration::from_secs(1);
 
 /// Why TLS cannot be had as configured.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +83,14 @@ pub struct TlsSetup {
     pub server: Arc<ServerConfig>,
     /// For dialed ones; only made when asked for.
     pub client: Option<Arc<ClientConfig>>,
+    begun: Mutex<Begun>,
+}
+
+/// Handshakes of the current second.
+#[derive(Debug, Default)]
+struct Begun {
+    second: Option<Instant>,
+    count: u64,
 }
 
 impl TlsSetup {
@@ -87,7 +100,7 @@ impl TlsSetup {
     /// Says which file and why.
     pub fn for_clients(config: &Tls) -> Result<Self, TlsError> {
         let server = Arc::new(server_config(config, config.verify || config.verify_and_map)?);
-        Ok(Self { config: config.clone(), server, client: None })
+        Ok(Self { config: config.clone(), server, client: None, begun: Mutex::default() })
     }
 
     /// Reads the files of a route listener: both sides always show and check certificates.
@@ -97,7 +110,20 @@ impl TlsSetup {
     pub fn for_routes(config: &Tls) -> Result<Self, TlsError> {
         let server = Arc::new(server_config(config, true)?);
         let client = Some(Arc::new(client_config(config)?));
-        Ok(Self { config: config.clone(), server, client })
+        Ok(Self { config: config.clone(), server, client, begun: Mutex::default() })
+    }
+
+    /// Whether one more handshake may begin: `connection_rate_limit` per second.
+    pub fn may_begin(&self) -> bool {
+        let Some(most) = self.config.connection_rate_limit else { return true };
+        let now = Instant::now();
+        let mut begun = self.begun.lock();
+        let same = begun.second.is_some_and(|start| now.duration_since(start) < SECOND);
+        if !same {
+            *begun = Begun { second: Some(now), count: 0 };
+        }
+        begun.count += 1;
+        begun.count <= most
     }
 }
 
