@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::discovery::Discovery;
 use crate::protocol::line::Bounds;
 use crate::registry::Registry;
+use crate::tls::TlsSetup;
 use crate::verifier::Verifier;
 
 /// The version that clients and peers are told. Official clients switch features on by it, so
@@ -48,10 +49,18 @@ pub struct Node {
     /// Slow checks of passwords.
     pub verifier: Verifier,
     auth: ArcSwap<Authenticator>,
+    tls: TlsSetups,
     config: ArcSwap<Config>,
     config_loaded: ArcSwap<Timestamp>,
     ids: AtomicU64,
     lame_duck: AtomicBool,
+}
+
+/// Certificates and all that goes with them, as they were last read.
+#[derive(Debug, Default)]
+struct TlsSetups {
+    clients: ArcSwapOption<TlsSetup>,
+    routes: ArcSwapOption<TlsSetup>,
 }
 
 /// A control line on a route may be this much longer than one of a client (nats-server 2.15).
@@ -68,6 +77,7 @@ impl Node {
             registry: Registry::new(config.limits.max_closed_clients),
             discovery,
             verifier: Verifier::default(),
+            tls: TlsSetups::default(),
             auth: ArcSwap::from_pointee(Authenticator::new(&config)),
             config: ArcSwap::from_pointee(config),
             // nats-server's first client is number 5, after four internal ones.
@@ -80,6 +90,24 @@ impl Node {
     #[must_use]
     pub fn config(&self) -> Arc<Config> {
         self.config.load_full()
+    }
+
+    /// TLS of client connections, if they have it.
+    #[must_use]
+    pub fn client_tls(&self) -> Option<Arc<TlsSetup>> {
+        self.tls.clients.load_full()
+    }
+
+    /// TLS of routes, if they have it.
+    #[must_use]
+    pub fn route_tls(&self) -> Option<Arc<TlsSetup>> {
+        self.tls.routes.load_full()
+    }
+
+    /// New connections use these certificates from now on.
+    pub fn set_tls(&self, clients: Option<TlsSetup>, routes: Option<TlsSetup>) {
+        self.tls.clients.store(clients.map(Arc::new));
+        self.tls.routes.store(routes.map(Arc::new));
     }
 
     /// Everybody who may connect now.

@@ -11,7 +11,7 @@ use crate::config::reload::{ClusterChange, Effect, diff};
 use crate::config::{Config, flags};
 use crate::discovery::host_port;
 use crate::protocol::error;
-use crate::server::{Server, StartError, own_address, refuse_what_is_missing};
+use crate::server::{Server, StartError, own_address, read_certificates, refuse_what_is_missing};
 
 /// Why a reload changed nothing.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +41,9 @@ impl Server {
             tracing::warn!("{warning}");
         }
         let digest = config.source.as_ref().map_or("", |source| &source.digest).to_owned();
+        // Certificates may have changed under the same names: they are read anew every time.
+        let (client_tls, route_tls) = read_certificates(&config)?;
+        self.node.set_tls(client_tls, route_tls);
         let earlier = self.node.auth();
         self.node.set_config(config.clone());
         self.close_strangers(&earlier);
@@ -140,7 +143,7 @@ fn refuse_what_stays(old: &Config, new: &Config) -> Result<(), ReloadError> {
     let changed = [
         (old.accounts != new.accounts, "accounts"),
         (old.system_account != new.system_account, "system_account"),
-        (old.tls != new.tls, "tls"),
+        (old.tls.is_some() != new.tls.is_some(), "tls"),
     ];
     match changed.iter().find(|(changed, _)| *changed) {
         None => Ok(()),

@@ -20,18 +20,27 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::auth::Authenticator;
 use crate::client::Client;
 use crate::close::CloseReason;
-use crate::config::{Config, Listen, RouteUrl};
+use crate::config::{Config, HandshakeFirst, Listen, RouteUrl};
 use crate::discovery::{Discovery, client_urls, host_port};
 use crate::log::{FATAL, Logger};
 use crate::monitor::Monitor;
-use crate::net::{Bound, Workers, accept_loop, bind, interface_addresses, serve, split};
+use crate::net::{
+    Bound, TlsPlan, TlsRole, TlsStart, Workers, accept_loop, bind, interface_addresses, serve,
+    split, split_tls,
+};
 use crate::node::{Identity, Node, TOOLCHAIN, VERSION};
 use crate::outbound::Outbound;
 use crate::ports_file::{Listening, PortsFile};
+use crate::protocol::error;
 use crate::protocol::info::Info;
 use crate::reload::ReloadError;
 use crate::route::Mesh;
 use crate::system::{Order, System};
+use crate::tls::{TlsError, TlsSetup};
+
+mod missing;
+
+pub(crate) use missing::refuse_what_is_missing;
 
 /// How long connections may take to end at shutdown.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_millis(500);
@@ -66,6 +75,14 @@ pub enum StartError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// Certificates cannot be used.
+    #[error("{what}: {source}")]
+    Tls {
+        /// Which block of the configuration.
+        what: &'static str,
+        /// Why.
+        source: Box<TlsError>,
     },
     /// The system gives no threads or signals.
     #[error("could not start: {0}")]
@@ -139,8 +156,10 @@ impl Server {
             Some(monitor) => Some(listen("http port", &monitor.listen)?),
             None => None,
         };
+        let (client_tls, route_tls) = read_certificates(&config)?;
         let workers = Workers::start(Handle::current(), cores())?;
         let node = Arc::new(make_node(config, client.address));
+        node.set_tls(client_tls, route_tls);
         let config = node.config();
         announce_start(&node);
         write_pid_file(&config)?;
@@ -310,44 +329,6 @@ impl Server {
     }
 }
 
-/// natsd never serves without protection that the configuration asks for.
-pub(crate) fn refuse_what_is_missing(config: &Config) -> Result<(), StartError> {
-    let cluster = config.cluster.as_ref();
-    let missing = [
-        (config.tls.is_some(), "tls"),
-        (cluster.is_some_and(|cluster| cluster.tls.is_some()), "cluster.tls"),
-        (config.monitor.as_ref().is_some_and(|monitor| monitor.tls), "https"),
-        (config.auth.callout.is_some(), "auth_callout"),
-        (needs_proxy(config), "proxy_required"),
-        (
-            config
-                .accounts
-                .iter()
-                .any(|account| account.service_exports.iter().any(|e| e.latency.is_some())),
-            "latency",
-        ),
-        (config.accounts.iter().any(|account| !account.mappings.is_empty()), "mappings"),
-        (config.operators != crate::config::Operators::default(), "operator"),
-        (config.websocket.is_some(), "websocket"),
-        (!config.mappings.is_empty(), "mappings"),
-    ];
-    match missing.iter().find(|(asked, _)| *asked) {
-        None => Ok(()),
-        Some((_, what)) => Err(StartError::Refused(format!(
-            "the configuration asks for `{what}`, which natsd {} does not have yet",
-            env!("CARGO_PKG_VERSION")
-        ))),
-    }
-}
-
-fn needs_proxy(config: &Config) -> bool {
-    let auth = &config.auth;
-    config.proxies != crate::config::Proxies::default()
-        || auth.proxy_required
-        || auth.users.iter().any(|user| user.proxy_required)
-        || auth.nkeys.iter().any(|user| user.proxy_required)
-}
-
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
@@ -374,6 +355,9 @@ fn make_node(config: Config, bound: SocketAddr) -> Node {
         host: own.host,
         port: own.port.into(),
         headers: config.headers,
+        tls_required: config.tls.is_some() && !config.allow_non_tls,
+        tls_available: config.tls.is_some() && config.allow_non_tls,
+        tls_verify: config.tls.as_ref().is_some_and(|tls| tls.verify || tls.verify_and_map),
         auth_required: Authenticator::new(&config).required(),
         max_payload: i64::try_from(config.limits.max_payload).unwrap_or(i64::MAX),
         cluster: config
@@ -480,9 +464,52 @@ fn accept_clients(
 
 async fn serve_client(node: Arc<Node>, stream: TcpStream, peer: SocketAddr) {
     let limits = node.config().limits.clone();
-    let (reader, sink) = split(stream);
+    let (reader, sink) = match node.client_tls() {
+        None => split(stream),
+        Some(tls) if !tls.may_begin() => {
+            refuse_politely(&stream);
+            return;
+        }
+        Some(tls) => split_tls(stream, client_plan(&tls, node.config().allow_non_tls)),
+    };
     let outbound = Arc::new(Outbound::new(node.next_id(), sink, limits.max_pending));
     serve(reader, Client::new(node, peer, outbound), limits.write_deadline).await;
+}
+
+/// Says why a connection that would cost a handshake too many is closed. A client that has just
+/// connected has room for a line; if not, the end says it.
+fn refuse_politely(stream: &TcpStream) {
+    drop(stream.set_nodelay(true));
+    let socket = socket2::SockRef::from(stream);
+    drop(socket.send(error::line(error::CONNECTION_THROTTLED).as_bytes()));
+}
+
+/// How TLS begins on a client connection.
+fn client_plan(tls: &TlsSetup, optional: bool) -> TlsPlan {
+    TlsPlan {
+        role: TlsRole::Server(Arc::clone(&tls.server)),
+        start: match tls.config.handshake_first {
+            HandshakeFirst::On => TlsStart::First,
+            HandshakeFirst::Fallback(patience) => TlsStart::FirstWithin(patience),
+            HandshakeFirst::Off if optional => TlsStart::Optional,
+            HandshakeFirst::Off => TlsStart::AfterGreeting,
+        },
+        timeout: tls.config.timeout,
+        pinned: tls.config.pinned_certs.clone(),
+        known_hosts: None,
+    }
+}
+
+/// Reads all certificates.
+pub(crate) fn read_certificates(
+    config: &Config,
+) -> Result<(Option<TlsSetup>, Option<TlsSetup>), StartError> {
+    let fault = |what| move |source| StartError::Tls { what, source: Box::new(source) };
+    let clients =
+        config.tls.as_ref().map(TlsSetup::for_clients).transpose().map_err(fault("tls"))?;
+    let routes = config.cluster.as_ref().and_then(|cluster| cluster.tls.as_ref());
+    let routes = routes.map(TlsSetup::for_routes).transpose().map_err(fault("cluster tls"))?;
+    Ok((clients, routes))
 }
 
 /// Closes clients one by one, so that they do not all arrive elsewhere at once.

@@ -152,9 +152,9 @@ impl Subscription {
     #[must_use]
     pub fn is_announced(&self) -> bool {
         match &self.target {
+            Target::Local(_) | Target::Renamed(_) | Target::Answers(_) => true,
             Target::Peer(_) | Target::Service(_) => false,
             Target::Internal(handler) => handler.is_announced(),
-            _ => true,
         }
     }
 

@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::{Client, Options};
 use crate::account::Account;
-use crate::auth::{Credentials, Identity, Judgement, Proof};
+use crate::auth::{Authenticator, Credentials, Identity, Judgement, Proof};
 use crate::close::CloseReason;
 use crate::log;
 use crate::protocol::error;
@@ -33,6 +35,7 @@ pub(super) enum Gate {
 pub(super) struct Waiting {
     until: Instant,
     answer: Answer,
+    judge: Arc<Authenticator>,
     identity: Identity,
     connect: Connect,
     /// What it sent behind its CONNECT: at most one read, since nothing more is read meanwhile.
@@ -42,6 +45,13 @@ pub(super) struct Waiting {
 impl Gate {
     pub(super) const fn is_open(&self) -> bool {
         matches!(self, Self::Open)
+    }
+
+    /// The clock of somebody unknown starts anew: only now can it say who it is.
+    pub(super) fn restart(&mut self, patience: Duration) {
+        if let Self::Shut(until) = self {
+            *until = Instant::now() + patience;
+        }
     }
 
     /// When patience ends.
@@ -100,9 +110,10 @@ impl Client {
             Gate::Shut(_) if matches!(input.first(), Some(b'C' | b'c')) => Ok(true),
             Gate::Shut(_) => {
                 let stranger = Connect::default();
-                match self.judge(&stranger) {
+                let judge = self.node.auth();
+                match judge.judge(&self.credentials(&stranger)) {
                     Judgement::Admitted(identity) => {
-                        self.admit(identity, &stranger, publisher)?;
+                        self.admit(&judge, identity, &stranger, publisher)?;
                         Ok(true)
                     }
                     _ => Err(self.refuse(&stranger, publisher)),
@@ -126,8 +137,9 @@ impl Client {
         }
         self.last_line.forget();
         self.set_about(&connect, None);
-        match self.judge(&connect) {
-            Judgement::Admitted(identity) => self.connect(identity, connect, publisher),
+        let judge = self.node.auth();
+        match judge.judge(&self.credentials(&connect)) {
+            Judgement::Admitted(identity) => self.connect(&judge, identity, connect, publisher),
             Judgement::Refused => Err(self.refuse(&connect, publisher)),
             Judgement::Pending(check, identity) => {
                 let until = self
@@ -136,8 +148,14 @@ impl Client {
                     .unwrap_or_else(|| Instant::now() + self.node.config().limits.auth_timeout);
                 let answer = self.node.verifier.ask(check);
                 let held = Vec::new();
-                self.gate =
-                    Gate::Waiting(Box::new(Waiting { until, answer, identity, connect, held }));
+                self.gate = Gate::Waiting(Box::new(Waiting {
+                    until,
+                    answer,
+                    judge,
+                    identity,
+                    connect,
+                    held,
+                }));
                 Ok(())
             }
         }
@@ -155,9 +173,9 @@ impl Client {
         let Gate::Waiting(waiting) = std::mem::replace(&mut self.gate, Gate::Shut(until)) else {
             return Poll::Ready(Ok(Vec::new()));
         };
-        let Waiting { identity, connect, held, .. } = *waiting;
+        let Waiting { judge, identity, connect, held, .. } = *waiting;
         Poll::Ready(if right {
-            self.connect(identity, connect, publisher).map(|()| held)
+            self.connect(&judge, identity, connect, publisher).map(|()| held)
         } else {
             Err(self.refuse(&connect, publisher))
         })
@@ -166,11 +184,12 @@ impl Client {
     /// Lets the client in on the terms of its CONNECT.
     fn connect(
         &mut self,
+        judge: &Arc<Authenticator>,
         identity: Identity,
         connect: Connect,
         publisher: &mut Publisher,
     ) -> Result<(), CloseReason> {
-        self.admit(identity, &connect, publisher)?;
+        self.admit(judge, identity, &connect, publisher)?;
         self.check(&connect, publisher)?;
         self.connected = true;
         self.options = Options::from(&connect);
@@ -186,10 +205,6 @@ impl Client {
         Ok(())
     }
 
-    fn judge(&self, connect: &Connect) -> Judgement {
-        self.node.auth().judge(&self.credentials(connect))
-    }
-
     fn credentials<'a>(&'a self, connect: &'a Connect) -> Credentials<'a> {
         Credentials {
             user: &connect.user,
@@ -200,13 +215,14 @@ impl Client {
             jwt: &connect.jwt,
             nonce: &self.nonce,
             kind: crate::config::ConnectionType::Standard,
-            certificate: self.certificate.as_deref(),
+            certificate: self.certificate.as_ref().map(|held| &held.names),
         }
     }
 
     /// Binds the client to what it turned out to be.
     fn admit(
         &mut self,
+        judge: &Arc<Authenticator>,
         identity: Identity,
         connect: &Connect,
         publisher: &mut Publisher,
@@ -231,6 +247,11 @@ impl Client {
         self.subscriber.track_replies(responses.copied());
         self.permissions.clone_from(&identity.permissions);
         self.set_about(connect, Some(&identity));
+        // A reload looks at those who are in; whoever was on the way looks for itself.
+        let now = self.node.auth();
+        if !Arc::ptr_eq(judge, &now) && !now.keeps(judge, &identity) {
+            return Err(self.refuse(connect, publisher));
+        }
         self.gate = Gate::Open;
         self.last_line.forget();
         Ok(())

@@ -16,11 +16,11 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
 use crate::account::{Account, Subscriber};
-use crate::auth::{PeerNames, Permissions};
+use crate::auth::Permissions;
 use crate::close::CloseReason;
 use crate::heartbeat::{Beat, Heartbeat};
 use crate::log;
-use crate::net::Conversation;
+use crate::net::{Conversation, Secured};
 use crate::node::Node;
 use crate::outbound::{Outbound, SHARED_BODY_BYTES};
 use crate::protocol::client::{ClientOp, parse};
@@ -30,6 +30,7 @@ use crate::protocol::line::{Bounds, Need, ParseError, Step};
 use crate::protocol::stash::Stash;
 use crate::registry::ClientEntry;
 use crate::router::{Matches, Publisher};
+use crate::tls::Certificate;
 use connect::Gate;
 use publish::LastLine;
 
@@ -46,7 +47,7 @@ pub struct Client {
     /// What it was given to sign; empty when no key is asked for.
     nonce: String,
     /// Names in its verified TLS certificate.
-    certificate: Option<Arc<PeerNames>>,
+    certificate: Option<Arc<Certificate>>,
     /// What it may do; `None` is everything.
     permissions: Option<Arc<Permissions>>,
     options: Options,
@@ -295,6 +296,24 @@ impl Conversation for Client {
 
     fn on_open(&mut self, publisher: &mut Publisher) -> Result<(), CloseReason> {
         self.greet(publisher)
+    }
+
+    fn on_secured(&mut self, secured: &Secured) -> Result<(), CloseReason> {
+        if log::debugging() {
+            tracing::debug!(
+                "{} - TLS handshake complete, version {}, cipher suite {}",
+                self.entry.label(),
+                secured.version,
+                secured.cipher
+            );
+        }
+        self.certificate.clone_from(&secured.certificate);
+        self.gate.restart(self.node.config().limits.auth_timeout);
+        Ok(())
+    }
+
+    fn on_insecure(&mut self, error: &std::io::Error) {
+        self.log_error(&format!("TLS handshake error: {error}"));
     }
 
     fn on_bytes(&mut self, input: &[u8], publisher: &mut Publisher) -> Result<(), CloseReason> {

@@ -14,7 +14,9 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Conversation;
-use super::desk::{self, Desk};
+use super::desk::{self, CIPHER_BYTES, Desk};
+use super::tls::TlsSink;
+use super::upgrade::TlsPlan;
 use crate::close::CloseReason;
 use crate::outbound::{Attend, Outbound, Sink};
 
@@ -28,7 +30,10 @@ const FAREWELL: Duration = Duration::from_millis(250);
 
 /// The reading half of a socket; the writing half lives in the connection's queue.
 #[derive(Debug)]
-pub struct Reader(OwnedReadHalf);
+pub struct Reader {
+    read: OwnedReadHalf,
+    tls: Option<(TlsPlan, Arc<TlsSink>)>,
+}
 
 /// The writing half of a TCP socket.
 #[derive(Debug)]
@@ -41,7 +46,16 @@ pub fn split(stream: TcpStream) -> (Reader, Arc<dyn Sink>) {
     // gone already, the first read tells.
     drop(stream.set_nodelay(true));
     let (read, write) = stream.into_split();
-    (Reader(read), Arc::new(TcpSink(write)))
+    (Reader { read, tls: None }, Arc::new(TcpSink(write)))
+}
+
+/// The same for a connection that is to speak TLS.
+#[must_use]
+pub fn split_tls(stream: TcpStream, plan: TlsPlan) -> (Reader, Arc<dyn Sink>) {
+    drop(stream.set_nodelay(true));
+    let (read, write) = stream.into_split();
+    let sink = Arc::new(TlsSink::new(write));
+    (Reader { read, tls: Some((plan, Arc::clone(&sink))) }, sink)
 }
 
 impl Sink for TcpSink {
@@ -53,14 +67,12 @@ impl Sink for TcpSink {
 /// Serves a connection to its end. A peer that takes no byte for `write_deadline` is a slow
 /// consumer.
 pub async fn serve(reader: Reader, mut conversation: impl Conversation, write_deadline: Duration) {
-    let opened = desk::with(|desk| {
-        let result = conversation.on_open(&mut desk.publisher);
-        desk.publisher.flush();
-        result
-    });
-    let reason = match opened {
+    let reason = match open(&reader, &mut conversation).await {
         Err(reason) => reason,
-        Ok(()) => converse(reader.0, &mut conversation, write_deadline).await,
+        Ok(secured) => {
+            let tls = reader.tls.filter(|_| secured).map(|(_, sink)| sink);
+            converse(reader.read, tls, &mut conversation, write_deadline).await
+        }
     };
     let outbound = Arc::clone(conversation.outbound());
     outbound.close(reason);
@@ -75,18 +87,89 @@ pub async fn serve(reader: Reader, mut conversation: impl Conversation, write_de
     });
 }
 
+/// Greets the peer and agrees on TLS, in the order that is planned; says whether there is TLS.
+async fn open(reader: &Reader, conversation: &mut impl Conversation) -> Result<bool, CloseReason> {
+    let Some((plan, sink)) = &reader.tls else {
+        greet(conversation)?;
+        return Ok(false);
+    };
+    if plan.comes_first(&reader.read).await {
+        secure(reader, plan, sink, conversation).await?;
+        greet(conversation)?;
+        return Ok(true);
+    }
+    greet(conversation)?;
+    written(&reader.read, conversation.outbound(), plan.timeout).await?;
+    let wanted = plan.comes_next(&reader.read).await;
+    if wanted {
+        secure(reader, plan, sink, conversation).await?;
+    }
+    Ok(wanted)
+}
+
+/// Waits until all that was queued is written in clear: TLS begins right behind it.
+async fn written(
+    read: &OwnedReadHalf,
+    outbound: &Outbound,
+    patience: Duration,
+) -> Result<(), CloseReason> {
+    let drained = async {
+        while outbound.closed().is_none() && outbound.delivered().pending_bytes > 0 {
+            read.as_ref().writable().await?;
+            outbound.unblock();
+            outbound.flush();
+        }
+        Ok::<(), io::Error>(())
+    };
+    match tokio::time::timeout(patience, drained).await {
+        Ok(Ok(())) => outbound.closed().map_or(Ok(()), Err),
+        Ok(Err(_)) => Err(CloseReason::WriteError),
+        Err(_) => Err(CloseReason::TlsHandshakeError),
+    }
+}
+
+fn greet(conversation: &mut impl Conversation) -> Result<(), CloseReason> {
+    desk::with(|desk| {
+        let result = conversation.on_open(&mut desk.publisher);
+        desk.publisher.flush();
+        result
+    })
+}
+
+async fn secure(
+    reader: &Reader,
+    plan: &TlsPlan,
+    sink: &Arc<TlsSink>,
+    conversation: &mut impl Conversation,
+) -> Result<(), CloseReason> {
+    match plan.secure(&reader.read, sink).await {
+        Ok(secured) => {
+            // Whatever was queued during the handshake goes out now.
+            conversation.outbound().unblock();
+            conversation.outbound().flush();
+            conversation.on_secured(&secured)
+        }
+        Err(error) => {
+            conversation.on_insecure(&error);
+            Err(CloseReason::TlsHandshakeError)
+        }
+    }
+}
+
 async fn converse(
     read: OwnedReadHalf,
+    tls: Option<Arc<TlsSink>>,
     conversation: &mut impl Conversation,
     write_deadline: Duration,
 ) -> CloseReason {
     let mut alarm = pin!(sleep_until(Instant::now()));
-    let mut driver = Driver { read, paused_until: None, write_deadline };
+    let mut driver = Driver { read, tls, paused_until: None, write_deadline };
     poll_fn(|cx| driver.poll(cx, conversation, alarm.as_mut())).await
 }
 
 struct Driver {
     read: OwnedReadHalf,
+    tls: Option<Arc<TlsSink>>,
     paused_until: Option<Instant>,
     write_deadline: Duration,
 }
@@ -155,6 +238,10 @@ impl Driver {
                 result
             });
         }
+        if let Some(tls) = &self.tls {
+            let tls = Arc::clone(tls);
+            return self.poll_read_tls(cx, conversation, &tls);
+        }
         if let Some((target, wanted)) = conversation.read_into() {
             let count = {
                 let mut limited = target.limit(wanted);
@@ -184,6 +271,50 @@ impl Driver {
         })
     }
 
+    /// The same through TLS.
+    fn poll_read_tls(
+        &mut self,
+        cx: &mut Context<'_>,
+        conversation: &mut impl Conversation,
+        tls: &TlsSink,
+    ) -> Poll<Result<(), CloseReason>> {
+        desk::with(|desk| {
+            // What came with the end of the handshake is decrypted already.
+            let (mut count, mut ended) = self.decrypt(tls, &[], &mut desk.buffer, conversation)?;
+            if count == 0 && !ended {
+                desk.cipher.resize(CIPHER_BYTES, 0);
+                let mut cipher = ReadBuf::new(&mut desk.cipher);
+                ready!(Pin::new(&mut self.read).poll_read(cx, &mut cipher))
+                    .map_err(|_lost| CloseReason::ReadError)?;
+                if cipher.filled().is_empty() {
+                    return Poll::Ready(Err(CloseReason::ClientClosed));
+                }
+                (count, ended) =
+                    self.decrypt(tls, cipher.filled(), &mut desk.buffer, conversation)?;
+            }
+            if count > 0 {
+                self.hand_over(conversation, desk, Some(count))?;
+            }
+            if ended {
+                return Poll::Ready(Err(CloseReason::ClientClosed));
+            }
+            Poll::Ready(Ok(()))
+        })
+    }
+
+    fn decrypt(
+        &self,
+        tls: &TlsSink,
+        input: &[u8],
+        out: &mut [u8],
+        conversation: &mut impl Conversation,
+    ) -> Result<(usize, bool), CloseReason> {
+        tls.decrypt(input, out).map_err(|error| {
+            conversation.on_insecure(&error);
+            CloseReason::ReadError
+        })
+    }
+
     /// Gives the bytes to the conversation and writes what it touched.
     fn hand_over(
         &mut self,
@@ -191,7 +322,7 @@ impl Driver {
         desk: &mut Desk,
         count: Option<usize>,
     ) -> Result<(), CloseReason> {
-        let Desk { buffer, publisher } = desk;
+        let Desk { buffer, publisher, .. } = desk;
         let input = count.and_then(|count| buffer.get(..count)).unwrap_or_default();
         let result = conversation.on_bytes(input, publisher);
         publisher.flush();

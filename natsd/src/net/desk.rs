@@ -9,14 +9,20 @@ use crate::router::Publisher;
 /// larger ones fall out of the second-level cache.
 pub(super) const READ_BYTES: usize = 256 * 1024;
 
+/// Encrypted bytes read at most at once; what they hold always fits into the read buffer.
+pub(super) const CIPHER_BYTES: usize = 64 * 1024;
+
 pub(super) struct Desk {
     pub(super) buffer: Box<[u8]>,
+    /// Encrypted bytes; empty on a thread that has seen none.
+    pub(super) cipher: Vec<u8>,
     pub(super) publisher: Publisher,
 }
 
 thread_local! {
     static DESK: RefCell<Desk> = RefCell::new(Desk {
         buffer: vec![0; READ_BYTES].into_boxed_slice(),
+        cipher: Vec::new(),
         publisher: Publisher::new(rand::random()),
     });
 }

@@ -8,6 +8,8 @@ mod connection;
 mod desk;
 mod interfaces;
 mod listener;
+mod tls;
+mod upgrade;
 mod workers;
 
 use std::sync::Arc;
@@ -20,10 +22,12 @@ use crate::close::CloseReason;
 use crate::outbound::Outbound;
 use crate::router::Publisher;
 
-pub use connection::{Reader, serve, split};
+pub use connection::{Reader, serve, split, split_tls};
 pub use desk::with_publisher;
 pub use interfaces::interface_addresses;
 pub use listener::{Bound, accept_loop, bind};
+pub use tls::{Role as TlsRole, Secured};
+pub use upgrade::{TlsPlan, TlsStart};
 pub use workers::Workers;
 
 /// One end of a connection as a state machine: bytes in, queues touched.
@@ -36,6 +40,15 @@ pub trait Conversation: Send + 'static {
     /// # Errors
     /// Closes the connection.
     fn on_open(&mut self, publisher: &mut Publisher) -> Result<(), CloseReason>;
+
+    /// TLS was agreed on.
+    ///
+    /// # Errors
+    /// Closes the connection.
+    fn on_secured(&mut self, secured: &Secured) -> Result<(), CloseReason>;
+
+    /// TLS was not agreed on; the connection ends.
+    fn on_insecure(&mut self, error: &std::io::Error);
 
     /// Takes the bytes that were read; what they ask for is queued when it returns.
     ///

@@ -34,6 +34,9 @@ pub trait Sink: Send + Sync {
     /// # Errors
     /// `WouldBlock` when it takes nothing; any other error is final.
     fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// Says goodbye, if there is a word for it. Called once, last of all; must not block.
+    fn finish(&self) {}
 }
 
 /// A connection's queue of bytes.
@@ -262,11 +265,15 @@ impl Outbound {
         if queue.closed.is_none() {
             queue.closed = Some(CloseReason::ClientClosed);
         }
-        queue.sink = None;
+        let sink = queue.sink.take();
         queue.owner = None;
         queue.full = VecDeque::new();
         queue.tail = Vec::new();
         queue.pending_bytes = 0;
+        drop(queue);
+        if let Some(sink) = sink {
+            sink.finish();
+        }
     }
 
     /// For the connection's own task after a close: writes what waits, as far as the socket

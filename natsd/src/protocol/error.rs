@@ -30,6 +30,8 @@ pub const NO_RESPONDERS_REQUIRES_HEADERS: &str = "no responders requires headers
 pub const STALE_CONNECTION: &str = "Stale Connection";
 /// A client on the route port; closes.
 pub const CLIENT_ON_ROUTE_PORT: &str = "attempted to connect to route port";
+/// More TLS handshakes a second than configured; closes.
+pub const CONNECTION_THROTTLED: &str = "Connection throttling is active. Please try again later.";
 /// RS+ with an invalid subject; the connection stays.
 pub const INVALID_SUBSCRIPTION: &str = "Invalid Subscription";
 

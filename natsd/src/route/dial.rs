@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
@@ -18,9 +19,10 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{Dialed, Mesh, Purpose, Role, Route, RouteEntry};
 use crate::config::RouteUrl;
 use crate::discovery::host_port;
-use crate::net::{serve, split};
+use crate::net::{TlsPlan, TlsRole, TlsStart, serve, split, split_tls};
 use crate::outbound::Outbound;
 use crate::protocol::info::Info;
+use crate::tls::TlsSetup;
 
 /// How long one attempt may take (nats-server 2.15).
 const DIAL_TIMEOUT: Duration = Duration::from_secs(1);
@@ -241,7 +243,16 @@ impl Mesh {
         let deadline = cluster
             .and_then(|cluster| cluster.write_deadline)
             .unwrap_or(config.limits.write_deadline);
-        let (reader, sink) = split(stream);
+        let (reader, sink) = match self.node.route_tls() {
+            None => split(stream),
+            Some(tls) => match self.tls_plan(&tls, &role) {
+                Ok(plan) => split_tls(stream, plan),
+                Err(error) => {
+                    tracing::error!("{peer} - TLS route handshake error: {error}");
+                    return;
+                }
+            },
+        };
         let outbound = Arc::new(Outbound::new(self.node.next_id(), sink, usize::MAX));
         let (is_dialed, configured) = match &role {
             Role::Accepted => (false, None),
@@ -250,6 +261,46 @@ impl Mesh {
         let entry = Arc::new(RouteEntry::new(outbound, peer, is_dialed, configured));
         serve(reader, Route::new(self, Arc::clone(&entry), role), deadline).await;
         *remote.lock() = entry.remote().id;
+    }
+}
+
+impl Mesh {
+    /// TLS comes before any word between servers, and both show certificates.
+    fn tls_plan(&self, tls: &TlsSetup, role: &Role) -> io::Result<TlsPlan> {
+        let config = self.node.config();
+        let routes = config.cluster.iter().flat_map(|cluster| &cluster.routes);
+        let known = || routes.clone().map(|route| route.host.clone()).collect();
+        let role = match (role, &tls.client) {
+            (Role::Dialed(dialed), Some(client)) => {
+                let host = match dialed.explicit {
+                    true => dialed.host().to_owned(),
+                    // Gossip tells addresses, certificates tend to hold names.
+                    false => routes
+                        .clone()
+                        .map(|route| route.host.clone())
+                        .find(|host| host.parse::<std::net::IpAddr>().is_err())
+                        .unwrap_or_else(|| dialed.host().to_owned()),
+                };
+                let name = ServerName::try_from(host).map_err(io::Error::other)?;
+                TlsRole::Client(Arc::clone(client), name)
+            }
+            _ => TlsRole::Server(Arc::clone(&tls.server)),
+        };
+        Ok(TlsPlan {
+            role,
+            start: TlsStart::First,
+            timeout: tls.config.timeout,
+            pinned: tls.config.pinned_certs.clone(),
+            known_hosts: tls.config.check_known_urls.then(known),
+        })
+    }
+}
+
+impl Dialed {
+    /// The host of its URL, without brackets.
+    fn host(&self) -> &str {
+        let host = self.url.rsplit_once(':').map_or(self.url.as_str(), |(host, _)| host);
+        host.trim_start_matches('[').trim_end_matches(']')
     }
 }
 

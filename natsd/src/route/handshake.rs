@@ -77,7 +77,7 @@ impl Route {
         }
         match self.mesh.judge(&connect.user, &connect.pass) {
             Verdict::Same => self.admit(&connect, publisher),
-            Verdict::Different => Err(self.refuse(&connect, publisher)),
+            Verdict::Different => Err(self.refuse_stranger(&connect, publisher)),
             Verdict::Hashed(check) => {
                 let answer = self.node.verifier.ask(check);
                 let held = Vec::new();
@@ -99,7 +99,7 @@ impl Route {
         Poll::Ready(if right {
             self.admit(&waiting.connect, publisher).map(|()| waiting.held)
         } else {
-            Err(self.refuse(&waiting.connect, publisher))
+            Err(self.refuse_stranger(&waiting.connect, publisher))
         })
     }
 
@@ -117,7 +117,7 @@ impl Route {
         Ok(())
     }
 
-    fn refuse(&self, connect: &RouteConnect, publisher: &mut Publisher) -> CloseReason {
+    fn refuse_stranger(&self, connect: &RouteConnect, publisher: &mut Publisher) -> CloseReason {
         let label = match connect.user.as_str() {
             "" => String::new(),
             user => format!(" - User {user:?}"),

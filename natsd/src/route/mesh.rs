@@ -232,6 +232,8 @@ impl Mesh {
             host: self.address.host.clone(),
             port: self.address.port.into(),
             headers: config.headers,
+            tls_required: config.cluster.as_ref().is_some_and(|c| c.tls.is_some()),
+            tls_verify: config.cluster.as_ref().is_some_and(|c| c.tls.is_some()),
             auth_required: config.cluster.as_ref().is_some_and(|c| c.authorization.is_some()),
             max_payload: i64::try_from(config.limits.max_payload).unwrap_or(i64::MAX),
             ip: if self.advertised { self.route_url() } else { String::new() },

@@ -24,7 +24,7 @@ use tokio::time::Instant;
 use crate::account::{Account, Link};
 use crate::close::CloseReason;
 use crate::heartbeat::{Beat, Heartbeat};
-use crate::net::Conversation;
+use crate::net::{Conversation, Secured};
 use crate::node::Node;
 use crate::outbound::{Outbound, SHARED_BODY_BYTES};
 use crate::protocol::error;
@@ -323,6 +323,20 @@ impl Conversation for Route {
         self.mesh.add_entry(&self.entry);
         self.greet(publisher);
         Ok(())
+    }
+
+    fn on_secured(&mut self, secured: &Secured) -> Result<(), CloseReason> {
+        tracing::debug!(
+            "{} - TLS handshake complete, version {}, cipher suite {}",
+            self.entry.label(),
+            secured.version,
+            secured.cipher
+        );
+        Ok(())
+    }
+
+    fn on_insecure(&mut self, error: &std::io::Error) {
+        self.log_error(&format!("TLS route handshake error: {error}"));
     }
 
     fn on_bytes(&mut self, input: &[u8], publisher: &mut Publisher) -> Result<(), CloseReason> {

@@ -1,0 +1,239 @@
+//! TLS as clients and servers meet it: certificates made here, an official client, real sockets.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_nats::ConnectOptions;
+use blackbox::server::{Binary, Server, Setup};
+use blackbox::wire::Conversation;
+use futures_util::StreamExt;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, SanType,
+};
+use tempfile::TempDir;
+
+/// An authority and what it signed, as files.
+struct Pki {
+    dir: TempDir,
+    authority: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Pki {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "authority");
+        let key = KeyPair::generate().unwrap();
+        let authority = CertifiedIssuer::self_signed(params, key).unwrap();
+        let dir = TempDir::new().unwrap();
+        std::fs::write(dir.path().join("ca.pem"), authority.pem()).unwrap();
+        Self { dir, authority }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Makes `name.pem` and `name.key`.
+    fn issue(&self, name: &str, alternatives: Vec<SanType>) {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.subject_alt_names = alternatives;
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        let certificate = params.signed_by(&key, &self.authority).unwrap();
+        std::fs::write(self.path(&format!("{name}.pem")), certificate.pem()).unwrap();
+        std::fs::write(self.path(&format!("{name}.key")), key.serialize_pem()).unwrap();
+    }
+
+    fn server(&self, name: &str) {
+        let local = SanType::IpAddress("127.0.0.1".parse().unwrap());
+        self.issue(name, vec![local, SanType::DnsName("localhost".try_into().unwrap())]);
+    }
+
+    fn block(&self, name: &str, more: &str) -> String {
+        let file = |path: &Path| format!("\"{}\"", path.display());
+        format!(
+            "tls {{ cert_file: {}, key_file: {}, ca_file: {}, {more} }}",
+            file(&self.path(&format!("{name}.pem"))),
+            file(&self.path(&format!("{name}.key"))),
+            file(&self.path("ca.pem")),
+        )
+    }
+
+    fn options(&self) -> ConnectOptions {
+        ConnectOptions::new()
+            .add_root_certificates(self.path("ca.pem"))
+            .require_tls(true)
+            .connection_timeout(Duration::from_secs(5))
+    }
+
+    fn options_of(&self, name: &str) -> ConnectOptions {
+        self.options().add_client_certificate(
+            self.path(&format!("{name}.pem")),
+            self.path(&format!("{name}.key")),
+        )
+    }
+}
+
+fn email(address: &str) -> Vec<SanType> {
+    vec![SanType::Rfc822Name(address.try_into().unwrap())]
+}
+
+async fn start(config: String) -> Server {
+    Setup::new(&Binary::under_test()).config(config).unmonitored().start().await
+}
+
+/// Whether a client gets in and large and many messages pass both ways.
+async fn works(server: &Server, options: ConnectOptions) -> bool {
+    let url = format!("tls://localhost:{}", server.client().port());
+    let Ok(client) = options.connect(url).await else { return false };
+    let mut messages = client.subscribe("t.>").await.unwrap();
+    let body: Vec<u8> = (0..900_000_u32).map(|n| n.to_le_bytes()[0]).collect();
+    for _ in 0..3 {
+        client.publish("t.large", body.clone().into()).await.unwrap();
+    }
+    for n in 0..2000 {
+        client.publish("t.small", n.to_string().into()).await.unwrap();
+    }
+    let wait = |_| Duration::from_secs(20);
+    for _ in 0..3 {
+        let message = tokio::time::timeout(wait(()), messages.next()).await.unwrap().unwrap();
+        assert!(message.payload == body);
+    }
+    for n in 0..2000 {
+        let message = tokio::time::timeout(wait(()), messages.next()).await.unwrap().unwrap();
+        assert_eq!(message.payload, n.to_string());
+    }
+    true
+}
+
+#[tokio::test]
+async fn clients_are_served_through_tls_and_only_so() {
+    let pki = Pki::new();
+    pki.server("server");
+    let server = start(pki.block("server", "timeout: 1")).await;
+    assert!(works(&server, pki.options()).await);
+    let stranger = Pki::new();
+    assert!(!works(&server, stranger.options()).await, "a server of another authority");
+
+    let mut plain = Conversation::dial(server.client()).await.unwrap();
+    let info = String::from_utf8(plain.line().await.unwrap()).unwrap();
+    assert!(info.contains("\"tls_required\":true"), "{info}");
+    plain.send(b"CONNECT {}\r\nPING\r\n").await.unwrap();
+    let answer = plain.line().await;
+    assert!(!answer.is_ok_and(|line| line.starts_with(b"PONG")), "served in clear");
+}
+
+#[tokio::test]
+async fn certificates_stand_for_users() {
+    let pki = Pki::new();
+    pki.server("server");
+    pki.issue("known", email("known@example.com"));
+    pki.issue("unknown", email("unknown@example.com"));
+    let stranger = Pki::new();
+    stranger.issue("known", email("known@example.com"));
+    let users = "authorization { users: [ { user: \"known@example.com\" } ] }";
+    let server = start(format!("{}\n{users}", pki.block("server", "verify_and_map: true"))).await;
+    assert!(works(&server, pki.options_of("known")).await);
+    assert!(!works(&server, pki.options_of("unknown")).await, "an unknown name");
+    assert!(!works(&server, pki.options()).await, "no certificate");
+    let forged = pki
+        .options()
+        .add_client_certificate(stranger.path("known.pem"), stranger.path("known.key"));
+    assert!(!works(&server, forged).await, "signed by somebody else");
+}
+
+#[tokio::test]
+async fn tls_may_come_first() {
+    let pki = Pki::new();
+    pki.server("server");
+    let server = start(pki.block("server", "handshake_first: auto")).await;
+    assert!(works(&server, pki.options()).await);
+    assert!(works(&server, pki.options().tls_first()).await);
+    let server = start(pki.block("server", "handshake_first: true, timeout: 1")).await;
+    assert!(works(&server, pki.options().tls_first()).await);
+    assert!(!works(&server, pki.options()).await, "it waits for INFO in vain");
+}
+
+#[tokio::test]
+async fn handshakes_are_counted_per_second() {
+    let pki = Pki::new();
+    pki.server("server");
+    let server = start(pki.block("server", "connection_rate_limit: 2, timeout: 5")).await;
+    let mut refused = 0;
+    for _ in 0..8 {
+        let mut conversation = Conversation::dial(server.client()).await.unwrap();
+        let line = conversation.line().await.unwrap();
+        let throttled = b"-ERR 'Connection throttling is active. Please try again later.'\r\n";
+        refused += usize::from(line == throttled);
+    }
+    assert!(refused >= 4, "{refused} of 8");
+}
+
+#[tokio::test]
+async fn new_certificates_are_used_after_a_reload() {
+    let (old, new) = (Pki::new(), Pki::new());
+    old.server("server");
+    new.server("server");
+    let server = start(old.block("server", "")).await;
+    let url = format!("tls://localhost:{}", server.client().port());
+    let before = old.options().connect(&url).await.unwrap();
+    for file in ["server.pem", "server.key", "ca.pem"] {
+        std::fs::copy(new.path(file), old.path(file)).unwrap();
+    }
+    server.signal(rustix::process::Signal::HUP);
+    blackbox::eventually("the new certificate is shown", async || {
+        new.options().connect(&url).await.ok().map(drop)
+    })
+    .await;
+    before.flush().await.unwrap();
+    let connected = async_nats::connection::State::Connected;
+    assert_eq!(before.connection_state(), connected, "who is in stays in");
+}
+
+#[tokio::test]
+async fn a_route_needs_the_right_certificate() {
+    let (pki, stranger) = (Pki::new(), Pki::new());
+    pki.server("node");
+    pki.issue("elsewhere", vec![SanType::DnsName("elsewhere".try_into().unwrap())]);
+    stranger.server("node");
+    let cluster = |pki: &Pki, name: &str, more: &str| {
+        format!(
+            "cluster {{ name: c, listen: \"127.0.0.1:-1\"\n {}\n {more} }}",
+            pki.block(name, "")
+        )
+    };
+    let seed = start(cluster(&pki, "node", "")).await;
+    let routes = format!("routes: [ \"nats-route://localhost:{}\" ]", seed.port("cluster"));
+    let good = start(cluster(&pki, "node", &routes)).await;
+    let is_member = |server: &Server| server.log().contains("Registering remote route");
+    let bad = start(cluster(&stranger, "node", &routes)).await;
+    let misnamed = start(cluster(&pki, "elsewhere", "")).await;
+    let to_misnamed =
+        format!("routes: [ \"nats-route://localhost:{}\" ]", misnamed.port("cluster"));
+    let deceived = start(cluster(&pki, "node", &to_misnamed)).await;
+    blackbox::eventually("the refusals are logged", async || {
+        let refused = |server: &Server| server.log().contains("TLS route handshake error");
+        (refused(&bad) && refused(&deceived)).then_some(())
+    })
+    .await;
+    let seed_url = format!("nats://127.0.0.1:{}", seed.client().port());
+    let good_url = format!("nats://127.0.0.1:{}", good.client().port());
+    let listener = async_nats::connect(seed_url).await.unwrap();
+    let mut messages = listener.subscribe("x").await.unwrap();
+    listener.flush().await.unwrap();
+    let speaker = async_nats::connect(good_url).await.unwrap();
+    blackbox::eventually("a message crosses the route", async || {
+        speaker.publish("x", "1".into()).await.unwrap();
+        speaker.flush().await.unwrap();
+        tokio::time::timeout(Duration::from_millis(100), messages.next()).await.ok().flatten()
+    })
+    .await;
+    assert!(!is_member(&bad) && !is_member(&deceived));
+}
