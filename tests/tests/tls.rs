@@ -204,7 +204,10 @@ async fn a_route_needs_the_right_certificate() {
     pki.issue("elsewhere", vec![SanType::DnsName("elsewhere".try_into().unwrap())]);
     stranger.server("node");
     let cluster = |pki: &Pki, name: &str, more: &str| {
-        format!("cluster {{ name: c, listen: \"127.0.0.1:-1\"\n {}\n {more} }}", pki.block(name, ""))
+        format!(
+            "cluster {{ name: c, listen: \"127.0.0.1:-1\"\n {}\n {more} }}",
+            pki.block(name, "")
+        )
     };
     let seed = start(cluster(&pki, "node", "")).await;
     let routes = format!("routes: [ \"nats-route://localhost:{}\" ]", seed.port("cluster"));
