@@ -162,6 +162,7 @@ impl Server {
         node.set_tls(client_tls, route_tls);
         let config = node.config();
         announce_start(&node);
+        warn_of_missing_log_features(&config);
         write_pid_file(&config)?;
         let listening = Listening {
             client: client.address,
@@ -414,6 +415,20 @@ fn announce_start(node: &Node) {
     }
     if let Some(source) = &config.source {
         tracing::info!("Using configuration file: {} ({})", source.path.display(), source.digest);
+    }
+}
+
+/// Says what the configuration asks of the log that natsd does not do.
+fn warn_of_missing_log_features(config: &Config) {
+    let log = &config.log;
+    let missing = [
+        (log.syslog, "syslog"),
+        (log.remote_syslog.is_some(), "remote_syslog"),
+        (log.size_limit.is_some(), "log_size_limit"),
+        (log.max_files.is_some(), "log_max_num"),
+    ];
+    for (_, name) in missing.iter().filter(|(asked, _)| *asked) {
+        tracing::warn!("`{name}` is not supported by natsd and has no effect");
     }
 }
 
