@@ -1,7 +1,7 @@
 //! What a client says: CONNECT, PUB, HPUB, SUB, UNSUB, PING, PONG.
 
 use super::args::{self, is_blank, size};
-use super::line::{After, Bounds, Line, Need, ParseError, Step, body, line};
+use super::line::{After, Bounds, Line, LineStep, Need, ParseError, Step, body, line};
 use super::message::{Body, Message};
 
 /// One op of a client.
@@ -71,8 +71,8 @@ pub fn parse<'a>(input: &'a [u8], bounds: &Bounds, headers: bool) -> Parsed<'a> 
 /// An op whose line carries nothing of interest.
 fn bare<'a>(input: &'a [u8], keyword: &[u8], bounds: &Bounds, op: ClientOp<'a>) -> Parsed<'a> {
     match line(input, keyword, After::Ignored, bounds)? {
-        Some(line) => Ok(Step::Op(op, line.len)),
-        None => Ok(Step::More(Need::LineEnd)),
+        LineStep::Whole(line) => Ok(Step::Op(op, line.len)),
+        LineStep::More(need) => Ok(Step::More(need)),
     }
 }
 
@@ -84,15 +84,15 @@ fn with_args<'a>(
     op: impl FnOnce(&Line<'a>) -> Result<ClientOp<'a>, ParseError>,
 ) -> Parsed<'a> {
     match line(input, keyword, after, bounds)? {
-        Some(line) => Ok(Step::Op(op(&line)?, line.len)),
-        None => Ok(Step::More(Need::LineEnd)),
+        LineStep::Whole(line) => Ok(Step::Op(op(&line)?, line.len)),
+        LineStep::More(need) => Ok(Step::More(need)),
     }
 }
 
 fn without_headers<'a>(input: &'a [u8], bounds: &Bounds) -> Parsed<'a> {
     match line(input, b"HPUB", After::Blank, bounds)? {
-        Some(_) => Err(ParseError::Arguments("message headers not supported".into())),
-        None => Ok(Step::More(Need::LineEnd)),
+        LineStep::Whole(_) => Err(ParseError::Arguments("message headers not supported".into())),
+        LineStep::More(need) => Ok(Step::More(need)),
     }
 }
 
@@ -118,8 +118,9 @@ fn unsubscribe<'a>(line: &Line<'a>) -> Result<ClientOp<'a>, ParseError> {
 
 /// `PUB subject [reply] size` and `HPUB subject [reply] header-size total-size`.
 fn publish<'a>(input: &'a [u8], keyword: &[u8], bounds: &Bounds) -> Parsed<'a> {
-    let Some(line) = line(input, keyword, After::Blank, bounds)? else {
-        return Ok(Step::More(Need::LineEnd));
+    let line = match line(input, keyword, After::Blank, bounds)? {
+        LineStep::Whole(line) => line,
+        LineStep::More(need) => return Ok(Step::More(need)),
     };
     let with_headers = keyword.len() == b"HPUB".len();
     let head = if with_headers { head_of_hpub(&line)? } else { head_of_pub(&line)? };

@@ -16,6 +16,9 @@ pub enum Step<Op> {
 pub enum Need {
     /// The end of the control line.
     LineEnd,
+    /// The same, and of what is there so far only this many bytes matter: the rest is ignored,
+    /// so it need not be kept.
+    LineEndAfter(usize),
     /// This many bytes in all, counted from the start of the op.
     Bytes(usize),
 }
@@ -86,21 +89,27 @@ pub(super) enum After {
     Ignored,
 }
 
+/// A control line, or what is missing of it.
+pub(super) enum LineStep<'a> {
+    Whole(Line<'a>),
+    More(Need),
+}
+
 /// Reads the control line of an op whose keyword is one of `keyword`'s spelling.
-/// `Ok(None)` when the line is not finished.
 pub(super) fn line<'a>(
     input: &'a [u8],
     keyword: &[u8],
     after: After,
     bounds: &Bounds,
-) -> Result<Option<Line<'a>>, ParseError> {
+) -> Result<LineStep<'a>, ParseError> {
+    let more = Ok(LineStep::More(Need::LineEnd));
     match starts_with(input, keyword) {
         Some(false) => return Err(ParseError::UnknownOperation),
-        None => return Ok(None),
+        None => return more,
         Some(true) => {}
     }
-    let Some(rest) = input.get(keyword.len()..) else { return Ok(None) };
-    let Some(&first) = rest.first() else { return Ok(None) };
+    let Some(rest) = input.get(keyword.len()..) else { return more };
+    let Some(&first) = rest.first() else { return more };
     let blanks = match after {
         After::Ignored => 0,
         After::Optional | After::Blank => {
@@ -114,10 +123,11 @@ pub(super) fn line<'a>(
     let Some(end) = memchr::memchr(b'\n', rest) else {
         // A CR that waits for its LF does not count.
         let waiting = rest.strip_suffix(b"\r").unwrap_or(rest).len();
-        return if waiting > bounds.control_line_max {
-            Err(ParseError::ControlLine)
-        } else {
-            Ok(None)
+        return match after {
+            After::Ignored => Ok(LineStep::More(Need::LineEndAfter(keyword.len()))),
+            _ if waiting > bounds.control_line_max => Err(ParseError::ControlLine),
+            _ if rest.is_empty() => Ok(LineStep::More(Need::LineEndAfter(keyword.len() + 1))),
+            _ => more,
         };
     };
     let line = rest.get(..end).unwrap_or_default();
@@ -126,7 +136,7 @@ pub(super) fn line<'a>(
         return Err(ParseError::ControlLine);
     }
     let len = keyword.len() + blanks + end + 1;
-    Ok(Some(Line { args, len, crlf: args.len() != line.len() }))
+    Ok(LineStep::Whole(Line { args, len, crlf: args.len() != line.len() }))
 }
 
 /// Reads a message body of `size` bytes and its CRLF, which starts at `start` of the input.

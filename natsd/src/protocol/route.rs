@@ -6,7 +6,7 @@
 use smallvec::SmallVec;
 
 use super::args::{self, Args, size};
-use super::line::{After, Bounds, Line, Need, ParseError, Step, body, line};
+use super::line::{After, Bounds, Line, LineStep, Need, ParseError, Step, body, line};
 use super::message::{Body, Message};
 
 /// Queue groups that one message is directed to.
@@ -91,8 +91,8 @@ pub fn parse<'a>(input: &'a [u8], bounds: &Bounds, dedicated: bool) -> Parsed<'a
 
 fn bare<'a>(input: &'a [u8], keyword: &[u8], bounds: &Bounds, op: RouteOp<'a>) -> Parsed<'a> {
     match line(input, keyword, After::Ignored, bounds)? {
-        Some(line) => Ok(Step::Op(op, line.len)),
-        None => Ok(Step::More(Need::LineEnd)),
+        LineStep::Whole(line) => Ok(Step::Op(op, line.len)),
+        LineStep::More(need) => Ok(Step::More(need)),
     }
 }
 
@@ -104,8 +104,8 @@ fn with_args<'a>(
     op: impl FnOnce(&Line<'a>) -> Result<RouteOp<'a>, ParseError>,
 ) -> Parsed<'a> {
     match line(input, keyword, after, bounds)? {
-        Some(line) => Ok(Step::Op(op(&line)?, line.len)),
-        None => Ok(Step::More(Need::LineEnd)),
+        LineStep::Whole(line) => Ok(Step::Op(op(&line)?, line.len)),
+        LineStep::More(need) => Ok(Step::More(need)),
     }
 }
 
@@ -174,8 +174,9 @@ fn take_account<'r, 'a>(
 
 /// Reads `RMSG` and `HMSG` in their three shapes: plain, `+ reply queues..`, `| queues..`.
 fn message<'a>(input: &'a [u8], keyword: &[u8], bounds: &Bounds, dedicated: bool) -> Parsed<'a> {
-    let Some(line) = line(input, keyword, After::Blank, bounds)? else {
-        return Ok(Step::More(Need::LineEnd));
+    let line = match line(input, keyword, After::Blank, bounds)? {
+        LineStep::Whole(line) => line,
+        LineStep::More(need) => return Ok(Step::More(need)),
     };
     let error = || bad_arguments("processRoutedMsgArgs", line.args);
     let all = args::split(line.args);
@@ -255,8 +256,9 @@ fn head<'a>(args: &[&'a [u8]], with_headers: bool) -> Option<Head<'a>> {
 /// `LMSG`: a message on behalf of a leaf cluster. It is read to its end and ignored, since
 /// natsd does not announce that it understands leaf origins.
 fn leaf_message<'a>(input: &'a [u8], bounds: &Bounds) -> Parsed<'a> {
-    let Some(line) = line(input, b"LMSG", After::Blank, bounds)? else {
-        return Ok(Step::More(Need::LineEnd));
+    let line = match line(input, b"LMSG", After::Blank, bounds)? {
+        LineStep::Whole(line) => line,
+        LineStep::More(need) => return Ok(Step::More(need)),
     };
     let size = args::split(line.args).last().and_then(|text| size(text));
     let size = size.ok_or_else(|| bad_arguments("processRoutedOriginClusterMsgArgs", line.args))?;

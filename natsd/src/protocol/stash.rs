@@ -31,13 +31,19 @@ impl Stash {
     pub fn keep(&mut self, input: &[u8], need: Need) {
         self.need = need;
         self.reserve();
-        self.bytes.extend_from_slice(input);
+        let matters = match need {
+            Need::LineEndAfter(count) => input.get(..count).unwrap_or(input),
+            Need::LineEnd | Need::Bytes(_) => input,
+        };
+        self.bytes.extend_from_slice(matters);
     }
 
     /// Takes from the input what the unfinished op still needs; returns the rest of the input.
     pub fn fill<'i>(&mut self, input: &'i [u8]) -> &'i [u8] {
         let wanted = match self.need {
-            Need::LineEnd => memchr::memchr(b'\n', input).map_or(input.len(), |end| end + 1),
+            Need::LineEnd | Need::LineEndAfter(_) => {
+                memchr::memchr(b'\n', input).map_or(input.len(), |end| end + 1)
+            }
             Need::Bytes(total) => total.saturating_sub(self.bytes.len()).min(input.len()),
         };
         let (taken, rest) = input.split_at_checked(wanted).unwrap_or((input, &[]));
@@ -55,6 +61,9 @@ impl Stash {
     pub fn restore(&mut self, bytes: BytesMut, need: Need) {
         self.bytes = bytes;
         self.need = need;
+        if let Need::LineEndAfter(count) = need {
+            self.bytes.truncate(count);
+        }
         self.reserve();
     }
 
@@ -89,5 +98,24 @@ impl Stash {
 impl Default for Stash {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_ignored_is_not_kept() {
+        let mut stash = Stash::new();
+        stash.keep(b"SUB      ", Need::LineEndAfter(4));
+        for _ in 0..1000 {
+            assert_eq!(stash.fill(&[b' '; 100]), b"");
+            let held = stash.take();
+            assert!(held.len() <= 104);
+            stash.restore(held, Need::LineEndAfter(4));
+        }
+        assert_eq!(stash.fill(b"a 1\r\nPING"), b"PING");
+        assert_eq!(&*stash.take(), b"SUB a 1\r\n");
     }
 }

@@ -61,6 +61,25 @@ fn ordinary_ops() {
     );
 }
 
+/// Text behind PING is ignored however long it is, and so are blanks before the arguments; a
+/// line that is cut is bounded as one that is not.
+#[test]
+fn a_long_line_means_the_same_whole_and_cut() {
+    let (text, blanks) = ("x".repeat(200), " ".repeat(200));
+    for (line, matters) in
+        [(format!("PING{text}\r\n"), 4), (format!("SUB{blanks}a 1\r\n"), "SUB ".len())]
+    {
+        assert!(matches!(parse(line.as_bytes(), &BOUNDS, true), Ok(Step::Op(..))), "{line}");
+        let cut = parse(&line.as_bytes()[..100], &BOUNDS, true);
+        assert!(matches!(cut, Ok(Step::More(Need::LineEndAfter(n))) if n == matters), "{cut:?}");
+    }
+    let line = format!("SUB {text} 1\r\n");
+    for part in [&line[..], &line[..100]] {
+        let error = parse(part.as_bytes(), &BOUNDS, true).unwrap_err();
+        assert_eq!(error, ParseError::ControlLine);
+    }
+}
+
 #[test]
 fn the_tail_is_only_used_in_the_usual_form() {
     for (input, tail) in [
@@ -140,6 +159,10 @@ proptest! {
             for cut in 1..op.len() {
                 match parse(&op[..cut], &BOUNDS, true) {
                     Ok(Step::More(Need::LineEnd)) => {}
+                    Ok(Step::More(Need::LineEndAfter(matters))) => {
+                        let kept = [&op[..matters], &op[cut..]].concat();
+                        prop_assert_eq!(ops(&kept), ops(op));
+                    }
                     Ok(Step::More(Need::Bytes(total))) => prop_assert_eq!(total, op.len()),
                     other => prop_assert!(false, "{:?} at {cut} of {}", other, op.escape_ascii()),
                 }

@@ -1,0 +1,17 @@
+//! The parser of clients: no panic, honest lengths, and a cut input never says anything else
+//! than the whole one.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use natsd::protocol::client::parse;
+use natsd::protocol::line::Bounds;
+use natsd_fuzz::check_parser;
+
+/// Small, so that inputs of a fuzzer's size reach them.
+const BOUNDS: Bounds = Bounds { control_line_max: 96, payload_max: 200 };
+
+fuzz_target!(|data: &[u8]| {
+    let Some((&options, input)) = data.split_first() else { return };
+    let headers = options & 1 == 0;
+    check_parser(usize::from(options >> 1), input, |input| parse(input, &BOUNDS, headers));
+});
