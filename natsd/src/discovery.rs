@@ -76,9 +76,19 @@ impl Discovery {
     /// The INFO of one client.
     #[must_use]
     pub fn info_for(&self, client: &ClientEntry) -> Info {
+        self.info(client.id, client.peer.ip())
+    }
+
+    /// The INFO line of a connection that does not become a client.
+    #[must_use]
+    pub fn greeting(&self, id: u64, ip: IpAddr) -> Vec<u8> {
+        self.info(id, ip).to_line(InfoEnd::Spaced)
+    }
+
+    fn info(&self, id: u64, ip: IpAddr) -> Info {
         let mut info = Info::clone(&self.base.load());
-        info.client_id = client.id;
-        info.client_ip = client.peer.ip().to_canonical().to_string();
+        info.client_id = id;
+        info.client_ip = ip.to_canonical().to_string();
         info
     }
 

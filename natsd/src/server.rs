@@ -482,7 +482,7 @@ async fn serve_client(node: Arc<Node>, stream: TcpStream, peer: SocketAddr) {
     let (reader, sink) = match node.client_tls() {
         None => split(stream),
         Some(tls) if !tls.may_begin() => {
-            refuse_politely(&stream);
+            refuse_politely(&node, &stream, peer, tls.config.handshake_first);
             return;
         }
         Some(tls) => split_tls(stream, client_plan(&tls, node.config().allow_non_tls)),
@@ -491,12 +491,17 @@ async fn serve_client(node: Arc<Node>, stream: TcpStream, peer: SocketAddr) {
     serve(reader, Client::new(node, peer, outbound), limits.write_deadline).await;
 }
 
-/// Says why a connection that would cost a handshake too many is closed. A client that has just
-/// connected has room for a line; if not, the end says it.
-fn refuse_politely(stream: &TcpStream) {
+/// Says why a connection that would cost a handshake too many is closed, behind the INFO that a
+/// client expects first. A client that has just connected has room for two lines; if not, the
+/// end says it.
+fn refuse_politely(node: &Node, stream: &TcpStream, peer: SocketAddr, first: HandshakeFirst) {
+    let mut text = match first {
+        HandshakeFirst::Off => node.discovery.greeting(node.next_id(), peer.ip()),
+        HandshakeFirst::On | HandshakeFirst::Fallback(_) => Vec::new(),
+    };
+    text.extend_from_slice(error::line(error::CONNECTION_THROTTLED).as_bytes());
     drop(stream.set_nodelay(true));
-    let socket = socket2::SockRef::from(stream);
-    drop(socket.send(error::line(error::CONNECTION_THROTTLED).as_bytes()));
+    drop(socket2::SockRef::from(stream).send(&text));
 }
 
 /// How TLS begins on a client connection.

@@ -201,10 +201,7 @@ async fn closed_connections_keep_their_subscriptions_and_reason() {
     assert_eq!(closed["reason"], "Protocol Violation");
     assert_eq!(closed["subscriptions"], 1);
     let detail = &closed["subscriptions_list_detail"][0];
-    assert_eq!(
-        (&detail["subject"], &detail["qgroup"], &detail["max"]),
-        (&json!("a.>"), &json!("q"), &json!(9))
-    );
+    assert_eq!((&detail["subject"], &detail["qgroup"]), (&json!("a.>"), &json!("q")));
 }
 
 fn golden() -> PathBuf {
