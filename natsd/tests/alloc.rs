@@ -1,0 +1,79 @@
+//! A warm PUB allocates nothing: the counting allocator says so.
+//!
+//! One test only: the counter is the process's, and a second test would be counted too.
+#![allow(clippy::expect_used, reason = "helpers of tests: a failed step is a failed test")]
+
+mod paper;
+
+use std::sync::Arc;
+
+use natsd::config::Config;
+use natsd::node::Node;
+use paper::{Peer, node};
+
+#[global_allocator]
+static COUNTING: dhat::Alloc = dhat::Alloc;
+
+/// Allocations while `publisher` says `speech` once more, warm.
+fn allocations(publisher: &mut Peer, speech: &[u8]) -> u64 {
+    for _ in 0..4 {
+        publisher.say(speech).expect("a valid speech");
+    }
+    let before = dhat::HeapStats::get().total_blocks;
+    publisher.say(speech).expect("a valid speech");
+    dhat::HeapStats::get().total_blocks - before
+}
+
+/// One publisher, and as many subscribers as there are subscriptions.
+fn scene(node: &Arc<Node>, subscriptions: &[&str]) -> (Peer, Vec<Peer>) {
+    let subscribers = subscriptions.iter().map(|subscription| {
+        let mut peer = Peer::mute(node);
+        peer.say(subscription.as_bytes()).expect("a subscription");
+        peer
+    });
+    let subscribers = subscribers.collect();
+    (Peer::mute(node), subscribers)
+}
+
+/// What a batch may allocate however long it is: the list of its chunks on their way out, one
+/// for each receiver and flush.
+fn allowed(receivers: usize, bytes: usize) -> u64 {
+    let early_flushes = bytes / (128 * 1024);
+    ((early_flushes + 1) * receivers) as u64
+}
+
+#[test]
+fn a_warm_publish_allocates_nothing() {
+    let profiler = dhat::Profiler::builder().testing().build();
+    let long = format!("PUB a.b 128\r\n{}\r\n", "x".repeat(128));
+    let ten = ["SUB a.b 1\r\n"; 10];
+    let group = ["SUB a.b q 1\r\n"; 8];
+    for (title, subscriptions, speech) in [
+        ("nobody", &[][..], "PUB a.b 16\r\n0123456789abcdef\r\n"),
+        ("one receiver", &["SUB a.b 1\r\n"], "PUB a.b 16\r\n0123456789abcdef\r\n"),
+        ("one receiver, 128 bytes", &["SUB a.b 1\r\n"], &long),
+        ("by a wildcard", &["SUB a.*.c.> 1\r\n"], "PUB a.b.c.d.e 2\r\nhi\r\n"),
+        ("with a reply", &["SUB a.b 1\r\n"], "PUB a.b r.1 2\r\nhi\r\n"),
+        ("with headers", &["SUB a.b 1\r\n"], "HPUB a.b 12 14\r\nNATS/1.0\r\n\r\nhi\r\n"),
+        ("in an unusual form", &["SUB a.b 1\r\n"], "PUB  a.b  2\nhi\r\n"),
+        ("ten receivers", &ten, &long),
+        ("a queue group of eight", &group, &long),
+        (
+            "subjects in turns",
+            &["SUB a.b 1\r\n", "SUB a.* 1\r\n", "SUB c 1\r\n"],
+            "PUB a.b 2\r\nhi\r\nPUB c 2\r\nhi\r\nPUB a.d 2\r\nhi\r\n",
+        ),
+    ] {
+        let node = node(Config::default());
+        let (mut publisher, subscribers) = scene(&node, subscriptions);
+        let speech = speech.repeat(300);
+        let found = allocations(&mut publisher, speech.as_bytes());
+        let allowed = allowed(subscribers.len(), speech.len());
+        eprintln!("{title}: {found} of {allowed}");
+        assert!(
+            found <= allowed,
+            "{title}: {found} allocations in 300 publishes, {allowed} allowed"
+        );
+    }
+    drop(profiler);
+}
