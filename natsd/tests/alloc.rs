@@ -1,6 +1,7 @@
 //! A warm PUB allocates nothing: the counting allocator says so.
 //!
 //! One test only: the counter is the process's, and a second test would be counted too.
+#![allow(clippy::expect_used, reason = "helpers of tests: a failed step is a failed test")]
 
 mod paper;
 
