@@ -258,7 +258,7 @@ async fn a_launch_names_everything_and_sends_the_keys_on_stdin() {
     );
     let stdin = stdin.as_deref().unwrap();
     assert!(
-        stdin.contains("ssh_authorized_keys:\n  - ssh-ed25519 ") && stdin.contains(" natsctl demo")
+        stdin.contains("ssh_authorized_keys:\n- ssh-ed25519 ") && stdin.contains(" natsctl demo")
     );
     assert!(stage.folder.path().join("id_ed25519").exists());
 }
