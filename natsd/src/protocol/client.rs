@@ -1,7 +1,9 @@
 //! What a client says: CONNECT, PUB, HPUB, SUB, UNSUB, PING, PONG.
 
 use super::args::{self, is_blank, size};
-use super::line::{After, Bounds, Line, LineStep, Need, ParseError, Step, body, line};
+use super::line::{
+    After, Bounds, Line, LineStep, Need, ParseError, Step, bare, body, line, with_args,
+};
 use super::message::{Body, Message};
 
 /// One op of a client.
@@ -65,27 +67,6 @@ pub fn parse<'a>(input: &'a [u8], bounds: &Bounds, headers: bool) -> Parsed<'a> 
             Err(ParseError::PeerReported(String::from_utf8_lossy(line.args).into_owned()))
         }),
         _ => Err(ParseError::UnknownOperation),
-    }
-}
-
-/// An op whose line carries nothing of interest.
-fn bare<'a>(input: &'a [u8], keyword: &[u8], bounds: &Bounds, op: ClientOp<'a>) -> Parsed<'a> {
-    match line(input, keyword, After::Ignored, bounds)? {
-        LineStep::Whole(line) => Ok(Step::Op(op, line.len)),
-        LineStep::More(need) => Ok(Step::More(need)),
-    }
-}
-
-fn with_args<'a>(
-    input: &'a [u8],
-    keyword: &[u8],
-    after: After,
-    bounds: &Bounds,
-    op: impl FnOnce(&Line<'a>) -> Result<ClientOp<'a>, ParseError>,
-) -> Parsed<'a> {
-    match line(input, keyword, after, bounds)? {
-        LineStep::Whole(line) => Ok(Step::Op(op(&line)?, line.len)),
-        LineStep::More(need) => Ok(Step::More(need)),
     }
 }
 

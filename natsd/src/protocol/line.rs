@@ -139,6 +139,30 @@ pub(super) fn line<'a>(
     Ok(LineStep::Whole(Line { args, len, crlf: args.len() != line.len() }))
 }
 
+/// An op whose line carries nothing of interest.
+pub(super) fn bare<Op>(
+    input: &[u8],
+    keyword: &[u8],
+    bounds: &Bounds,
+    op: Op,
+) -> Result<Step<Op>, ParseError> {
+    with_args(input, keyword, After::Ignored, bounds, |_| Ok(op))
+}
+
+/// An op that is made of the arguments of its line.
+pub(super) fn with_args<'a, Op>(
+    input: &'a [u8],
+    keyword: &[u8],
+    after: After,
+    bounds: &Bounds,
+    op: impl FnOnce(&Line<'a>) -> Result<Op, ParseError>,
+) -> Result<Step<Op>, ParseError> {
+    match line(input, keyword, after, bounds)? {
+        LineStep::Whole(line) => Ok(Step::Op(op(&line)?, line.len)),
+        LineStep::More(need) => Ok(Step::More(need)),
+    }
+}
+
 /// Reads a message body of `size` bytes and its CRLF, which starts at `start` of the input.
 pub(super) fn body(input: &[u8], start: usize, size: usize) -> Result<Body<'_>, ParseError> {
     let whole = input.get(start..).unwrap_or_default();

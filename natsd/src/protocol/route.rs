@@ -6,7 +6,9 @@
 use smallvec::SmallVec;
 
 use super::args::{self, Args, size};
-use super::line::{After, Bounds, Line, LineStep, Need, ParseError, Step, body, line};
+use super::line::{
+    After, Bounds, Line, LineStep, Need, ParseError, Step, bare, body, line, with_args,
+};
 use super::message::{Body, Message};
 
 /// Queue groups that one message is directed to.
@@ -86,26 +88,6 @@ pub fn parse<'a>(input: &'a [u8], bounds: &Bounds, dedicated: bool) -> Parsed<'a
         (b'L', Some(b'M')) => leaf_message(input, bounds),
         (b'L', Some(_)) => plus_or_minus(input, b"LS", bounds),
         _ => Err(ParseError::UnknownOperation),
-    }
-}
-
-fn bare<'a>(input: &'a [u8], keyword: &[u8], bounds: &Bounds, op: RouteOp<'a>) -> Parsed<'a> {
-    match line(input, keyword, After::Ignored, bounds)? {
-        LineStep::Whole(line) => Ok(Step::Op(op, line.len)),
-        LineStep::More(need) => Ok(Step::More(need)),
-    }
-}
-
-fn with_args<'a>(
-    input: &'a [u8],
-    keyword: &[u8],
-    after: After,
-    bounds: &Bounds,
-    op: impl FnOnce(&Line<'a>) -> Result<RouteOp<'a>, ParseError>,
-) -> Parsed<'a> {
-    match line(input, keyword, after, bounds)? {
-        LineStep::Whole(line) => Ok(Step::Op(op(&line)?, line.len)),
-        LineStep::More(need) => Ok(Step::More(need)),
     }
 }
 
