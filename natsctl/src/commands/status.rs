@@ -186,8 +186,8 @@ fn state_word(state: MachineState) -> &'static str {
 async fn pid(cluster: &Cluster, machine: &Machine) -> Result<Option<u32>, String> {
     let look = async {
         let remote = cluster.provider.reach(machine).await;
-        let remote = remote.map_err(|error| crate::apply::chain(&error))?;
-        let service = Service::new(Arc::from(remote), cluster.provider.home(machine));
+        let (machine, remote) = remote.map_err(|error| crate::apply::chain(&error))?;
+        let service = Service::new(Arc::from(remote), cluster.provider.home(&machine));
         service.pid().await.map_err(|error| crate::apply::chain(&error))
     };
     match tokio::time::timeout(PID_PATIENCE, look).await {

@@ -102,11 +102,10 @@ pub async fn look(
 }
 
 /// Looks at one machine.
-pub async fn one(provider: &dyn Provider, topology: &Topology, machine: Machine) -> Found {
-    let endpoint = provider.endpoint(&machine, &topology.server);
+pub async fn one(provider: &dyn Provider, topology: &Topology, mut machine: Machine) -> Found {
     let look = match machine.state {
         MachineState::Running | MachineState::Starting | MachineState::Unknown => {
-            match tokio::time::timeout(PATIENCE, reach(provider, &machine)).await {
+            match tokio::time::timeout(PATIENCE, reach(provider, &mut machine)).await {
                 Ok(Ok(reached)) => Look::Reached(Box::new(reached)),
                 Ok(Err(error)) => Look::Unreachable(Arc::new(error)),
                 Err(_elapsed) => {
@@ -117,11 +116,13 @@ pub async fn one(provider: &dyn Provider, topology: &Topology, machine: Machine)
         }
         MachineState::Stopped | MachineState::Suspended | MachineState::Deleted => Look::Off,
     };
+    let endpoint = provider.endpoint(&machine, &topology.server);
     Found { node: machine.node.clone(), machine: Some(machine), endpoint, look }
 }
 
-async fn reach(provider: &dyn Provider, machine: &Machine) -> Result<Reached, LookError> {
-    let remote = provider.reach(machine).await?;
+async fn reach(provider: &dyn Provider, machine: &mut Machine) -> Result<Reached, LookError> {
+    let (found, remote) = provider.reach(machine).await?;
+    *machine = found;
     let mut service = Service::new(Arc::from(remote), provider.home(machine));
     let facts = service.facts().await?;
     Ok(Reached { service, facts })

@@ -12,7 +12,9 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::{Capabilities, Machine, MachineState, Power, Progress, Provider, ProviderError};
+use super::{
+    Capabilities, Machine, MachineState, Opened, Power, Progress, Provider, ProviderError,
+};
 use crate::remote::host_key::{Found, Trust};
 use crate::remote::keys;
 use crate::remote::ssh::{Login, Ssh};
@@ -258,14 +260,11 @@ impl Provider for Hosts {
         })
     }
 
-    fn reach<'a>(
-        &'a self,
-        machine: &'a Machine,
-    ) -> BoxFuture<'a, Result<Box<dyn Remote>, ProviderError>> {
+    fn reach<'a>(&'a self, machine: &'a Machine) -> BoxFuture<'a, Result<Opened, ProviderError>> {
         Box::pin(async move {
             let (ssh, _) = self.open(&machine.node, false).await?;
             let ssh: Box<dyn Remote> = Box::new(ssh);
-            Ok(ssh)
+            Ok((machine.clone(), ssh))
         })
     }
 }

@@ -9,7 +9,7 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 
-use super::{Capabilities, Machine, MachineState, Power, Progress};
+use super::{Capabilities, Machine, MachineState, Opened, Power, Progress};
 use super::{Provider, ProviderError};
 use crate::remote::local::LocalRemote;
 use crate::remote::{BoxFuture, Remote};
@@ -254,11 +254,11 @@ impl Provider for Local {
         })
     }
 
-    fn reach<'a>(
-        &'a self,
-        _machine: &'a Machine,
-    ) -> BoxFuture<'a, Result<Box<dyn Remote>, ProviderError>> {
-        Box::pin(async { Ok(Box::new(LocalRemote) as Box<dyn Remote>) })
+    fn reach<'a>(&'a self, machine: &'a Machine) -> BoxFuture<'a, Result<Opened, ProviderError>> {
+        Box::pin(async {
+            let remote: Box<dyn Remote> = Box::new(LocalRemote);
+            Ok((machine.clone(), remote))
+        })
     }
 
     fn endpoint(&self, machine: &Machine, _server: &Server) -> Option<Endpoint> {

@@ -78,6 +78,9 @@ pub trait Progress: Send + Sync {
     }
 }
 
+/// A machine, with the address it answered at, and a way to run commands on it.
+pub type Opened = (Machine, Box<dyn Remote>);
+
 /// Makes, finds, powers and removes the machines of ONE cluster.
 pub trait Provider: Send + Sync {
     /// `multipass`, `local` or `hosts`.
@@ -125,14 +128,12 @@ pub trait Provider: Send + Sync {
         power: Power,
     ) -> BoxFuture<'a, Result<Machine, ProviderError>>;
 
-    /// Opens a way to run commands on a machine.
+    /// Opens a way to run commands on a machine, and tells where it was found: its address may
+    /// have become known, or changed, since it was listed.
     ///
     /// # Errors
     /// When the machine cannot be reached, or is not the one we made.
-    fn reach<'a>(
-        &'a self,
-        machine: &'a Machine,
-    ) -> BoxFuture<'a, Result<Box<dyn Remote>, ProviderError>>;
+    fn reach<'a>(&'a self, machine: &'a Machine) -> BoxFuture<'a, Result<Opened, ProviderError>>;
 
     /// Where the server of a machine listens, once its address is known: the wanted ports, but
     /// for a provider whose machines have to share an address.

@@ -70,7 +70,7 @@ async fn a_host_is_checked_listed_and_never_powered() {
     assert_eq!(machines.len(), 2);
     assert_eq!(machines[0], machine);
     assert!(provider.power(&machine, Power::Cut).await.is_err());
-    let remote = provider.reach(&machine).await.unwrap();
+    let (_, remote) = provider.reach(&machine).await.unwrap();
     assert_eq!(remote.run(&as_root("hostname")).await.unwrap().stdout, b"node1\n");
     provider.destroy(&machine).await.unwrap();
     assert_eq!(stage.lab.guests(), ["node1", "node2"]);
@@ -113,7 +113,7 @@ async fn a_changed_host_key_is_refused_until_it_is_forgotten_on_purpose() {
     let machine = stage.provider().create(&node("node1"), &Said::default()).await.unwrap();
     let change = "rm /etc/ssh/ssh_host_*; systemctl restart ssh; \
                   ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key; systemctl restart ssh";
-    let remote = stage.provider().reach(&machine).await.unwrap();
+    let (_, remote) = stage.provider().reach(&machine).await.unwrap();
     remote.run(&as_root(change)).await.unwrap();
     let error = stage.provider().create(&node("node1"), &Said::default()).await.unwrap_err();
     assert!(told(&error).contains("shows host key SHA256:"), "{}", told(&error));
@@ -130,7 +130,7 @@ async fn a_changed_host_key_is_refused_until_it_is_forgotten_on_purpose() {
 async fn a_user_without_root_is_told_how_to_get_it() {
     let stage = stage();
     let machine = stage.provider().create(&node("node1"), &Said::default()).await.unwrap();
-    let remote = stage.provider().reach(&machine).await.unwrap();
+    let (_, remote) = stage.provider().reach(&machine).await.unwrap();
     remote.run(&as_root("rm /etc/sudoers.d/ubuntu")).await.unwrap();
     let error = stage.provider().create(&node("node1"), &Said::default()).await.unwrap_err();
     assert!(told(&error).starts_with("cannot become root on "), "{}", told(&error));

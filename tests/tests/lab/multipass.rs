@@ -20,7 +20,7 @@ fn provider(lab: &Lab) -> Multipass {
 }
 
 async fn run(provider: &Multipass, machine: &Machine, script: &str) -> String {
-    let remote = provider.reach(machine).await.unwrap();
+    let (_, remote) = provider.reach(machine).await.unwrap();
     let command = Command {
         script: script.into(),
         stdin: vec![],

@@ -26,7 +26,9 @@ use self::answer::Row;
 use self::claim::Claim;
 use self::client::{Answer, Client, Installed};
 use self::failure::{Attempt, Kind};
-use super::{Capabilities, Machine, MachineState, Power, Progress, Provider, ProviderError};
+use super::{
+    Capabilities, Machine, MachineState, Opened, Power, Progress, Provider, ProviderError,
+};
 use crate::remote::host_key::Trust;
 use crate::remote::ssh::{Login, Ssh};
 use crate::remote::{BoxFuture, Command, Remote, RemoteError, keys};
@@ -408,7 +410,7 @@ impl Multipass {
     ) -> Result<(), ProviderError> {
         let limit = if fresh { BOOT_LIMIT } else { SSH_LIMIT };
         progress.step(&format!("waiting for cloud-init (at most {}s)", limit.as_secs()));
-        let remote = self.open(machine).await?;
+        let (_, remote) = self.open(machine).await?;
         let attempt = Attempt { verb: "prepare", about: Some((&machine.node, &machine.id)) };
         let ask = Command {
             script: "uname -m >&2; command -v cloud-init >/dev/null || exit 0; \
@@ -451,7 +453,7 @@ impl Multipass {
     /// is down, for five minutes when it hangs.
     async fn shut_down(&self, machine: &Machine) -> Result<(), ProviderError> {
         let attempt = Attempt { verb: "shut down", about: Some((&machine.node, &machine.id)) };
-        let remote = self.open(machine).await?;
+        let (_, remote) = self.open(machine).await?;
         let poweroff = Command {
             script: "systemctl poweroff".to_owned(),
             stdin: Vec::new(),
@@ -565,21 +567,28 @@ impl Multipass {
         }
     }
 
-    async fn open(&self, machine: &Machine) -> Result<Ssh, ProviderError> {
+    async fn open(&self, machine: &Machine) -> Result<(Machine, Ssh), ProviderError> {
         let attempt = Attempt { verb: "reach", about: Some((&machine.node, &machine.id)) };
         self.must_be_ours(machine, "reach")?;
         let known = machine.address.or_else(|| self.claim(&machine.node).address());
+        let at = |address| Machine {
+            state: MachineState::Running,
+            address: Some(address),
+            ..machine.clone()
+        };
         let error = match known {
             None => attempt.error(Kind::Unreachable, "it has no address"),
             Some(address) => match self.connect(machine, address).await {
-                Ok(ssh) => return Ok(ssh),
+                Ok(ssh) => return Ok((at(address), ssh)),
                 Err(error) => not_reached(attempt, error),
             },
         };
         // It may have moved: drivers but QEMU give a new address at a boot.
         match self.ask_address(&machine.node).await {
             Ok(Some(address)) if known != Some(address) => {
-                self.connect(machine, address).await.map_err(|error| not_reached(attempt, error))
+                let connected = self.connect(machine, address).await;
+                let ssh = connected.map_err(|error| not_reached(attempt, error))?;
+                Ok((at(address), ssh))
             }
             _ => Err(error),
         }
@@ -634,13 +643,11 @@ impl Provider for Multipass {
         Box::pin(self.change_size(machine, node))
     }
 
-    fn reach<'a>(
-        &'a self,
-        machine: &'a Machine,
-    ) -> BoxFuture<'a, Result<Box<dyn Remote>, ProviderError>> {
+    fn reach<'a>(&'a self, machine: &'a Machine) -> BoxFuture<'a, Result<Opened, ProviderError>> {
         Box::pin(async move {
-            let ssh: Box<dyn Remote> = Box::new(self.open(machine).await?);
-            Ok(ssh)
+            let (found, ssh) = self.open(machine).await?;
+            let ssh: Box<dyn Remote> = Box::new(ssh);
+            Ok((found, ssh))
         })
     }
 }
