@@ -49,6 +49,14 @@ impl Binary {
         Self { path: existing("NATS_SERVER_BIN", path.into()) }
     }
 
+    /// The one that lies there.
+    ///
+    /// # Panics
+    /// When there is no such file.
+    pub fn at(path: PathBuf) -> Self {
+        Self { path: existing("the server", path) }
+    }
+
     /// Where it lies.
     pub fn path(&self) -> &Path {
         &self.path
