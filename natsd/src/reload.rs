@@ -11,6 +11,7 @@ use crate::config::reload::{ClusterChange, Effect, diff};
 use crate::config::{Config, flags};
 use crate::discovery::host_port;
 use crate::protocol::error;
+use crate::router::Publisher;
 use crate::server::{Server, StartError, own_address, read_certificates, refuse_what_is_missing};
 
 /// Why a reload changed nothing.
@@ -134,6 +135,10 @@ impl Server {
         let name = config.cluster.as_ref().and_then(|cluster| cluster.name.as_ref());
         if let (true, Some(mesh), Some(name)) = (change.name, &self.mesh, name) {
             mesh.rename(name);
+        }
+        if let (true, Some(mesh), Some(cluster)) = (change.permissions, &self.mesh, &config.cluster)
+        {
+            mesh.set_terms(&cluster.permissions, &mut Publisher::new(rand::random()));
         }
     }
 }

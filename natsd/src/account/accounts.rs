@@ -75,6 +75,19 @@ impl Accounts {
         }
     }
 
+    /// Tells a route anew of local interest; see [`Account::announce_anew`].
+    pub fn announce_anew(
+        &self,
+        link: &Link,
+        change: impl Fn(&[u8]) -> Option<bool>,
+        touched: &mut dyn Touch,
+    ) {
+        let inner = self.inner.read();
+        for account in inner.by_name.values().filter(|held| link.scope.carries(&held.name)) {
+            account.announce_anew(link, &change, touched);
+        }
+    }
+
     /// No longer tells this route anything.
     pub fn remove_link(&self, link: &Arc<Link>) {
         let mut inner = self.inner.write();

@@ -12,6 +12,7 @@ mod link;
 mod replies;
 mod subscriber;
 mod subscription;
+mod terms;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -24,6 +25,7 @@ pub use imports::{RenamedTarget, ServiceTarget};
 pub use link::{Link, Scope};
 pub use subscriber::Subscriber;
 pub use subscription::{InternalHandler, LocalTarget, PeerTarget, Sid, Subscription, Take, Target};
+pub use terms::{Terms, takes_interest};
 
 use imports::Imports;
 
@@ -177,13 +179,39 @@ impl Account {
         inner.interest.for_each_pattern(|subscriptions| {
             for (queue, count) in local_groups(subscriptions) {
                 let pattern = subscriptions.first().map_or(&[][..], |first| &first.pattern);
-                link.write_interest(&mut text, &self.name, pattern, queue, count);
+                if link.may_announce(pattern) {
+                    link.write_interest(&mut text, &self.name, pattern, queue, count);
+                }
             }
         });
         if !text.is_empty() {
             link.send(&text, touched);
         }
         inner.links.push(Arc::clone(link));
+    }
+
+    /// Tells a route anew of local interest: `change` says of each pattern whether it is to be
+    /// announced (true), taken back (false), or left as it is. Matches are taken anew afterwards.
+    pub fn announce_anew(
+        &self,
+        link: &Link,
+        change: impl Fn(&[u8]) -> Option<bool>,
+        touched: &mut dyn Touch,
+    ) {
+        let inner = self.inner.write();
+        self.generation.fetch_add(1, Ordering::Release);
+        let mut text = Vec::new();
+        inner.interest.for_each_pattern(|subscriptions| {
+            let pattern = subscriptions.first().map_or(&[][..], |first| &first.pattern);
+            let Some(announce) = change(pattern) else { return };
+            for (queue, count) in local_groups(subscriptions) {
+                let count = if announce { count } else { 0 };
+                link.write_interest(&mut text, &self.name, pattern, queue, count);
+            }
+        });
+        if !text.is_empty() {
+            link.send(&text, touched);
+        }
     }
 
     /// No longer tells this route anything.
@@ -269,7 +297,7 @@ impl Inner {
             return;
         }
         let mut text = Vec::with_capacity(128);
-        for link in &self.links {
+        for link in self.links.iter().filter(|link| link.may_announce(&subscription.pattern)) {
             text.clear();
             link.write_interest(&mut text, &account.name, &subscription.pattern, queue, count);
             link.send(&text, touched);

@@ -106,6 +106,14 @@ impl Route {
             self.early_interest.push(named, weight);
             return;
         };
+        if !link.may_take(named.subject) {
+            tracing::debug!(
+                "{} - Can not export \"{}\", ignoring remote subscription request",
+                self.entry.label(),
+                named.subject.escape_ascii()
+            );
+            return;
+        }
         self.send_ok_if_verbose(publisher);
         if !subject::is_valid_pattern(named.subject) {
             self.log_error("Could not insert subscription: invalid subject");

@@ -38,7 +38,7 @@ use handshake::Waiting;
 use interest::{EarlyInterest, RemoteInterest};
 
 pub use entry::{Remote, RouteEntry};
-pub use mesh::{ClusterName, GoneRoutes, Mesh};
+pub use mesh::{ClusterName, GoneRoutes, Mesh, permission_of};
 
 /// A connection to a peer server.
 #[derive(Debug)]
