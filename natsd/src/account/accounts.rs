@@ -8,7 +8,7 @@ use parking_lot::RwLock;
 use crate::config::Config;
 
 use super::imports;
-use super::{Account, GLOBAL_ACCOUNT, Link, SYSTEM_ACCOUNT, Touch};
+use super::{Account, ClusterOf, GLOBAL_ACCOUNT, Link, Mappings, SYSTEM_ACCOUNT, Touch};
 
 /// All accounts of this server, by name.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub struct Accounts {
     pub global: Arc<Account>,
     /// The account of servers.
     pub system: Arc<Account>,
+    /// Name of this server's cluster, for mappings.
+    cluster: ClusterOf,
     inner: RwLock<Inner>,
 }
 
@@ -49,7 +51,30 @@ impl Accounts {
         };
         let (global, system) = (one(GLOBAL_ACCOUNT), one(system));
         imports::connect(&by_name, &config.accounts);
-        Self { global, system, inner: RwLock::new(Inner { by_name, links: Vec::new() }) }
+        let cluster = ClusterOf::default();
+        cluster.store(config.cluster_name.clone().unwrap_or_default().into());
+        let inner = RwLock::new(Inner { by_name, links: Vec::new() });
+        let accounts = Self { global, system, cluster, inner };
+        accounts.map(config);
+        accounts
+    }
+
+    /// Sets what is configured to go elsewhere. That of the top level is of the account of clients
+    /// that name none.
+    pub fn map(&self, config: &Config) {
+        for account in self.all() {
+            let own = config.accounts.iter().filter(|source| *source.name == *account.name);
+            let mut list: Vec<_> = own.flat_map(|source| source.mappings.clone()).collect();
+            if Arc::ptr_eq(&account, &self.global) {
+                list.extend(config.mappings.iter().cloned());
+            }
+            account.set_mappings(Mappings::new(&list, &self.cluster));
+        }
+    }
+
+    /// This server's cluster has another name.
+    pub fn set_cluster(&self, name: &str) {
+        self.cluster.store(Arc::new(name.to_owned()));
     }
 
     /// The account of a name as it stands on the wire.

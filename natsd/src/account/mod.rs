@@ -9,20 +9,23 @@ mod accounts;
 mod answers;
 mod imports;
 mod link;
+mod mappings;
 mod replies;
 mod subscriber;
 mod subscription;
 mod terms;
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use arc_swap::ArcSwapOption;
 use parking_lot::RwLock;
 
 pub use accounts::Accounts;
 pub use answers::Answers;
 pub use imports::{RenamedTarget, ServiceTarget};
 pub use link::{Link, Scope};
+pub use mappings::{ClusterOf, Destination, Mapping, Mappings};
 pub use subscriber::Subscriber;
 pub use subscription::{InternalHandler, LocalTarget, PeerTarget, Sid, Subscription, Take, Target};
 pub use terms::{Terms, takes_interest};
@@ -52,6 +55,10 @@ pub struct Account {
     pub clients_total: AtomicU64,
     /// What is configured for it.
     pub limits: AccountLimits,
+    /// Where messages go instead.
+    mappings: ArcSwapOption<Mappings>,
+    /// There are such: one load for the many accounts without.
+    mapped: AtomicBool,
     /// What it takes from other accounts.
     imports: OnceLock<Imports>,
     /// Requests of other accounts to its services; made with the first.
@@ -84,6 +91,8 @@ impl Account {
             clients: AtomicUsize::new(0),
             clients_total: AtomicU64::new(0),
             limits: AccountLimits::default(),
+            mappings: ArcSwapOption::empty(),
+            mapped: AtomicBool::new(false),
             imports: OnceLock::new(),
             answers: OnceLock::new(),
         }
@@ -116,6 +125,34 @@ impl Account {
             self.subscribe(&Arc::new(subscription), touched);
         }
         answers
+    }
+
+    /// From now on messages of its clients go where these say.
+    pub fn set_mappings(&self, mappings: Option<Mappings>) {
+        let any = mappings.is_some();
+        self.mappings.store(mappings.map(Arc::new));
+        self.mapped.store(any, Ordering::Release);
+    }
+
+    /// Whether messages may go elsewhere than where they are published to.
+    #[must_use]
+    pub fn has_mappings(&self) -> bool {
+        self.mapped.load(Ordering::Relaxed)
+    }
+
+    /// Where messages go instead.
+    #[must_use]
+    pub fn mappings(&self) -> Option<Arc<Mappings>> {
+        self.mappings.load_full()
+    }
+
+    /// Where a message goes instead of this subject, if anywhere else.
+    #[must_use]
+    pub fn map(&self, subject: &[u8]) -> Option<Vec<u8>> {
+        if !self.has_mappings() {
+            return None;
+        }
+        self.mappings.load().as_ref().and_then(|mappings| mappings.map(subject))
     }
 
     /// Whether it may have no more clients.

@@ -67,6 +67,9 @@ impl Client {
         if line_len == 0 || !input.starts_with(&last.text) || last.size > self.bounds.payload_max {
             return Ok(None);
         }
+        if self.account.has_mappings() {
+            return Ok(None); // where it goes may differ from message to message
+        }
         let total = line_len + last.size + 2;
         let Some(whole) = input.get(..total) else {
             return Ok(None); // the parser says what is missing, or what is wrong
@@ -104,6 +107,9 @@ impl Client {
             self.send_error(error::INVALID_PUBLISH_SUBJECT, publisher);
         }
         self.send_ok_if_verbose(publisher);
+        // As in the reference everything below is about the subject that it is mapped to.
+        let mapped = self.account.map(message.subject);
+        let message = Message { subject: mapped.as_deref().unwrap_or(message.subject), ..message };
         let leave = self.leave_to_publish(&message);
         if let Leave::No(violation) = leave {
             self.last_line.forget();
@@ -116,7 +122,7 @@ impl Client {
             return;
         }
         match line {
-            Some(line) if !invalid && matches!(leave, Leave::Always) => {
+            Some(line) if !invalid && mapped.is_none() && matches!(leave, Leave::Always) => {
                 self.last_line.remember(&message, line)
             }
             _ => self.last_line.forget(),

@@ -1,5 +1,6 @@
 //! Makes `/accountz` and `/accstatz`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::options::AccountStatzOptions;
@@ -7,10 +8,10 @@ use super::query::BadRequest;
 use super::subsz::stats_of;
 use super::varz::{received, sent};
 use super::view::{
-    AccountInfo, AccountStat, AccountStatz, Accountz, DataStats, Traffic as Portion,
+    AccountInfo, AccountStat, AccountStatz, Accountz, DataStats, MappedTo, Traffic as Portion,
 };
-use super::{Monitor, now};
-use crate::account::Account;
+use super::{Monitor, now, text};
+use crate::account::{Account, Destination};
 use crate::registry::Traffic;
 
 impl Monitor {
@@ -48,6 +49,7 @@ impl Monitor {
             complete: true,
             client_connections: self.clients_of(&account),
             subscriptions: account.subscriptions(),
+            mappings: mappings_of(&account),
             name_tag: account.name.to_string(),
             sublist_stats: Some(stats_of(&account)),
             ..AccountInfo::default()
@@ -126,4 +128,22 @@ impl Monitor {
         accounts.sort_by(|a, b| a.name.cmp(&b.name));
         accounts
     }
+}
+
+fn mappings_of(account: &Account) -> BTreeMap<String, Vec<MappedTo>> {
+    let Some(mappings) = account.mappings() else { return BTreeMap::new() };
+    let shown = mappings.list().iter().map(|mapping| {
+        let show = |held: &Destination, cluster: &str| MappedTo {
+            subject: held.subject.to_string(),
+            weight: held.below,
+            cluster: cluster.to_owned(),
+        };
+        let everywhere = mapping.everywhere.iter().map(|held| show(held, ""));
+        let by_cluster = mapping
+            .by_cluster
+            .iter()
+            .flat_map(|(cluster, list)| list.iter().map(|held| show(held, cluster)));
+        (text(&mapping.source), everywhere.chain(by_cluster).collect())
+    });
+    shown.collect()
 }

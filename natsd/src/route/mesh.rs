@@ -124,6 +124,7 @@ impl Mesh {
             Some(name) => ClusterName { name: name.clone(), dynamic: false },
             None => ClusterName { name: generated_name(), dynamic: true },
         };
+        node.accounts.set_cluster(&name.name);
         Self {
             address,
             advertised: advertised.is_some(),
@@ -311,6 +312,7 @@ impl Mesh {
         drop(ours);
         tracing::info!("Cluster name updated to {theirs}");
         self.node.discovery.update(|info| info.cluster = theirs.into());
+        self.node.accounts.set_cluster(theirs);
         for entry in self.entries().iter().filter(|entry| entry.id != rid) {
             entry.outbound.close(CloseReason::ClusterNameConflict);
         }
@@ -541,6 +543,7 @@ impl Mesh {
     pub fn rename(&self, name: &str) {
         *self.name.lock() = ClusterName { name: name.into(), dynamic: false };
         self.node.discovery.update(|info| info.cluster = name.into());
+        self.node.accounts.set_cluster(name);
         tracing::info!("Cluster name updated to {name}");
     }
 

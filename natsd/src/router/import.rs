@@ -61,6 +61,7 @@ impl Publisher {
             return false;
         }
         let Some(subject) = service.rename.apply(message.subject) else { return false };
+        let subject = service.exporter.map(&subject).unwrap_or(subject);
         let answers = Arc::clone(service.exporter.answers(self));
         let reply = if message.reply.is_empty() {
             Vec::new()

@@ -16,10 +16,8 @@ pub(crate) fn refuse_what_is_missing(config: &Config) -> Result<(), StartError> 
                 .any(|account| account.service_exports.iter().any(|e| e.latency.is_some())),
             "latency",
         ),
-        (config.accounts.iter().any(|account| !account.mappings.is_empty()), "mappings"),
         (config.operators != crate::config::Operators::default(), "operator"),
         (config.websocket.is_some(), "websocket"),
-        (!config.mappings.is_empty(), "mappings"),
     ];
     match missing.iter().find(|(asked, _)| *asked) {
         None => Ok(()),

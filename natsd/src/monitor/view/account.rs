@@ -44,7 +44,7 @@ pub struct AccountInfo {
     pub client_connections: usize,
     pub subscriptions: usize,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub mappings: BTreeMap<String, Value>,
+    pub mappings: BTreeMap<String, Vec<MappedTo>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub exports: Vec<Value>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -59,6 +59,19 @@ pub struct AccountInfo {
     pub tags: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sublist_stats: Option<SublistStats>,
+}
+
+/// One destination of a mapping.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MappedTo {
+    /// Subject, with functions.
+    pub subject: String,
+    /// Percent of messages that go here or to a destination before it.
+    pub weight: u8,
+    /// In this cluster only.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub cluster: String,
 }
 
 /// What an account takes from another one.
