@@ -22,6 +22,10 @@ pub const VERSION: &str = concat!("2.15.1+natsd.", env!("CARGO_PKG_VERSION"));
 /// The value of INFO's `go`, where nats-server names its compiler.
 pub const TOOLCHAIN: &str = concat!("rust", env!("CARGO_PKG_RUST_VERSION"));
 
+/// Seven digits of the commit that natsd was built from, if the build was told by
+/// `NATSD_GIT_COMMIT`.
+pub const GIT_COMMIT: Option<&str> = option_env!("NATSD_GIT_COMMIT");
+
 /// Who this server is, for the life of the process.
 #[derive(Debug)]
 pub struct Identity {
@@ -53,6 +57,8 @@ pub struct Node {
     config: ArcSwap<Config>,
     config_loaded: ArcSwap<Timestamp>,
     ids: AtomicU64,
+    /// Counts reloads.
+    epoch: AtomicU64,
     lame_duck: AtomicBool,
 }
 
@@ -82,6 +88,7 @@ impl Node {
             config: ArcSwap::from_pointee(config),
             // nats-server's first client is number 5, after four internal ones.
             ids: AtomicU64::new(5),
+            epoch: AtomicU64::new(0),
             lame_duck: AtomicBool::new(false),
         }
     }
@@ -121,6 +128,17 @@ impl Node {
         self.auth.store(Arc::new(Authenticator::new(&config)));
         self.config.store(Arc::new(config));
         self.config_loaded.store(Arc::new(Timestamp::now()));
+    }
+
+    /// Clients look at what they are entitled to again, before they are read on.
+    pub fn begin_epoch(&self) {
+        self.epoch.fetch_add(1, Ordering::Release);
+    }
+
+    /// Changes when clients may be entitled to something else than before.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
     }
 
     /// When the configuration was read.

@@ -28,7 +28,7 @@ use crate::net::{
     Bound, TlsPlan, TlsRole, TlsStart, Workers, accept_loop, bind, interface_addresses, serve,
     split, split_tls,
 };
-use crate::node::{Identity, Node, TOOLCHAIN, VERSION};
+use crate::node::{GIT_COMMIT, Identity, Node, TOOLCHAIN, VERSION};
 use crate::outbound::Outbound;
 use crate::ports_file::{Listening, PortsFile};
 use crate::protocol::error;
@@ -121,7 +121,7 @@ pub(crate) struct Server {
     /// The command line, for reload.
     launch: Launch,
     signals: Signals,
-    system: Option<Arc<System>>,
+    pub(crate) system: Option<Arc<System>>,
     /// What the system account asks of the server as a whole.
     orders: mpsc::Receiver<Order>,
     client_listener: JoinHandle<()>,
@@ -352,6 +352,7 @@ fn make_node(config: Config, bound: SocketAddr) -> Node {
         server_name: identity.name.clone(),
         version: VERSION.into(),
         proto: 1,
+        git_commit: GIT_COMMIT.unwrap_or_default().into(),
         go: TOOLCHAIN.into(),
         host: own.host,
         port: own.port.into(),
@@ -403,7 +404,7 @@ fn announce_start(node: &Node) {
     let config = node.config();
     tracing::info!("Starting nats-server");
     tracing::info!("  Version:  {VERSION}");
-    tracing::info!("  Git:      [not set]");
+    tracing::info!("  Git:      [{}]", GIT_COMMIT.unwrap_or("not set"));
     tracing::debug!("  Go build: {TOOLCHAIN}");
     if let Some(name) = config.cluster.as_ref().and_then(|cluster| cluster.name.as_ref()) {
         tracing::info!("  Cluster:  {name}");

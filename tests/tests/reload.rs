@@ -82,3 +82,154 @@ async fn what_crosses_routes_changes_for_routes_that_are_there() {
     assert_eq!(line(&mut peer).await, "RS+ $G b.1");
     assert_eq!(line(&mut peer).await, "PONG");
 }
+
+/// A client of the server who is let in.
+async fn client(server: &Server, user: &str, password: &str) -> Conversation {
+    let mut client = Conversation::dial(server.client()).await.unwrap();
+    line(&mut client).await;
+    let connect = format!(
+        "CONNECT {{\"verbose\":false,\"pedantic\":false,\"user\":\"{user}\",\"pass\":\"{password}\"}}\r\n"
+    );
+    client.send(connect.as_bytes()).await.unwrap();
+    assert_eq!(say(&mut client, "").await, [""; 0]);
+    client
+}
+
+/// Says something and hears everything up to the next PONG.
+async fn say(client: &mut Conversation, text: &str) -> Vec<String> {
+    client.send(format!("{text}PING\r\n").as_bytes()).await.unwrap();
+    let mut heard = Vec::new();
+    loop {
+        match line(client).await {
+            line if line == "PONG" => return heard,
+            line if line.starts_with("INFO ") => {}
+            line => heard.push(line),
+        }
+    }
+}
+
+/// Everything that came by now, once `first` said something.
+async fn hear(first: &mut Conversation, text: &str, second: &mut Conversation) -> Vec<String> {
+    say(first, text).await;
+    say(second, "").await
+}
+
+#[tokio::test]
+async fn accounts_come_and_go() {
+    let config = |accounts: &str| {
+        format!(
+            "accounts {{ A {{ users: [ {{ user: a, password: p }} ], exports: [ {{ stream: \"ev.>\" }} ] }}\n{accounts} }}"
+        )
+    };
+    let b = "B { users: [ { user: b, password: p } ] }";
+    let c = "C { users: [ { user: c, password: p } ], imports: [ { stream: { account: A, subject: \"ev.>\" } } ] }";
+    let server = Setup::new(&Binary::under_test()).config(config(b)).start().await;
+    let mut a_client = client(&server, "a", "p").await;
+    let mut b_client = client(&server, "b", "p").await;
+    assert_eq!(say(&mut a_client, "SUB x 1\r\n").await, [""; 0]);
+    reload(&server, &config(c)).await;
+    b_client.closed().await.unwrap();
+    let mut c_client = client(&server, "c", "p").await;
+    say(&mut c_client, "SUB ev.* 1\r\nSUB inbox 2\r\n").await;
+    let heard = hear(&mut a_client, "PUB ev.1 1\r\n1\r\nPUB x 1\r\n2\r\n", &mut c_client).await;
+    assert_eq!(heard, ["MSG ev.1 1 1", "1"]);
+    assert_eq!(say(&mut a_client, "").await, [""; 0]);
+    say(&mut c_client, "PUB $SYS.REQ.USER.INFO inbox 0\r\n\r\n").await;
+    assert!(line(&mut c_client).await.starts_with("MSG inbox 2 "), "the server serves it too");
+    let info = line(&mut c_client).await;
+    assert!(info.contains(r#""account":"C""#), "{info}");
+    // It comes back, empty.
+    reload(&server, &config(&format!("{b}\n{c}"))).await;
+    let mut b_client = client(&server, "b", "p").await;
+    assert_eq!(say(&mut b_client, "SUB y 1\r\nPUB y 1\r\n3\r\n").await, ["MSG y 1 1", "3"]);
+    let heard = hear(&mut a_client, "PUB ev.2 1\r\n4\r\n", &mut c_client).await;
+    assert_eq!(heard, ["MSG ev.2 1 1", "4"]);
+}
+
+#[tokio::test]
+async fn imports_change_for_subscriptions_that_are_there() {
+    let config = |imports: &str, mappings: &str| {
+        format!(
+            "accounts {{
+                A {{ users: [ {{ user: a, password: p }} ], mappings {{ {mappings} }}
+                    exports: [ {{ stream: \"ev.>\" }}, {{ service: svc }} ] }}
+                B {{ users: [ {{ user: b, password: p }} ], imports: [ {imports} ] }} }}"
+        )
+    };
+    let stream = "{ stream: { account: A, subject: \"ev.>\" }, prefix: from }";
+    let service = "{ service: { account: A, subject: svc }, to: help }";
+    let server = Setup::new(&Binary::under_test()).config(config("", "")).start().await;
+    let mut a_client = client(&server, "a", "p").await;
+    let mut b_client = client(&server, "b", "p").await;
+    say(&mut a_client, "SUB svc 1\r\n").await;
+    say(&mut b_client, "SUB from.ev.* 1\r\nSUB > 2\r\n").await;
+    let event = "PUB ev.1 1\r\n1\r\n";
+    assert_eq!(hear(&mut a_client, event, &mut b_client).await, [""; 0]);
+    reload(&server, &config(&format!("{stream}, {service}"), "")).await;
+    let mut heard = hear(&mut a_client, event, &mut b_client).await;
+    heard.sort();
+    assert_eq!(heard, ["1", "1", "MSG from.ev.1 1 1", "MSG from.ev.1 2 1"]);
+    say(&mut b_client, "UNSUB 2\r\n").await;
+    assert_eq!(
+        hear(&mut b_client, "PUB help 1\r\n?\r\n", &mut a_client).await,
+        ["MSG svc 1 1", "?"]
+    );
+    // Nothing changes for B: nothing happens to it.
+    reload(&server, &config(&format!("{stream}, {service}"), "gone: there")).await;
+    assert_eq!(hear(&mut a_client, event, &mut b_client).await, ["MSG from.ev.1 1 1", "1"]);
+    assert_eq!(
+        say(&mut a_client, "SUB there 3\r\nPUB gone 1\r\n!\r\n").await,
+        ["MSG there 3 1", "!"],
+        "mappings hold"
+    );
+    reload(&server, &config("", "")).await;
+    assert_eq!(hear(&mut a_client, event, &mut b_client).await, [""; 0]);
+    assert_eq!(hear(&mut b_client, "PUB help 1\r\n?\r\n", &mut a_client).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn permissions_change_under_a_client() {
+    let config = |a: &str, more: &str| {
+        format!(
+            "authorization {{ users: [ {{ user: a, password: p {a} }}, {{ user: o, password: p }} {more} ] }}"
+        )
+    };
+    let wide = ", permissions { publish: \">\", subscribe: \">\" }";
+    let narrow =
+        ", permissions { publish: \"in\", subscribe { allow: [\"a\", \"w.*\"], deny: \"w.x\" } }";
+    let server = Setup::new(&Binary::under_test()).config(config(wide, "")).start().await;
+    let mut a = client(&server, "a", "p").await;
+    let mut other = client(&server, "o", "p").await;
+    say(&mut a, "SUB a 1\r\nSUB b 2\r\nSUB w.* 3\r\nSUB c q 4\r\nPUB b 1\r\n0\r\n").await;
+    let all =
+        "PUB a 1\r\n1\r\nPUB b 1\r\n2\r\nPUB w.x 1\r\n3\r\nPUB w.y 1\r\n4\r\nPUB c 1\r\n5\r\n";
+    reload(&server, &config(narrow, "")).await;
+    let mut told = [line(&mut a).await, line(&mut a).await];
+    told.sort();
+    assert_eq!(
+        told,
+        [
+            "-ERR 'Permissions Violation for Subscription to \"b\" (sid \"2\")'",
+            "-ERR 'Permissions Violation for Subscription to \"c\" using queue \"q\" (sid \"4\")'"
+        ]
+    );
+    assert_eq!(hear(&mut other, all, &mut a).await, ["MSG a 1 1", "1", "MSG w.y 3 1", "4"]);
+    let refused = "-ERR 'Permissions Violation for Publish to \"b\"'";
+    assert_eq!(say(&mut a, "PUB b 1\r\n0\r\nPUB in 1\r\n0\r\n").await, [refused]);
+    reload(&server, &config(wide, "")).await;
+    assert_eq!(say(&mut a, "SUB b 2\r\nPUB b 1\r\n0\r\n").await, ["MSG b 2 1", "0"]);
+    assert_eq!(
+        hear(&mut other, "PUB w.x 1\r\n3\r\n", &mut a).await,
+        ["MSG w.x 3 1", "3"],
+        "nothing is kept from it any more"
+    );
+    // A newcomer changes nothing for those who are there; another password does.
+    reload(&server, &config(wide, ", { user: n, password: p }")).await;
+    drop(client(&server, "n", "p").await);
+    assert_eq!(say(&mut a, "").await, [""; 0]);
+    reload(&server, &config(wide, "").replace("user: a, password: p", "user: a, password: q"))
+        .await;
+    assert_eq!(line(&mut a).await, "-ERR 'Authorization Violation'");
+    a.closed().await.unwrap();
+    assert_eq!(say(&mut other, "").await, [""; 0]);
+}

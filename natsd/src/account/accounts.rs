@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use crate::config::Config;
+use crate::config::{AccountLimits, Config};
+use crate::outbound::Outbound;
 
 use super::imports;
 use super::{Account, ClusterOf, GLOBAL_ACCOUNT, Link, Mappings, SYSTEM_ACCOUNT, Touch};
@@ -50,13 +51,58 @@ impl Accounts {
             Arc::clone(account)
         };
         let (global, system) = (one(GLOBAL_ACCOUNT), one(system));
-        imports::connect(&by_name, &config.accounts);
+        imports::connect(&by_name, &[], &config.accounts, &mut Nobody);
         let cluster = ClusterOf::default();
         cluster.store(config.cluster_name.clone().unwrap_or_default().into());
         let inner = RwLock::new(Inner { by_name, links: Vec::new() });
         let accounts = Self { global, system, cluster, inner };
         accounts.map(config);
         accounts
+    }
+
+    /// Makes accounts what another configuration says (reload); returns those that are new. Those
+    /// that it does not name go: whoever is in them is sent away by the caller.
+    pub fn reconfigure(
+        &self,
+        old: &Config,
+        new: &Config,
+        touched: &mut dyn Touch,
+    ) -> Vec<Arc<Account>> {
+        let mut added = Vec::new();
+        let mut inner = self.inner.write();
+        for source in &new.accounts {
+            if let Some(held) = inner.by_name.get(source.name.as_str()) {
+                held.set_limits(source.limits);
+                continue;
+            }
+            let account = Arc::new(Account::configured(source));
+            for link in inner.links.iter().filter(|link| link.scope.carries(&account.name)) {
+                account.add_link(link, touched);
+            }
+            inner.by_name.insert(Arc::clone(&account.name), Arc::clone(&account));
+            added.push(account);
+        }
+        let stays = |account: &Arc<Account>| {
+            Arc::ptr_eq(account, &self.global)
+                || Arc::ptr_eq(account, &self.system)
+                || new.accounts.iter().any(|source| *source.name == *account.name)
+        };
+        let gone: Vec<Arc<Account>> =
+            inner.by_name.values().filter(|account| !stays(account)).cloned().collect();
+        inner.by_name.retain(|_, account| stays(account));
+        let by_name = inner.by_name.clone();
+        drop(inner);
+        gone.iter().for_each(|account| account.remove(touched));
+        imports::connect(&by_name, &old.accounts, &new.accounts, touched);
+        // An account that is configured no more, but always there, takes nothing.
+        for account in [&self.global, &self.system] {
+            if !new.accounts.iter().any(|source| *source.name == *account.name) {
+                account.set_imports(None, touched);
+                account.set_limits(AccountLimits::default());
+            }
+        }
+        self.map(new);
+        added
     }
 
     /// Sets what is configured to go elsewhere. That of the top level is of the account of clients
@@ -133,4 +179,11 @@ impl Default for Accounts {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// At the start there is nobody to tell.
+struct Nobody;
+
+impl Touch for Nobody {
+    fn touch(&mut self, _outbound: &Arc<Outbound>) {}
 }

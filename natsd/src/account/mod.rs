@@ -18,7 +18,7 @@ mod terms;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::RwLock;
 
 pub use accounts::Accounts;
@@ -54,13 +54,15 @@ pub struct Account {
     /// Client connections ever bound.
     pub clients_total: AtomicU64,
     /// What is configured for it.
-    pub limits: AccountLimits,
+    limits: ArcSwap<AccountLimits>,
+    /// It is configured no more.
+    removed: AtomicBool,
     /// Where messages go instead.
     mappings: ArcSwapOption<Mappings>,
     /// There are such: one load for the many accounts without.
     mapped: AtomicBool,
     /// What it takes from other accounts.
-    imports: OnceLock<Imports>,
+    imports: ArcSwapOption<Imports>,
     /// Requests of other accounts to its services; made with the first.
     answers: OnceLock<Arc<Answers>>,
 }
@@ -90,10 +92,11 @@ impl Account {
             generation: AtomicU64::new(1),
             clients: AtomicUsize::new(0),
             clients_total: AtomicU64::new(0),
-            limits: AccountLimits::default(),
+            limits: ArcSwap::default(),
+            removed: AtomicBool::new(false),
             mappings: ArcSwapOption::empty(),
             mapped: AtomicBool::new(false),
-            imports: OnceLock::new(),
+            imports: ArcSwapOption::empty(),
             answers: OnceLock::new(),
         }
     }
@@ -101,12 +104,49 @@ impl Account {
     /// Makes an account as it is configured.
     #[must_use]
     pub fn configured(source: &config::Account) -> Self {
-        Self { limits: source.limits, ..Self::new(&source.name) }
+        Self { limits: ArcSwap::from_pointee(source.limits), ..Self::new(&source.name) }
     }
 
-    /// Says once, before there are clients, what it takes from other accounts.
-    fn set_imports(&self, imports: Imports) {
-        drop(self.imports.set(imports));
+    /// Its limits now.
+    #[must_use]
+    pub fn limits(&self) -> AccountLimits {
+        **self.limits.load()
+    }
+
+    /// From now on it has these limits.
+    fn set_limits(&self, limits: AccountLimits) {
+        self.limits.store(Arc::new(limits));
+    }
+
+    /// Whether it is configured no more: whoever holds it looks for another of its name.
+    #[must_use]
+    pub fn is_removed(&self) -> bool {
+        self.removed.load(Ordering::Acquire)
+    }
+
+    /// It is configured no more.
+    fn remove(&self, touched: &mut dyn Touch) {
+        self.removed.store(true, Ordering::Release);
+        self.set_imports(None, touched);
+    }
+
+    /// Whether it takes anything from other accounts, all of which are there.
+    fn is_connected(&self) -> bool {
+        self.imports.load().as_ref().is_some_and(|imports| imports.are_whole())
+    }
+
+    /// From now on it takes this from other accounts.
+    fn set_imports(&self, imports: Option<Imports>, touched: &mut dyn Touch) {
+        let new = imports.map(Arc::new);
+        let old = self.imports.swap(new.clone());
+        imports::replace(self, old, new, touched);
+    }
+
+    /// Matches that were taken before hold no more: what a receiver may hear has changed.
+    pub fn renew(&self) {
+        let inner = self.inner.write();
+        self.generation.fetch_add(1, Ordering::Release);
+        drop(inner);
     }
 
     /// Where answers to requests of other accounts arrive; announced to peers at the first call.
@@ -158,7 +198,7 @@ impl Account {
     /// Whether it may have no more clients.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        let most = self.limits.max_connections;
+        let most = self.limits().max_connections;
         most.is_some_and(|most| self.clients.load(Ordering::Relaxed) >= most as usize)
     }
 
@@ -171,18 +211,27 @@ impl Account {
     /// Adds a local subscription and announces it before it returns: on every route `RS+`
     /// precedes whatever the subscriber publishes next.
     pub fn subscribe(&self, subscription: &Arc<Subscription>, touched: &mut dyn Touch) {
-        if let Some(imports) = self.imports.get() {
+        let imports = self.imports.load_full();
+        if let Some(imports) = &imports {
             imports.cast(subscription, touched);
         }
         let mut inner = self.inner.write();
         inner.insert(subscription);
         self.generation.fetch_add(1, Ordering::Release);
         inner.announce(self, subscription, Change::Added, touched);
+        drop(inner);
+        // Imports that came meanwhile may not have seen it yet.
+        let now = self.imports.load_full();
+        if now.as_ref().map(Arc::as_ptr) != imports.as_ref().map(Arc::as_ptr)
+            && let Some(now) = now
+        {
+            now.cast(subscription, touched);
+        }
     }
 
     /// Removes a local subscription and announces it; false when it was gone already.
     pub fn unsubscribe(&self, subscription: &Arc<Subscription>, touched: &mut dyn Touch) -> bool {
-        if let Some(imports) = self.imports.get() {
+        if let Some(imports) = self.imports.load_full() {
             imports.dispel(subscription, touched);
         }
         let mut inner = self.inner.write();

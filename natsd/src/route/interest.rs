@@ -122,7 +122,11 @@ impl Route {
         }
         let Some(account) = self.account_of(named.account) else { return };
         let key = (&*account.name, named.subject, named.queue);
-        if let Some(held) = self.interest.find(key) {
+        let held = self.interest.find(key);
+        if held.is_some_and(|held| held.account.is_removed()) {
+            // The account went and came again by reloads.
+            self.interest.remove(key);
+        } else if let Some(held) = held {
             if let Target::Peer(peer) = &held.subscription.target {
                 peer.weight.store(weight, Ordering::Relaxed);
             }

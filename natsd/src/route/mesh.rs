@@ -526,8 +526,6 @@ impl Mesh {
             };
             self.node.accounts.announce_anew(&held.link, change, publisher);
         }
-        drop(members);
-        publisher.flush();
     }
 
     /// A configured route is no longer wanted: closes what serves it.

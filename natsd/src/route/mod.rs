@@ -240,6 +240,7 @@ impl Route {
         let Some(name) = name else { return self.dedicated.clone() };
         if let Some(last) = &self.last_account
             && last.name.as_bytes() == name
+            && !last.is_removed()
         {
             return Some(Arc::clone(last));
         }

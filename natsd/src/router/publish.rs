@@ -248,7 +248,7 @@ impl Publisher {
             outbound.flush();
         }
         if take == Take::Last {
-            target.subscriber.remove(&target.sid);
+            target.subscriber.remove(subscription);
             account.unsubscribe(subscription, self);
         }
         true
