@@ -1,10 +1,11 @@
 //! What all connections of this server share.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use jiff::Timestamp;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::account::Accounts;
@@ -13,6 +14,7 @@ use crate::config::Config;
 use crate::discovery::Discovery;
 use crate::protocol::line::Bounds;
 use crate::registry::Registry;
+use crate::router::Trace;
 use crate::tls::TlsSetup;
 use crate::verifier::Verifier;
 
@@ -57,6 +59,8 @@ pub struct Node {
     config: ArcSwap<Config>,
     config_loaded: ArcSwap<Timestamp>,
     ids: AtomicU64,
+    /// Where reports of traced messages are published from.
+    reports: OnceLock<mpsc::Sender<Box<Trace>>>,
     /// Counts reloads.
     epoch: AtomicU64,
     lame_duck: AtomicBool,
@@ -88,6 +92,7 @@ impl Node {
             config: ArcSwap::from_pointee(config),
             // nats-server's first client is number 5, after four internal ones.
             ids: AtomicU64::new(5),
+            reports: OnceLock::new(),
             epoch: AtomicU64::new(0),
             lame_duck: AtomicBool::new(false),
         }
@@ -128,6 +133,19 @@ impl Node {
         self.auth.store(Arc::new(Authenticator::new(&config)));
         self.config.store(Arc::new(config));
         self.config_loaded.store(Arc::new(Timestamp::now()));
+    }
+
+    /// From now on reports of traced messages are published.
+    pub fn publish_reports(&self, publisher: mpsc::Sender<Box<Trace>>) {
+        drop(self.reports.set(publisher));
+    }
+
+    /// Hands over what became of a traced message. What does not fit the queue is not reported,
+    /// nor is anything without a system account.
+    pub fn report(&self, trace: Box<Trace>) {
+        if let Some(reports) = self.reports.get() {
+            drop(reports.try_send(trace));
+        }
     }
 
     /// Clients look at what they are entitled to again, before they are read on.

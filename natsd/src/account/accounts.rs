@@ -105,8 +105,8 @@ impl Accounts {
         added
     }
 
-    /// Sets what is configured to go elsewhere. That of the top level is of the account of clients
-    /// that name none.
+    /// Sets what is configured to go elsewhere, and where traces go. Mappings of the top level are
+    /// those of the account of clients that name none.
     pub fn map(&self, config: &Config) {
         for account in self.all() {
             let own = config.accounts.iter().filter(|source| *source.name == *account.name);
@@ -115,6 +115,8 @@ impl Accounts {
                 list.extend(config.mappings.iter().cloned());
             }
             account.set_mappings(Mappings::new(&list, &self.cluster));
+            let own = config.accounts.iter().find(|source| *source.name == *account.name);
+            account.set_trace(own.and_then(|source| source.trace.clone()));
         }
     }
 

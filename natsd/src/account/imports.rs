@@ -48,6 +48,8 @@ struct StreamLink {
     inward: Transform,
     /// Our patterns to theirs, where that is possible.
     outward: Option<Transform>,
+    /// Traces may come in.
+    allow_trace: bool,
 }
 
 /// Delivery of an imported stream: by the subscription that the client made, under its subject.
@@ -59,6 +61,23 @@ pub struct RenamedTarget {
     pub importer: Weak<Account>,
     /// Makes subjects of the exporting account into those of the importing one.
     pub rename: Transform,
+    /// Traces may come in with the stream.
+    pub allow_trace: bool,
+}
+
+impl RenamedTarget {
+    /// What a message becomes behind all imports of imports: its subject, the last import, and
+    /// the account that imports it there.
+    #[must_use]
+    pub fn resolve(&self, subject: &[u8]) -> Option<(Vec<u8>, &Self, Arc<Account>)> {
+        let mut last = self;
+        let mut subject = self.rename.apply(subject)?;
+        while let Target::Renamed(inner) = &last.original.target {
+            last = inner;
+            subject = last.rename.apply(&subject)?;
+        }
+        Some((subject, last, last.importer.upgrade()?))
+    }
 }
 
 /// Delivery of requests to a service of another account.
@@ -74,6 +93,17 @@ pub struct ServiceTarget {
     pub response_type: ResponseType,
     /// How long they are waited for.
     pub threshold: Duration,
+    /// Traces may go on there.
+    pub allow_trace: bool,
+}
+
+impl ServiceTarget {
+    /// What a request is called in the account of the service.
+    #[must_use]
+    pub fn subject_of(&self, subject: &[u8]) -> Option<Vec<u8>> {
+        let subject = self.rename.apply(subject)?;
+        Some(self.exporter.map(&subject).unwrap_or(subject))
+    }
 }
 
 impl Imports {
@@ -154,6 +184,7 @@ impl Imports {
                 original: Arc::clone(subscription),
                 importer: Weak::clone(&self.importer),
                 rename: link.inward.clone(),
+                allow_trace: link.allow_trace,
             })),
         })
     }
@@ -274,6 +305,7 @@ fn stream_link(import: &config::StreamImport, exporter: &Arc<Account>) -> Option
         inward: Transform::new(theirs, to.as_bytes())?,
         ours: ours.into_bytes().into(),
         outward,
+        allow_trace: import.allow_trace,
     })
 }
 
@@ -309,6 +341,7 @@ fn service_import(
             share: import.share,
             response_type: export.response_type,
             threshold: export.response_threshold.unwrap_or(RESPONSE_THRESHOLD),
+            allow_trace: export.allow_trace,
         })),
     })
 }

@@ -60,6 +60,17 @@ fn slot_of(account: &str, pool_size: u32) -> u32 {
     hash % pool_size.max(1)
 }
 
+/// What is known of a peer when it registers.
+#[derive(Clone, Debug)]
+pub struct PeerAbout {
+    /// Server id.
+    pub id: Arc<str>,
+    /// It understands headers.
+    pub headers: bool,
+    /// It goes on tracing messages that are traced.
+    pub traces: bool,
+}
+
 /// A registered route connection.
 #[derive(Debug)]
 pub struct Link {
@@ -73,6 +84,8 @@ pub struct Link {
     pub scope: Scope,
     /// The peer understands headers.
     pub headers: bool,
+    /// The peer goes on tracing messages that are traced.
+    pub traces: bool,
     /// What may cross it; `None` is everything.
     terms: ArcSwapOption<Terms>,
     open: AtomicBool,
@@ -83,14 +96,21 @@ impl Link {
     #[must_use]
     pub fn new(
         outbound: Arc<Outbound>,
-        peer: Arc<str>,
+        peer: PeerAbout,
         order: u64,
         scope: Scope,
-        headers: bool,
         terms: Option<Arc<Terms>>,
     ) -> Self {
-        let terms = ArcSwapOption::new(terms);
-        Self { outbound, peer, order, scope, headers, terms, open: AtomicBool::new(true) }
+        Self {
+            outbound,
+            peer: peer.id,
+            order,
+            scope,
+            headers: peer.headers,
+            traces: peer.traces,
+            terms: ArcSwapOption::new(terms),
+            open: AtomicBool::new(true),
+        }
     }
 
     /// From now on this may cross it. Those who announce and match look again afterwards.

@@ -24,7 +24,7 @@ use parking_lot::RwLock;
 pub use accounts::Accounts;
 pub use answers::Answers;
 pub use imports::{RenamedTarget, ServiceTarget};
-pub use link::{Link, Scope};
+pub use link::{Link, PeerAbout, Scope};
 pub use mappings::{ClusterOf, Destination, Mapping, Mappings};
 pub use subscriber::Subscriber;
 pub use subscription::{InternalHandler, LocalTarget, PeerTarget, Sid, Subscription, Take, Target};
@@ -32,7 +32,7 @@ pub use terms::{Terms, takes_interest};
 
 use imports::Imports;
 
-use crate::config::{self, AccountLimits};
+use crate::config::{self, AccountLimits, MessageTrace};
 use crate::interest::Interest;
 use crate::outbound::Outbound;
 
@@ -55,6 +55,8 @@ pub struct Account {
     pub clients_total: AtomicU64,
     /// What is configured for it.
     limits: ArcSwap<AccountLimits>,
+    /// Where traces go of messages that other systems want traced.
+    trace: ArcSwapOption<MessageTrace>,
     /// It is configured no more.
     removed: AtomicBool,
     /// Where messages go instead.
@@ -93,6 +95,7 @@ impl Account {
             clients: AtomicUsize::new(0),
             clients_total: AtomicU64::new(0),
             limits: ArcSwap::default(),
+            trace: ArcSwapOption::empty(),
             removed: AtomicBool::new(false),
             mappings: ArcSwapOption::empty(),
             mapped: AtomicBool::new(false),
@@ -116,6 +119,23 @@ impl Account {
     /// From now on it has these limits.
     fn set_limits(&self, limits: AccountLimits) {
         self.limits.store(Arc::new(limits));
+    }
+
+    /// Where traces go of messages that other systems want traced, if anywhere.
+    #[must_use]
+    pub fn trace(&self) -> Option<Arc<MessageTrace>> {
+        self.trace.load_full()
+    }
+
+    /// Whether such messages are traced.
+    #[must_use]
+    pub fn traces_others(&self) -> bool {
+        self.trace.load().is_some()
+    }
+
+    /// From now on traces go there.
+    fn set_trace(&self, trace: Option<MessageTrace>) {
+        self.trace.store(trace.map(Arc::new));
     }
 
     /// Whether it is configured no more: whoever holds it looks for another of its name.

@@ -8,6 +8,7 @@ mod permissions;
 mod publish;
 mod requester;
 mod subscribe;
+mod traced;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::{Role, RouteEntry};
-use crate::account::{Link, Scope, Terms};
+use crate::account::{Link, PeerAbout, Scope, Terms};
 use crate::auth::{Verdict, verify};
 use crate::close::CloseReason;
 use crate::config::{self, Cluster, ClusterPermissions, Listen, Secret};
@@ -330,10 +330,13 @@ impl Mesh {
         let order = self.orders.fetch_add(1, Ordering::Relaxed);
         let link = Arc::new(Link::new(
             Arc::clone(outbound),
-            info.server_id.as_str().into(),
+            PeerAbout {
+                id: info.server_id.as_str().into(),
+                headers: info.headers,
+                traces: info.proto >= ROUTE_PROTO,
+            },
             order,
             scope,
-            info.headers,
             self.terms.load_full(),
         ));
         let mut members = self.members.lock();
