@@ -189,9 +189,8 @@ impl Server {
         if let (Some(mesh), Some(bound)) = (&mesh, routes) {
             others.push(accept_routes(mesh, bound)?);
         }
-        let client_listener = accept_clients(&node, &workers, client)?;
-        monitor.accepts_clients();
-        tracing::info!("Server is ready");
+        let gate = Gate::new(&config, mesh.as_ref());
+        let client_listener = accept_clients(&node, &workers, client, gate, monitor)?;
         let mut server = Self {
             node,
             mesh,
@@ -468,6 +467,8 @@ fn accept_clients(
     node: &Arc<Node>,
     workers: &Workers,
     bound: Bound,
+    gate: Gate,
+    monitor: Arc<Monitor>,
 ) -> Result<JoinHandle<()>, StartError> {
     let listener = TcpListener::from_std(bound.listener)?;
     let (node, workers) = (Arc::clone(node), workers.clone());
@@ -475,7 +476,41 @@ fn accept_clients(
         let node = Arc::clone(&node);
         workers.serve(stream, move |stream| serve_client(node, stream, peer));
     };
-    Ok(tokio::spawn(accept_loop(listener, Arc::new(on_accept))))
+    let open = move || {
+        monitor.accepts_clients();
+        tracing::info!("Server is ready");
+    };
+    if gate.patience.is_none() {
+        open();
+        return Ok(tokio::spawn(accept_loop(listener, Arc::new(on_accept))));
+    }
+    Ok(tokio::spawn(async move {
+        gate.pass().await;
+        open();
+        accept_loop(listener, Arc::new(on_accept)).await;
+    }))
+}
+
+/// What clients wait for at the start, if the configuration says so.
+struct Gate {
+    patience: Option<Duration>,
+    mesh: Option<Arc<Mesh>>,
+}
+
+impl Gate {
+    fn new(config: &Config, mesh: Option<&Arc<Mesh>>) -> Self {
+        let patience = config.cluster.as_ref().and_then(|cluster| cluster.start_gate);
+        Self { patience, mesh: mesh.cloned() }
+    }
+
+    /// Waits for the configured routes, but no longer than patience lasts.
+    async fn pass(self) {
+        let (Some(patience), Some(mesh)) = (self.patience, self.mesh) else { return };
+        tracing::info!("Waiting up to {patience:?} for the configured routes");
+        if timeout(patience, mesh.wait_for_configured()).await.is_err() {
+            tracing::warn!("Configured routes are not all up, accepting clients nevertheless");
+        }
+    }
 }
 
 async fn serve_client(node: Arc<Node>, stream: TcpStream, peer: SocketAddr) {
