@@ -292,12 +292,8 @@ pub(super) fn replace(
 
 fn stream_link(import: &config::StreamImport, exporter: &Arc<Account>) -> Option<StreamLink> {
     let theirs = import.subject.as_bytes();
-    let to = match (&import.to, &import.prefix) {
-        (Some(to), _) => to.clone(),
-        (None, Some(prefix)) => format!("{}.{}", prefix.trim_end_matches('.'), import.subject),
-        (None, None) => import.subject.clone(),
-    };
-    let ours = untokenize(&to);
+    let to = import.destination();
+    let ours = import.local_subject();
     let outward = if ours == to { Transform::new(ours.as_bytes(), theirs) } else { None };
     Some(StreamLink {
         exporter: Arc::clone(exporter),
@@ -307,18 +303,6 @@ fn stream_link(import: &config::StreamImport, exporter: &Arc<Account>) -> Option
         outward,
         allow_trace: import.allow_trace,
     })
-}
-
-/// The pattern of what a destination with `$1` or `{{wildcard(1)}}` makes.
-fn untokenize(destination: &str) -> String {
-    let tokens = destination.split('.').map(|token| {
-        if token.starts_with('$') && token.len() > 1 || token.starts_with("{{") {
-            "*"
-        } else {
-            token
-        }
-    });
-    tokens.collect::<Vec<_>>().join(".")
 }
 
 fn service_import(
@@ -331,7 +315,7 @@ fn service_import(
             .iter()
             .find(|export| subject::is_subset(import.subject.as_bytes(), export.subject.as_bytes()))
     })?;
-    let ours = untokenize(&import.to);
+    let ours = config::untokenize(&import.to);
     Some(Subscription {
         pattern: ours.as_bytes().into(),
         queue: None,

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::{SublistStats, is_false, null_as_empty};
 
@@ -46,7 +45,7 @@ pub struct AccountInfo {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub mappings: BTreeMap<String, Vec<MappedTo>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub exports: Vec<Value>,
+    pub exports: Vec<Export>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub imports: Vec<Import>,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -59,6 +58,21 @@ pub struct AccountInfo {
     pub tags: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sublist_stats: Option<SublistStats>,
+}
+
+/// What an account offers to others.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "the names are the wire's; see the monitoring page")]
+pub struct Export {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub subject: String,
+    #[serde(rename = "type", skip_serializing_if = "String::is_empty")]
+    pub kind: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub response_type: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub approved_accounts: Vec<String>,
 }
 
 /// One destination of a mapping.

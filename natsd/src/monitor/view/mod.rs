@@ -22,7 +22,7 @@ mod varz;
 use serde::{Deserialize, Deserializer};
 
 pub use account::{
-    AccountInfo, AccountStat, AccountStatz, Accountz, DataStats, Import, MappedTo, Traffic,
+    AccountInfo, AccountStat, AccountStatz, Accountz, DataStats, Export, Import, MappedTo, Traffic,
 };
 pub use connz::{ConnInfo, Connz, ProxyInfo, TlsPeerCert};
 pub use event::{AccountConnections, ClientInfo, Connected, Disconnected};
