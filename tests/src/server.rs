@@ -35,6 +35,14 @@ impl Binary {
         }
     }
 
+    /// The natsd of this workspace, whatever is under test: for what only natsd has.
+    ///
+    /// # Panics
+    /// When natsd cannot be built.
+    pub fn natsd() -> Self {
+        Self { path: built("natsd") }
+    }
+
     /// A stock nats-server, the oracle: `NATS_SERVER_BIN`.
     ///
     /// # Panics

@@ -136,16 +136,16 @@ impl Subscriber {
             .insert_unique(hash, subscription, |held| hasher.hash_one(sid_of(held)));
     }
 
-    /// Removes the subscription of a sid.
-    pub fn remove(&self, sid: &[u8]) -> Option<Arc<Subscription>> {
-        let hash = self.hasher.hash_one(sid);
+    /// Removes a subscription, never another one that has its sid by now.
+    pub fn remove(&self, subscription: &Arc<Subscription>) {
+        let hash = self.hasher.hash_one(sid_of(subscription));
         let mut subscriptions = self.subscriptions.lock();
-        let found = subscriptions.find_entry(hash, |held| sid_of(held) == sid).ok()?;
-        let (subscription, _) = found.remove();
+        if let Ok(found) = subscriptions.find_entry(hash, |held| Arc::ptr_eq(held, subscription)) {
+            drop(found.remove());
+        }
         if subscriptions.is_empty() {
             *subscriptions = HashTable::new();
         }
-        Some(subscription)
     }
 
     /// Removes all subscriptions.

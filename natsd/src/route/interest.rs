@@ -106,6 +106,14 @@ impl Route {
             self.early_interest.push(named, weight);
             return;
         };
+        if !link.may_take(named.subject) {
+            tracing::debug!(
+                "{} - Can not export \"{}\", ignoring remote subscription request",
+                self.entry.label(),
+                named.subject.escape_ascii()
+            );
+            return;
+        }
         self.send_ok_if_verbose(publisher);
         if !subject::is_valid_pattern(named.subject) {
             self.log_error("Could not insert subscription: invalid subject");
@@ -114,7 +122,11 @@ impl Route {
         }
         let Some(account) = self.account_of(named.account) else { return };
         let key = (&*account.name, named.subject, named.queue);
-        if let Some(held) = self.interest.find(key) {
+        let held = self.interest.find(key);
+        if held.is_some_and(|held| held.account.is_removed()) {
+            // The account went and came again by reloads.
+            self.interest.remove(key);
+        } else if let Some(held) = held {
             if let Target::Peer(peer) = &held.subscription.target {
                 peer.weight.store(weight, Ordering::Relaxed);
             }
