@@ -278,7 +278,7 @@ pub struct Down {
 /// `logs`
 #[derive(Debug, Args)]
 pub struct Logs {
-    /// Which nodes: names, or `all`, `seed`, `random`
+    /// Which nodes: names, or `all`, `seed`, `random` (`kill`: of those that serve)
     #[arg(value_name = "NODE", value_delimiter = ',', default_value = "all")]
     pub nodes: Vec<String>,
     /// Go on with new lines as they come, until ctrl-c

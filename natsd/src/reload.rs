@@ -67,7 +67,7 @@ impl Server {
         match effect {
             Effect::Logging | Effect::TraceLevel => {
                 if let Err(error) = self.logger.reconfigure(&config.log) {
-                    tracing::error!("Could not open the log file: {error}");
+                    tracing::error!("Could not change the log: {error}");
                 }
             }
             Effect::ClientAdvertise => self.advertise(config),

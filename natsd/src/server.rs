@@ -99,8 +99,8 @@ fn plain(error: &io::Error) -> String {
 
 /// Runs a server to its end, on this thread and as many more as there are cores.
 pub async fn run(config: Config, logger: Logger, launch: Launch) -> ExitCode {
-    let started = Server::start(config, logger, launch);
-    match started {
+    let started = Server::start(config, logger.clone(), launch);
+    let code = match started {
         Ok(server) => {
             server.serve().await;
             ExitCode::SUCCESS
@@ -109,7 +109,9 @@ pub async fn run(config: Config, logger: Logger, launch: Launch) -> ExitCode {
             tracing::error!(target: FATAL, "{error}");
             ExitCode::FAILURE
         }
-    }
+    };
+    logger.flush();
+    code
 }
 
 /// A running server.
@@ -162,7 +164,6 @@ impl Server {
         node.set_tls(client_tls, route_tls);
         let config = node.config();
         announce_start(&node);
-        warn_of_missing_log_features(&config);
         write_pid_file(&config)?;
         let listening = Listening {
             client: client.address,
@@ -415,20 +416,6 @@ fn announce_start(node: &Node) {
     }
     if let Some(source) = &config.source {
         tracing::info!("Using configuration file: {} ({})", source.path.display(), source.digest);
-    }
-}
-
-/// Says what the configuration asks of the log that natsd does not do.
-fn warn_of_missing_log_features(config: &Config) {
-    let log = &config.log;
-    let missing = [
-        (log.syslog, "syslog"),
-        (log.remote_syslog.is_some(), "remote_syslog"),
-        (log.size_limit.is_some(), "log_size_limit"),
-        (log.max_files.is_some(), "log_max_num"),
-    ];
-    for (_, name) in missing.iter().filter(|(asked, _)| *asked) {
-        tracing::warn!("`{name}` is not supported by natsd and has no effect");
     }
 }
 

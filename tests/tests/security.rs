@@ -10,6 +10,10 @@ use std::time::Duration;
 
 use blackbox::server::{Binary, Server, Setup};
 use blackbox::wire::Conversation;
+use blackbox::{DEADLINE, eventually};
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+use tokio::time::timeout;
 
 /// A configuration, who connects, and what they say in turn.
 struct Scene {
@@ -430,7 +434,7 @@ async fn start(scene: &Scene, binaries: &[Binary]) -> Vec<Server> {
         servers.push(setup.start().await);
     }
     if servers.len() > 1 {
-        blackbox::eventually("the servers know each other", async || {
+        eventually("the servers know each other", async || {
             servers
                 .iter()
                 .all(|server| server.log().contains("Route connection created"))
@@ -529,4 +533,39 @@ async fn permissions_in_clusters() {
 #[ignore = "needs a stock nats-server"]
 async fn accounts_in_clusters() {
     compare_clusters(&ACCOUNTS).await;
+}
+
+#[tokio::test]
+async fn a_refused_client_is_reported_by_the_name_that_it_claimed() {
+    let users = "accounts { A { users [ { user: a, password: p } ] }, \
+                 $SYS { users [ { user: s, password: s } ] } }";
+    let server = Setup::new(&Binary::under_test()).config(users).start().await;
+    let login = async_nats::ConnectOptions::with_user_and_password("s".into(), "s".into());
+    let watcher = login.connect(server.url()).await.unwrap();
+    let mut events = watcher.subscribe("$SYS.SERVER.*.CLIENT.AUTH.ERR").await.unwrap();
+    watcher.flush().await.unwrap();
+    for (connect, claimed) in [
+        (r#"{"user":"a","pass":"wrong","name":"x"}"#, Some("a")),
+        (r#"{"user":"nobody","pass":"p"}"#, Some("nobody")),
+        (r#"{"nkey":"UNKEY","sig":"x"}"#, Some("UNKEY")),
+        (r#"{"auth_token":"secret"}"#, Some("[REDACTED]")),
+        ("{}", None),
+    ] {
+        let mut client = Conversation::dial(server.client()).await.unwrap();
+        client.send(format!("CONNECT {connect}\r\nPING\r\n").as_bytes()).await.unwrap();
+        let event = timeout(DEADLINE, events.next()).await.expect(connect).unwrap();
+        let event: Value = serde_json::from_slice(&event.payload).unwrap();
+        assert_eq!(event["client"].get("user").and_then(Value::as_str), claimed, "{event}");
+        assert_eq!(
+            (&event["client"]["acc"], &event["reason"]),
+            (&json!("$G"), &json!("Authentication Failure"))
+        );
+        let id = event["client"]["id"].clone();
+        let closed = eventually("it is among the closed", async || {
+            let connz = server.monitor("/connz?state=closed&auth=1").await;
+            connz["connections"].as_array()?.iter().find(|client| client["cid"] == id).cloned()
+        })
+        .await;
+        assert_eq!(closed.get("authorized_user").and_then(Value::as_str), claimed, "{closed}");
+    }
 }

@@ -58,6 +58,18 @@ impl Credentials<'_> {
         }
     }
 
+    /// Whom they claim to be of, proven or not, as monitoring and events show it.
+    #[must_use]
+    pub fn claimed(&self) -> &str {
+        if !self.nkey.is_empty() {
+            self.nkey
+        } else if self.user.is_empty() && !self.token.is_empty() {
+            "[REDACTED]"
+        } else {
+            self.user
+        }
+    }
+
     fn is_empty(&self) -> bool {
         self.user.is_empty()
             && self.password.is_empty()

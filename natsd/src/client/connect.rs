@@ -264,6 +264,9 @@ impl Client {
             (Some(identity), Some(account)) => describe(identity, account),
             _ => (String::new(), String::new()),
         };
+        // Where nobody was asked, or somebody refused, what they claimed to be (nats-server).
+        let claimed = || self.credentials(connect).claimed().to_owned();
+        let user = if user.is_empty() { claimed() } else { user };
         self.entry.set_about(About {
             name: connect.name.clone(),
             lang: connect.lang.clone(),

@@ -133,9 +133,8 @@ fn server_config(config: &Tls, verify: bool) -> Result<ServerConfig, TlsError> {
         .with_protocol_versions(provider::versions(config))?;
     let builder = if verify || config.check_known_urls {
         let roots = Arc::new(roots(config)?);
-        builder.with_client_cert_verifier(
-            WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider)).build()?,
-        )
+        let signed = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider));
+        builder.with_client_cert_verifier(Arc::new(verify::Signed(signed.build()?)))
     } else {
         builder.with_no_client_auth()
     };
