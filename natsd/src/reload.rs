@@ -11,7 +11,10 @@ use crate::config::reload::{ClusterChange, Effect, diff};
 use crate::config::{Config, flags};
 use crate::discovery::host_port;
 use crate::protocol::error;
+use crate::registry::Transport;
 use crate::server::{Server, StartError, own_address, read_certificates, refuse_what_is_missing};
+
+const BY_WEBSOCKET: Transport = Transport::Websocket { forwarded_for: None };
 
 /// Why a reload changed nothing.
 #[derive(Debug, thiserror::Error)]
@@ -43,10 +46,12 @@ impl Server {
         let digest = config.source.as_ref().map_or("", |source| &source.digest).to_owned();
         // Certificates may have changed under the same names: they are read anew every time.
         let (client_tls, route_tls) = read_certificates(&config)?;
+        let websocket_tls = crate::server::read_websocket_certificates(&config)?;
         self.node.set_tls(client_tls, route_tls);
-        let earlier = self.node.auth();
+        self.node.set_websocket_tls(websocket_tls);
+        let earlier = (self.node.auth(), self.node.auth_of(&BY_WEBSOCKET));
         self.node.set_config(config.clone());
-        self.close_strangers(&earlier);
+        self.close_strangers(&earlier.0, &earlier.1);
         for change in changes {
             self.apply(&change.effect, &config);
             tracing::info!("{}", change.message);
@@ -102,11 +107,13 @@ impl Server {
 
     /// Ends the connections of clients who are somebody else by now, or nobody. They may connect
     /// again as what they are now.
-    fn close_strangers(&self, earlier: &Authenticator) {
+    fn close_strangers(&self, by_tcp: &Authenticator, by_websocket: &Authenticator) {
         let auth = self.node.auth();
         self.node.discovery.update(|info| info.auth_required = auth.required());
         for client in self.node.registry.clients() {
             let identity = client.about().identity;
+            let auth = self.node.auth_of(&client.transport);
+            let earlier = if client.transport.is_websocket() { by_websocket } else { by_tcp };
             // Whoever is on the way in is judged by the new configuration.
             let stranger = match &identity {
                 Some(identity) => !auth.keeps(earlier, identity),
@@ -144,6 +151,7 @@ fn refuse_what_stays(old: &Config, new: &Config) -> Result<(), ReloadError> {
         (old.accounts != new.accounts, "accounts"),
         (old.system_account != new.system_account, "system_account"),
         (old.tls.is_some() != new.tls.is_some(), "tls"),
+        (has_websocket_tls(old) != has_websocket_tls(new), "websocket tls"),
     ];
     match changed.iter().find(|(changed, _)| *changed) {
         None => Ok(()),
@@ -151,6 +159,10 @@ fn refuse_what_stays(old: &Config, new: &Config) -> Result<(), ReloadError> {
             "config reload not supported for {what} by natsd yet: restart the server"
         ))),
     }
+}
+
+fn has_websocket_tls(config: &Config) -> bool {
+    config.websocket.as_ref().is_some_and(|websocket| websocket.tls.is_some())
 }
 
 fn report(result: Result<(), StartError>) {

@@ -30,7 +30,7 @@ use crate::net::{
 };
 use crate::node::{Identity, Node, TOOLCHAIN, VERSION};
 use crate::outbound::Outbound;
-use crate::ports_file::{Listening, PortsFile};
+use crate::ports_file::{Listening, PortsFile, Secure};
 use crate::protocol::error;
 use crate::protocol::info::Info;
 use crate::reload::ReloadError;
@@ -39,8 +39,10 @@ use crate::system::{Order, System};
 use crate::tls::{TlsError, TlsSetup};
 
 mod missing;
+mod websocket;
 
 pub(crate) use missing::refuse_what_is_missing;
+pub(crate) use websocket::read_certificates as read_websocket_certificates;
 
 /// How long connections may take to end at shutdown.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_millis(500);
@@ -60,6 +62,17 @@ pub enum StartError {
     Listen {
         /// `port`, `route port` or `http port`.
         what: &'static str,
+        /// `host:port` as configured.
+        address: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The listener for WebSocket clients cannot be had.
+    #[error(
+        "Unable to listen for websocket connections: listen tcp {address}: bind: {}",
+        plain(source)
+    )]
+    Websocket {
         /// `host:port` as configured.
         address: String,
         /// Why.
@@ -124,7 +137,8 @@ pub(crate) struct Server {
     system: Option<Arc<System>>,
     /// What the system account asks of the server as a whole.
     orders: mpsc::Receiver<Order>,
-    client_listener: JoinHandle<()>,
+    /// Listeners for clients of all kinds.
+    client_listeners: Vec<JoinHandle<()>>,
     others: Vec<JoinHandle<()>>,
     /// The dialers of configured routes, by `host:port`.
     routes: HashMap<String, JoinHandle<()>>,
@@ -156,10 +170,13 @@ impl Server {
             Some(monitor) => Some(listen("http port", &monitor.listen)?),
             None => None,
         };
+        let websocket = websocket::listen(&config)?;
         let (client_tls, route_tls) = read_certificates(&config)?;
+        let websocket_tls = websocket::read_certificates(&config)?;
         let workers = Workers::start(Handle::current(), cores())?;
         let node = Arc::new(make_node(config, client.address));
         node.set_tls(client_tls, route_tls);
+        node.set_websocket_tls(websocket_tls);
         let config = node.config();
         announce_start(&node);
         warn_of_missing_log_features(&config);
@@ -168,6 +185,8 @@ impl Server {
             client: client.address,
             cluster: routes.as_ref().map(|bound| bound.address),
             monitor: http.as_ref().map(|bound| bound.address),
+            websocket: websocket.as_ref().map(|bound| bound.address),
+            secure: secure_listeners(&config),
         };
         let ports_file = write_ports_file(&config, &launch.program, &listening)?;
         let mesh = routes.as_ref().zip(config.cluster.as_ref()).map(|(bound, cluster)| {
@@ -185,11 +204,15 @@ impl Server {
             others.push(task);
             system
         });
+        let mut client_listeners = Vec::new();
+        if let Some(bound) = websocket {
+            client_listeners.push(websocket::accept(&node, &workers, bound)?);
+        }
         tracing::info!("Listening for client connections on {}", client.address);
         if let (Some(mesh), Some(bound)) = (&mesh, routes) {
             others.push(accept_routes(mesh, bound)?);
         }
-        let client_listener = accept_clients(&node, &workers, client)?;
+        client_listeners.push(accept_clients(&node, &workers, client)?);
         monitor.accepts_clients();
         tracing::info!("Server is ready");
         let mut server = Self {
@@ -201,7 +224,7 @@ impl Server {
             signals,
             system,
             orders,
-            client_listener,
+            client_listeners,
             others,
             routes: HashMap::new(),
             ports_file,
@@ -291,7 +314,7 @@ impl Server {
     /// Stops accepting clients, tells everybody, and moves clients away one by one.
     fn start_lame_duck(&self) -> JoinHandle<()> {
         tracing::info!("Entering lame duck mode, stop accepting new clients");
-        self.client_listener.abort();
+        self.client_listeners.iter().for_each(JoinHandle::abort);
         if let Some(system) = &self.system {
             system.report_end(true);
         }
@@ -309,7 +332,7 @@ impl Server {
         {
             system.report_end(false);
         }
-        self.client_listener.abort();
+        self.client_listeners.iter().for_each(JoinHandle::abort);
         self.others.iter().chain(self.routes.values()).for_each(JoinHandle::abort);
         for client in self.node.registry.clients() {
             client.subscriber.outbound.close(CloseReason::ServerShutdown);
@@ -398,6 +421,16 @@ pub(crate) fn own_address(config: &Config, bound_port: u16) -> OwnAddress {
 
 /// The level that nats-server 2.15.1 announces, with or without JetStream.
 const API_LEVEL: u64 = 5;
+
+/// Which listeners ask for TLS: what the ports file says of them.
+fn secure_listeners(config: &Config) -> Secure {
+    Secure {
+        client: config.tls.is_some() && !config.allow_non_tls,
+        cluster: config.cluster.as_ref().is_some_and(|cluster| cluster.tls.is_some()),
+        monitor: config.monitor.as_ref().is_some_and(|monitor| monitor.tls),
+        websocket: config.websocket.as_ref().is_some_and(|websocket| websocket.tls.is_some()),
+    }
+}
 
 fn announce_start(node: &Node) {
     let config = node.config();

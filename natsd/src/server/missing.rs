@@ -24,7 +24,6 @@ pub(crate) fn refuse_what_is_missing(config: &Config) -> Result<(), StartError> 
         ),
         (config.accounts.iter().any(|account| !account.mappings.is_empty()), "mappings"),
         (config.operators != crate::config::Operators::default(), "operator"),
-        (config.websocket.is_some(), "websocket"),
         (!config.mappings.is_empty(), "mappings"),
     ];
     match missing.iter().find(|(asked, _)| *asked) {
