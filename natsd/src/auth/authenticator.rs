@@ -132,6 +132,12 @@ impl Authenticator {
         self.no_auth_user.is_some() || self.open_default
     }
 
+    /// Whether everybody but the system's users comes in without credentials.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.open_default
+    }
+
     /// Whether clients need something to sign.
     #[must_use]
     pub fn wants_nonce(&self) -> bool {

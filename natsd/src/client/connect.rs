@@ -78,7 +78,11 @@ impl Client {
         let mut info = self.node.discovery.info_for(&self.entry);
         if auth.required() {
             self.gate = Gate::Shut(Instant::now() + self.auth_timeout());
-            info.auth_required = !auth.admits_strangers();
+            // Observed: a WebSocket client is asked for credentials though it may have none.
+            info.auth_required = match self.entry.transport {
+                Transport::Tcp => !auth.admits_strangers(),
+                Transport::Websocket { .. } => !auth.is_open(),
+            };
         } else {
             self.join(Arc::clone(&self.node.accounts.global));
         }
