@@ -62,6 +62,7 @@ pub struct Node {
 struct TlsSetups {
     clients: ArcSwapOption<TlsSetup>,
     websocket: ArcSwapOption<TlsSetup>,
+    monitoring: ArcSwapOption<TlsSetup>,
     routes: ArcSwapOption<TlsSetup>,
 }
 
@@ -122,6 +123,17 @@ impl Node {
     /// The same for WebSocket clients.
     pub fn set_websocket_tls(&self, setup: Option<TlsSetup>) {
         self.tls.websocket.store(setup.map(Arc::new));
+    }
+
+    /// TLS of monitoring, if it has it.
+    #[must_use]
+    pub fn monitoring_tls(&self) -> Option<Arc<TlsSetup>> {
+        self.tls.monitoring.load_full()
+    }
+
+    /// The same for monitoring.
+    pub fn set_monitoring_tls(&self, setup: Option<TlsSetup>) {
+        self.tls.monitoring.store(setup.map(Arc::new));
     }
 
     /// Everybody who may connect now.

@@ -12,7 +12,10 @@ use crate::config::{Config, flags};
 use crate::discovery::host_port;
 use crate::protocol::error;
 use crate::registry::Transport;
-use crate::server::{Server, StartError, own_address, read_certificates, refuse_what_is_missing};
+use crate::server::{
+    Server, StartError, own_address, read_certificates, read_monitoring_certificates,
+    read_websocket_certificates, refuse_what_is_missing,
+};
 
 const BY_WEBSOCKET: Transport = Transport::Websocket { forwarded_for: None };
 
@@ -46,9 +49,11 @@ impl Server {
         let digest = config.source.as_ref().map_or("", |source| &source.digest).to_owned();
         // Certificates may have changed under the same names: they are read anew every time.
         let (client_tls, route_tls) = read_certificates(&config)?;
-        let websocket_tls = crate::server::read_websocket_certificates(&config)?;
+        let websocket_tls = read_websocket_certificates(&config)?;
+        let monitoring_tls = read_monitoring_certificates(&config)?;
         self.node.set_tls(client_tls, route_tls);
         self.node.set_websocket_tls(websocket_tls);
+        self.node.set_monitoring_tls(monitoring_tls);
         let earlier = (self.node.auth(), self.node.auth_of(&BY_WEBSOCKET));
         self.node.set_config(config.clone());
         self.close_strangers(&earlier.0, &earlier.1);

@@ -177,6 +177,7 @@ impl Server {
         let node = Arc::new(make_node(config, client.address));
         node.set_tls(client_tls, route_tls);
         node.set_websocket_tls(websocket_tls);
+        node.set_monitoring_tls(read_monitoring_certificates(&node.config())?);
         let config = node.config();
         announce_start(&node);
         warn_of_missing_log_features(&config);
@@ -195,7 +196,8 @@ impl Server {
         let mut others = Vec::new();
         let monitor = Arc::new(Monitor::new(Arc::clone(&node), mesh.clone(), listening));
         if let Some(bound) = http {
-            tracing::info!("Starting http monitor on {}", bound.address);
+            let scheme = if listening.secure.monitor { "https" } else { "http" };
+            tracing::info!("Starting {scheme} monitor on {}", bound.address);
             others.push(crate::monitor::serve(bound, Arc::clone(&monitor))?);
         }
         let (orders_in, orders) = mpsc::channel(ORDERS_MAX);
@@ -563,6 +565,17 @@ pub(crate) fn read_certificates(
     let routes = config.cluster.as_ref().and_then(|cluster| cluster.tls.as_ref());
     let routes = routes.map(TlsSetup::for_routes).transpose().map_err(fault("cluster tls"))?;
     Ok((clients, routes))
+}
+
+/// Reads the certificates of monitoring: those of clients.
+pub(crate) fn read_monitoring_certificates(
+    config: &Config,
+) -> Result<Option<TlsSetup>, StartError> {
+    let secure = config.monitor.as_ref().is_some_and(|monitor| monitor.tls);
+    let tls = config.tls.as_ref().filter(|_| secure);
+    tls.map(TlsSetup::for_monitoring)
+        .transpose()
+        .map_err(|source| StartError::Tls { what: "tls", source: Box::new(source) })
 }
 
 /// Closes clients one by one, so that they do not all arrive elsewhere at once.

@@ -12,7 +12,6 @@ pub(crate) fn refuse_what_is_missing(config: &Config) -> Result<(), StartError> 
             }),
             "cluster.permissions",
         ),
-        (config.monitor.as_ref().is_some_and(|monitor| monitor.tls), "https"),
         (config.auth.callout.is_some(), "auth_callout"),
         (needs_proxy(config), "proxy_required"),
         (
