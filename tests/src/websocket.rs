@@ -45,15 +45,15 @@ pub fn request(target: &str, headers: &[&str]) -> Vec<u8> {
 /// A frame with this first byte, masked.
 pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![first];
-    match payload.len() {
-        len @ ..=125 => frame.push(0x80 | len as u8),
-        len @ ..=0xffff => {
+    match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
+        (Ok(len @ ..=125), _) => frame.push(0x80 | len),
+        (_, Ok(len)) => {
             frame.push(0x80 | 126);
-            frame.extend_from_slice(&(len as u16).to_be_bytes());
+            frame.extend_from_slice(&len.to_be_bytes());
         }
-        len => {
+        _ => {
             frame.push(0x80 | 127);
-            frame.extend_from_slice(&(len as u64).to_be_bytes());
+            frame.extend_from_slice(&(payload.len() as u64).to_be_bytes());
         }
     }
     frame.extend_from_slice(KEY);

@@ -397,7 +397,8 @@ async fn gossip(binaries: [&Binary; 2]) {
     let mut second = second.start().await;
     let mut web = vec![listener(&first).to_string(), listener(&second).to_string()];
     let mut tcp = vec![first.client().to_string(), second.client().to_string()];
-    (web.sort(), tcp.sort());
+    web.sort();
+    tcp.sort();
     for server in [&first, &second] {
         eventually("INFO by WebSocket lists both", async || {
             let (_, info) = Websocket::greeted(listener(server), &[]).await;

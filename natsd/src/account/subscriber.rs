@@ -1,10 +1,10 @@
 //! The receiving side of a client connection: its queue and its subscriptions by sid.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use hashbrown::HashTable;
+use hashbrown::{DefaultHashBuilder, HashTable};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -26,7 +26,7 @@ pub struct Subscriber {
     filtered: AtomicBool,
     limits: Mutex<Option<Box<Limited>>>,
     subscriptions: Mutex<HashTable<Arc<Subscription>>>,
-    hasher: RandomState,
+    hasher: DefaultHashBuilder,
 }
 
 /// What only clients with permissions need.
@@ -48,7 +48,7 @@ impl Subscriber {
             filtered: AtomicBool::new(false),
             limits: Mutex::new(None),
             subscriptions: Mutex::new(HashTable::new()),
-            hasher: RandomState::new(),
+            hasher: DefaultHashBuilder::default(),
         }
     }
 

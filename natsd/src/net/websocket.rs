@@ -70,7 +70,7 @@ pub async fn accept_websocket(
     drop(stream.set_nodelay(true));
     let (read, write) = stream.into_split();
     let (tls, wire): (_, Arc<dyn Sink>) = match &plan.tls {
-        None => (None, Arc::new(TcpSink(write))),
+        None => (None, Arc::new(TcpSink::new(write))),
         Some(_) => {
             let sink = Arc::new(TlsSink::new(write));
             (Some(Arc::clone(&sink)), sink)

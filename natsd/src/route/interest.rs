@@ -1,10 +1,10 @@
 //! What a peer subscribes to: RS+ and RS-.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use hashbrown::HashTable;
+use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::Route;
 use crate::account::{Account, PeerTarget, Subscription, Target};
@@ -17,7 +17,7 @@ use crate::subject;
 #[derive(Debug, Default)]
 pub(super) struct RemoteInterest {
     held: HashTable<Held>,
-    hasher: RandomState,
+    hasher: DefaultHashBuilder,
 }
 
 #[derive(Debug)]
