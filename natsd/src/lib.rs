@@ -33,3 +33,4 @@ pub mod subject;
 pub mod system;
 pub mod tls;
 pub mod verifier;
+pub mod websocket;

@@ -13,7 +13,7 @@ use crate::auth::Authenticator;
 use crate::config::Config;
 use crate::discovery::Discovery;
 use crate::protocol::line::Bounds;
-use crate::registry::Registry;
+use crate::registry::{Registry, Transport};
 use crate::router::Trace;
 use crate::tls::TlsSetup;
 use crate::verifier::Verifier;
@@ -55,6 +55,7 @@ pub struct Node {
     /// Slow checks of passwords.
     pub verifier: Verifier,
     auth: ArcSwap<Authenticator>,
+    websocket_auth: ArcSwap<Authenticator>,
     tls: TlsSetups,
     config: ArcSwap<Config>,
     config_loaded: ArcSwap<Timestamp>,
@@ -70,6 +71,8 @@ pub struct Node {
 #[derive(Debug, Default)]
 struct TlsSetups {
     clients: ArcSwapOption<TlsSetup>,
+    websocket: ArcSwapOption<TlsSetup>,
+    monitoring: ArcSwapOption<TlsSetup>,
     routes: ArcSwapOption<TlsSetup>,
 }
 
@@ -89,6 +92,7 @@ impl Node {
             verifier: Verifier::default(),
             tls: TlsSetups::default(),
             auth: ArcSwap::from_pointee(Authenticator::new(&config)),
+            websocket_auth: ArcSwap::from_pointee(Authenticator::for_websocket(&config)),
             config: ArcSwap::from_pointee(config),
             // nats-server's first client is number 5, after four internal ones.
             ids: AtomicU64::new(5),
@@ -122,15 +126,47 @@ impl Node {
         self.tls.routes.store(routes.map(Arc::new));
     }
 
+    /// TLS of WebSocket clients, if they have it.
+    #[must_use]
+    pub fn websocket_tls(&self) -> Option<Arc<TlsSetup>> {
+        self.tls.websocket.load_full()
+    }
+
+    /// The same for WebSocket clients.
+    pub fn set_websocket_tls(&self, setup: Option<TlsSetup>) {
+        self.tls.websocket.store(setup.map(Arc::new));
+    }
+
+    /// TLS of monitoring, if it has it.
+    #[must_use]
+    pub fn monitoring_tls(&self) -> Option<Arc<TlsSetup>> {
+        self.tls.monitoring.load_full()
+    }
+
+    /// The same for monitoring.
+    pub fn set_monitoring_tls(&self, setup: Option<TlsSetup>) {
+        self.tls.monitoring.store(setup.map(Arc::new));
+    }
+
     /// Everybody who may connect now.
     #[must_use]
     pub fn auth(&self) -> Arc<Authenticator> {
         self.auth.load_full()
     }
 
+    /// Everybody who may connect now by this transport.
+    #[must_use]
+    pub fn auth_of(&self, transport: &Transport) -> Arc<Authenticator> {
+        match transport {
+            Transport::Tcp => self.auth.load_full(),
+            Transport::Websocket { .. } => self.websocket_auth.load_full(),
+        }
+    }
+
     /// Replaces the configuration (reload).
     pub fn set_config(&self, config: Config) {
         self.auth.store(Arc::new(Authenticator::new(&config)));
+        self.websocket_auth.store(Arc::new(Authenticator::for_websocket(&config)));
         self.config.store(Arc::new(config));
         self.config_loaded.store(Arc::new(Timestamp::now()));
     }

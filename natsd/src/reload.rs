@@ -13,7 +13,13 @@ use crate::config::{Config, flags};
 use crate::discovery::host_port;
 use crate::net::with_publisher;
 use crate::protocol::error;
-use crate::server::{Server, StartError, own_address, read_certificates, refuse_what_is_missing};
+use crate::registry::Transport;
+use crate::server::{
+    Server, StartError, own_address, read_certificates, read_monitoring_certificates,
+    read_websocket_certificates, refuse_what_is_missing,
+};
+
+const BY_WEBSOCKET: Transport = Transport::Websocket { forwarded_for: None };
 
 /// Why a reload changed nothing.
 #[derive(Debug, thiserror::Error)]
@@ -45,15 +51,20 @@ impl Server {
         let digest = config.source.as_ref().map_or("", |source| &source.digest).to_owned();
         // Certificates may have changed under the same names: they are read anew every time.
         let (client_tls, route_tls) = read_certificates(&config)?;
+        let websocket_tls = read_websocket_certificates(&config)?;
+        let monitoring_tls = read_monitoring_certificates(&config)?;
         self.node.set_tls(client_tls, route_tls);
-        let (earlier, old) = (self.node.auth(), self.node.config());
+        self.node.set_websocket_tls(websocket_tls);
+        self.node.set_monitoring_tls(monitoring_tls);
+        let old = self.node.config();
+        let earlier = (self.node.auth(), self.node.auth_of(&BY_WEBSOCKET));
         self.node.set_config(config.clone());
         let accounts = &self.node.accounts;
         let added = with_publisher(|publisher| accounts.reconfigure(&old, &config, publisher));
         if let Some(system) = &self.system {
             added.iter().for_each(|account| system.join(account));
         }
-        self.look_at_clients(&earlier);
+        self.look_at_clients(&earlier.0, &earlier.1);
         for change in changes {
             self.apply(&change.effect, &config);
             tracing::info!("{}", change.message);
@@ -108,11 +119,13 @@ impl Server {
 
     /// Clients who are somebody else by now, or nobody, are sent away; they may connect again as
     /// what they are now. Those whose permissions changed stay, without what they lost.
-    fn look_at_clients(&self, earlier: &Authenticator) {
+    fn look_at_clients(&self, by_tcp: &Authenticator, by_websocket: &Authenticator) {
         let auth = self.node.auth();
         self.node.discovery.update(|info| info.auth_required = auth.required());
         for client in self.node.registry.clients() {
             let mut about = client.about();
+            let auth = self.node.auth_of(&client.transport);
+            let earlier = if client.transport.is_websocket() { by_websocket } else { by_tcp };
             // Whoever is on the way in is judged by the new configuration.
             let standing = match &about.identity {
                 Some(identity) => auth.standing(earlier, identity),
@@ -164,6 +177,7 @@ fn refuse_what_stays(old: &Config, new: &Config) -> Result<(), ReloadError> {
     let changed = [
         (old.system_account != new.system_account, "system_account"),
         (old.tls.is_some() != new.tls.is_some(), "tls"),
+        (has_websocket_tls(old) != has_websocket_tls(new), "websocket tls"),
     ];
     match changed.iter().find(|(changed, _)| *changed) {
         None => Ok(()),
@@ -171,6 +185,10 @@ fn refuse_what_stays(old: &Config, new: &Config) -> Result<(), ReloadError> {
             "config reload not supported for {what} by natsd yet: restart the server"
         ))),
     }
+}
+
+fn has_websocket_tls(config: &Config) -> bool {
+    config.websocket.as_ref().is_some_and(|websocket| websocket.tls.is_some())
 }
 
 fn report(result: Result<(), StartError>) {

@@ -30,7 +30,7 @@ use crate::net::{
 };
 use crate::node::{GIT_COMMIT, Identity, Node, TOOLCHAIN, VERSION};
 use crate::outbound::Outbound;
-use crate::ports_file::{Listening, PortsFile};
+use crate::ports_file::{Listening, PortsFile, Secure};
 use crate::protocol::error;
 use crate::protocol::info::Info;
 use crate::reload::ReloadError;
@@ -39,8 +39,10 @@ use crate::system::{Order, System};
 use crate::tls::{TlsError, TlsSetup};
 
 mod missing;
+mod websocket;
 
 pub(crate) use missing::refuse_what_is_missing;
+pub(crate) use websocket::read_certificates as read_websocket_certificates;
 
 /// How long connections may take to end at shutdown.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_millis(500);
@@ -60,6 +62,17 @@ pub enum StartError {
     Listen {
         /// `port`, `route port` or `http port`.
         what: &'static str,
+        /// `host:port` as configured.
+        address: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The listener for WebSocket clients cannot be had.
+    #[error(
+        "Unable to listen for websocket connections: listen tcp {address}: bind: {}",
+        plain(source)
+    )]
+    Websocket {
         /// `host:port` as configured.
         address: String,
         /// Why.
@@ -126,7 +139,8 @@ pub(crate) struct Server {
     pub(crate) system: Option<Arc<System>>,
     /// What the system account asks of the server as a whole.
     orders: mpsc::Receiver<Order>,
-    client_listener: JoinHandle<()>,
+    /// Listeners for clients of all kinds.
+    client_listeners: Vec<JoinHandle<()>>,
     others: Vec<JoinHandle<()>>,
     /// The dialers of configured routes, by `host:port`.
     routes: HashMap<String, JoinHandle<()>>,
@@ -158,10 +172,14 @@ impl Server {
             Some(monitor) => Some(listen("http port", &monitor.listen)?),
             None => None,
         };
+        let websocket = websocket::listen(&config)?;
         let (client_tls, route_tls) = read_certificates(&config)?;
+        let websocket_tls = websocket::read_certificates(&config)?;
         let workers = Workers::start(Handle::current(), cores())?;
         let node = Arc::new(make_node(config, client.address));
         node.set_tls(client_tls, route_tls);
+        node.set_websocket_tls(websocket_tls);
+        node.set_monitoring_tls(read_monitoring_certificates(&node.config())?);
         let config = node.config();
         announce_start(&node);
         write_pid_file(&config)?;
@@ -169,6 +187,8 @@ impl Server {
             client: client.address,
             cluster: routes.as_ref().map(|bound| bound.address),
             monitor: http.as_ref().map(|bound| bound.address),
+            websocket: websocket.as_ref().map(|bound| bound.address),
+            secure: secure_listeners(&config),
         };
         let ports_file = write_ports_file(&config, &launch.program, &listening)?;
         let mesh = routes.as_ref().zip(config.cluster.as_ref()).map(|(bound, cluster)| {
@@ -177,7 +197,8 @@ impl Server {
         let mut others = Vec::new();
         let monitor = Arc::new(Monitor::new(Arc::clone(&node), mesh.clone(), listening));
         if let Some(bound) = http {
-            tracing::info!("Starting http monitor on {}", bound.address);
+            let scheme = if listening.secure.monitor { "https" } else { "http" };
+            tracing::info!("Starting {scheme} monitor on {}", bound.address);
             others.push(crate::monitor::serve(bound, Arc::clone(&monitor))?);
         }
         let (orders_in, orders) = mpsc::channel(ORDERS_MAX);
@@ -186,12 +207,16 @@ impl Server {
             others.push(task);
             system
         });
+        let mut client_listeners = Vec::new();
+        let gate = Gate::new(&config, mesh.as_ref());
+        if let Some(bound) = websocket {
+            client_listeners.push(websocket::accept(&node, &workers, bound, gate.clone())?);
+        }
         tracing::info!("Listening for client connections on {}", client.address);
         if let (Some(mesh), Some(bound)) = (&mesh, routes) {
             others.push(accept_routes(mesh, bound)?);
         }
-        let gate = Gate::new(&config, mesh.as_ref());
-        let client_listener = accept_clients(&node, &workers, client, gate, monitor)?;
+        client_listeners.push(accept_clients(&node, &workers, client, gate, monitor)?);
         let mut server = Self {
             node,
             mesh,
@@ -201,7 +226,7 @@ impl Server {
             signals,
             system,
             orders,
-            client_listener,
+            client_listeners,
             others,
             routes: HashMap::new(),
             ports_file,
@@ -291,7 +316,7 @@ impl Server {
     /// Stops accepting clients, tells everybody, and moves clients away one by one.
     fn start_lame_duck(&self) -> JoinHandle<()> {
         tracing::info!("Entering lame duck mode, stop accepting new clients");
-        self.client_listener.abort();
+        self.client_listeners.iter().for_each(JoinHandle::abort);
         if let Some(system) = &self.system {
             system.report_end(true);
         }
@@ -309,7 +334,7 @@ impl Server {
         {
             system.report_end(false);
         }
-        self.client_listener.abort();
+        self.client_listeners.iter().for_each(JoinHandle::abort);
         self.others.iter().chain(self.routes.values()).for_each(JoinHandle::abort);
         for client in self.node.registry.clients() {
             client.subscriber.outbound.close(CloseReason::ServerShutdown);
@@ -400,6 +425,16 @@ pub(crate) fn own_address(config: &Config, bound_port: u16) -> OwnAddress {
 /// The level that nats-server 2.15.1 announces, with or without JetStream.
 const API_LEVEL: u64 = 5;
 
+/// Which listeners ask for TLS: what the ports file says of them.
+fn secure_listeners(config: &Config) -> Secure {
+    Secure {
+        client: config.tls.is_some() && !config.allow_non_tls,
+        cluster: config.cluster.as_ref().is_some_and(|cluster| cluster.tls.is_some()),
+        monitor: config.monitor.as_ref().is_some_and(|monitor| monitor.tls),
+        websocket: config.websocket.as_ref().is_some_and(|websocket| websocket.tls.is_some()),
+    }
+}
+
 fn announce_start(node: &Node) {
     let config = node.config();
     tracing::info!("Starting nats-server");
@@ -472,13 +507,16 @@ fn accept_clients(
         return Ok(tokio::spawn(accept_loop(listener, Arc::new(on_accept))));
     }
     Ok(tokio::spawn(async move {
-        gate.pass().await;
+        if !gate.pass().await {
+            tracing::warn!("Configured routes are not all up, accepting clients nevertheless");
+        }
         open();
         accept_loop(listener, Arc::new(on_accept)).await;
     }))
 }
 
 /// What clients wait for at the start, if the configuration says so.
+#[derive(Clone)]
 struct Gate {
     patience: Option<Duration>,
     mesh: Option<Arc<Mesh>>,
@@ -487,16 +525,17 @@ struct Gate {
 impl Gate {
     fn new(config: &Config, mesh: Option<&Arc<Mesh>>) -> Self {
         let patience = config.cluster.as_ref().and_then(|cluster| cluster.start_gate);
+        if let Some(patience) = patience {
+            tracing::info!("Waiting up to {patience:?} for the configured routes");
+        }
         Self { patience, mesh: mesh.cloned() }
     }
 
-    /// Waits for the configured routes, but no longer than patience lasts.
-    async fn pass(self) {
-        let (Some(patience), Some(mesh)) = (self.patience, self.mesh) else { return };
-        tracing::info!("Waiting up to {patience:?} for the configured routes");
-        if timeout(patience, mesh.wait_for_configured()).await.is_err() {
-            tracing::warn!("Configured routes are not all up, accepting clients nevertheless");
-        }
+    /// Waits for the configured routes, but no longer than patience lasts; false when they are
+    /// not all up.
+    async fn pass(&self) -> bool {
+        let (Some(patience), Some(mesh)) = (self.patience, &self.mesh) else { return true };
+        timeout(patience, mesh.wait_for_configured()).await.is_ok()
     }
 }
 
@@ -553,6 +592,17 @@ pub(crate) fn read_certificates(
     let routes = config.cluster.as_ref().and_then(|cluster| cluster.tls.as_ref());
     let routes = routes.map(TlsSetup::for_routes).transpose().map_err(fault("cluster tls"))?;
     Ok((clients, routes))
+}
+
+/// Reads the certificates of monitoring: those of clients.
+pub(crate) fn read_monitoring_certificates(
+    config: &Config,
+) -> Result<Option<TlsSetup>, StartError> {
+    let secure = config.monitor.as_ref().is_some_and(|monitor| monitor.tls);
+    let tls = config.tls.as_ref().filter(|_| secure);
+    tls.map(TlsSetup::for_monitoring)
+        .transpose()
+        .map_err(|source| StartError::Tls { what: "tls", source: Box::new(source) })
 }
 
 /// Closes clients one by one, so that they do not all arrive elsewhere at once.

@@ -108,6 +108,31 @@ impl Authenticator {
         }
     }
 
+    /// The same for clients that come by WebSocket: the block may have credentials of its own,
+    /// which then stand for those of everybody else (nats-server 2.15).
+    #[must_use]
+    pub fn for_websocket(config: &Config) -> Self {
+        let general = Self::new(config);
+        let Some(websocket) = &config.websocket else { return general };
+        let map_certificates = websocket.tls.as_ref().is_some_and(|tls| tls.verify_and_map);
+        let has_own = websocket.user.is_some()
+            || websocket.token.is_some()
+            || websocket.no_auth_user.is_some();
+        if !has_own {
+            return Self { map_certificates, ..general };
+        }
+        let password = websocket.password.clone().unwrap_or_default();
+        Self {
+            required: true,
+            map_certificates,
+            single: websocket.user.as_deref().map(|user| (user.into(), password)),
+            token: websocket.token.clone(),
+            no_auth_user: websocket.no_auth_user.as_deref().map(Into::into),
+            open_default: false,
+            ..general
+        }
+    }
+
     /// Whether clients must say who they are.
     #[must_use]
     pub fn required(&self) -> bool {
@@ -118,6 +143,12 @@ impl Authenticator {
     #[must_use]
     pub fn admits_strangers(&self) -> bool {
         self.no_auth_user.is_some() || self.open_default
+    }
+
+    /// Whether everybody but the system's users comes in without credentials.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.open_default
     }
 
     /// Whether clients need something to sign.

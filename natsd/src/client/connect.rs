@@ -12,12 +12,14 @@ use super::{Client, Options};
 use crate::account::Account;
 use crate::auth::{Authenticator, Credentials, Identity, Judgement, Proof};
 use crate::close::CloseReason;
+use crate::config::ConnectionType;
 use crate::log;
 use crate::protocol::error;
 use crate::protocol::info::{Connect, InfoEnd};
-use crate::registry::About;
+use crate::registry::{About, Transport};
 use crate::router::Publisher;
 use crate::verifier::Answer;
+use crate::websocket::Cookies;
 
 /// What a client may do before it is known.
 #[derive(Debug)]
@@ -72,11 +74,15 @@ impl Client {
             tracing::debug!("{} - Client connection created", self.entry.label());
         }
         let config = self.node.config();
-        let auth = self.node.auth();
+        let auth = self.node.auth_of(&self.entry.transport);
         let mut info = self.node.discovery.info_for(&self.entry);
         if auth.required() {
-            self.gate = Gate::Shut(Instant::now() + config.limits.auth_timeout);
-            info.auth_required = !auth.admits_strangers();
+            self.gate = Gate::Shut(Instant::now() + self.auth_timeout());
+            // Observed: a WebSocket client is asked for credentials though it may have none.
+            info.auth_required = match self.entry.transport {
+                Transport::Tcp => !auth.admits_strangers(),
+                Transport::Websocket { .. } => !auth.is_open(),
+            };
         } else {
             self.join(Arc::clone(&self.node.accounts.global));
         }
@@ -92,6 +98,13 @@ impl Client {
             return Err(CloseReason::MaxConnectionsExceeded);
         }
         Ok(())
+    }
+
+    /// How long a client may take to say who it is.
+    fn auth_timeout(&self) -> Duration {
+        let config = self.node.config();
+        let own = config.websocket.as_ref().and_then(|websocket| websocket.auth_timeout);
+        own.filter(|_| self.entry.transport.is_websocket()).unwrap_or(config.limits.auth_timeout)
     }
 
     /// Somebody unknown says something: only CONNECT will do, unless strangers are somebody.
@@ -110,7 +123,7 @@ impl Client {
             Gate::Shut(_) if matches!(input.first(), Some(b'C' | b'c')) => Ok(true),
             Gate::Shut(_) => {
                 let stranger = Connect::default();
-                let judge = self.node.auth();
+                let judge = self.node.auth_of(&self.entry.transport);
                 match judge.judge(&self.credentials(&stranger)) {
                     Judgement::Admitted(identity) => {
                         self.admit(&judge, identity, &stranger, publisher)?;
@@ -128,24 +141,25 @@ impl Client {
         json: &[u8],
         publisher: &mut Publisher,
     ) -> Result<(), CloseReason> {
-        let connect = Connect::parse(json).map_err(|error| {
+        let mut connect = Connect::parse(json).map_err(|error| {
             self.log_error(&error.to_string());
             CloseReason::ParseError
         })?;
+        if let Some(session) = &self.session {
+            complete(&mut connect, &session.cookies);
+        }
         if self.connected {
             self.drop_subscriptions(publisher);
         }
         self.last_line.forget();
         self.set_about(&connect, None);
-        let judge = self.node.auth();
+        let judge = self.node.auth_of(&self.entry.transport);
         match judge.judge(&self.credentials(&connect)) {
             Judgement::Admitted(identity) => self.connect(&judge, identity, connect, publisher),
             Judgement::Refused => Err(self.refuse(&connect, publisher)),
             Judgement::Pending(check, identity) => {
-                let until = self
-                    .gate
-                    .deadline()
-                    .unwrap_or_else(|| Instant::now() + self.node.config().limits.auth_timeout);
+                let until =
+                    self.gate.deadline().unwrap_or_else(|| Instant::now() + self.auth_timeout());
                 let answer = self.node.verifier.ask(check);
                 let held = Vec::new();
                 self.gate = Gate::Waiting(Box::new(Waiting {
@@ -214,7 +228,10 @@ impl Client {
             signature: &connect.sig,
             jwt: &connect.jwt,
             nonce: &self.nonce,
-            kind: crate::config::ConnectionType::Standard,
+            kind: match self.entry.transport {
+                Transport::Tcp => ConnectionType::Standard,
+                Transport::Websocket { .. } => ConnectionType::Websocket,
+            },
             certificate: self.certificate.as_ref().map(|held| &held.names),
         }
     }
@@ -248,7 +265,7 @@ impl Client {
         self.permissions.clone_from(&identity.permissions);
         self.set_about(connect, Some(&identity));
         // A reload looks at those who are in; whoever was on the way looks for itself.
-        let now = self.node.auth();
+        let now = self.node.auth_of(&self.entry.transport);
         if !Arc::ptr_eq(judge, &now) && !now.keeps(judge, &identity) {
             return Err(self.refuse(connect, publisher));
         }
@@ -345,6 +362,20 @@ fn describe(identity: &Identity, account: &Account) -> (String, String) {
         Proof::User => (user.to_string(), format!("{account}/user:{user}")),
         Proof::Nkey => (user.to_string(), format!("{account}/nkey:{user}")),
         Proof::Token => ("[REDACTED]".into(), format!("{account}/token")),
+    }
+}
+
+/// Credentials that the CONNECT of a WebSocket client lacks are those of its cookies.
+fn complete(connect: &mut Connect, cookies: &Cookies) {
+    for (said, cookie) in [
+        (&mut connect.jwt, &cookies.jwt),
+        (&mut connect.user, &cookies.user),
+        (&mut connect.pass, &cookies.password),
+        (&mut connect.auth_token, &cookies.token),
+    ] {
+        if said.is_empty() {
+            said.clone_from(cookie);
+        }
     }
 }
 

@@ -30,9 +30,10 @@ use crate::protocol::error;
 use crate::protocol::info::Connect;
 use crate::protocol::line::{Bounds, Need, ParseError, Step};
 use crate::protocol::stash::Stash;
-use crate::registry::ClientEntry;
+use crate::registry::{ClientEntry, Transport};
 use crate::router::{Matches, Publisher};
 use crate::tls::Certificate;
+use crate::websocket::Session;
 use connect::Gate;
 pub use permissions::enforce;
 use publish::LastLine;
@@ -49,6 +50,8 @@ pub struct Client {
     gate: Gate,
     /// What it was given to sign; empty when no key is asked for.
     nonce: String,
+    /// What was agreed on, and cookies, when it came by WebSocket.
+    session: Option<Box<Session>>,
     /// Names in its verified TLS certificate.
     certificate: Option<Arc<Certificate>>,
     /// What it may do; `None` is everything.
@@ -104,11 +107,43 @@ impl Client {
     /// Makes the state of a connection that was just accepted.
     #[must_use]
     pub fn new(node: Arc<Node>, peer: SocketAddr, outbound: Arc<Outbound>) -> Self {
+        Self::carried_by(Transport::Tcp, node, peer, outbound)
+    }
+
+    /// The same for one that was upgraded to a WebSocket.
+    #[must_use]
+    pub fn by_websocket(
+        node: Arc<Node>,
+        peer: SocketAddr,
+        outbound: Arc<Outbound>,
+        session: Session,
+        secured: Option<&Secured>,
+    ) -> Self {
+        let transport = Transport::Websocket { forwarded_for: session.forwarded_for.clone() };
+        let client = Self::carried_by(transport, node, peer, outbound);
+        Self {
+            session: Some(Box::new(session)),
+            certificate: secured.and_then(|secured| secured.certificate.clone()),
+            ..client
+        }
+    }
+
+    fn carried_by(
+        transport: Transport,
+        node: Arc<Node>,
+        peer: SocketAddr,
+        outbound: Arc<Outbound>,
+    ) -> Self {
         let id = outbound.id;
         let subscriber = Arc::new(Subscriber::new(outbound));
-        let entry = Arc::new(ClientEntry::new(id, peer, Arc::clone(&subscriber)));
-        let limits = node.config().limits.clone();
-        let heartbeat = Heartbeat::of_client(Instant::now(), limits.ping_interval, limits.ping_max);
+        let config = node.config();
+        let limits = &config.limits;
+        let own_interval = config.websocket.as_ref().and_then(|held| held.ping_interval);
+        let interval =
+            own_interval.filter(|_| transport.is_websocket()).unwrap_or(limits.ping_interval);
+        let heartbeat = Heartbeat::of_client(Instant::now(), interval, limits.ping_max);
+        let entry = ClientEntry::new(id, peer, Arc::clone(&subscriber)).carried_by(transport);
+        let entry = Arc::new(entry);
         Self {
             entry,
             subscriber,
@@ -116,6 +151,7 @@ impl Client {
             joined: false,
             gate: Gate::Open,
             nonce: String::new(),
+            session: None,
             certificate: None,
             permissions: None,
             options: Options::from(&Connect::default()),
@@ -347,6 +383,14 @@ impl Conversation for Client {
             }
         }
         Ok(())
+    }
+
+    fn on_broken(&mut self, text: &str) {
+        self.log_error(&format!("read error: {text}"));
+    }
+
+    fn payload_max(&self) -> usize {
+        self.bounds.payload_max
     }
 
     fn read_into(&mut self) -> Option<(&mut BytesMut, usize)> {

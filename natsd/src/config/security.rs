@@ -453,8 +453,8 @@ pub struct Websocket {
     pub same_origin: bool,
     /// Or one of these (`https://example.com:8443`).
     pub allowed_origins: Vec<String>,
-    /// How long the upgrade may take (2 s).
-    pub handshake_timeout: Duration,
+    /// How long the upgrade may take, if that is said.
+    pub handshake_timeout: Option<Duration>,
     /// Offer permessage-deflate.
     pub compression: bool,
     /// Credentials of its own: user.

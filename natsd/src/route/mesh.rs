@@ -15,7 +15,7 @@ use crate::account::{Link, PeerAbout, Scope, Terms};
 use crate::auth::{Verdict, verify};
 use crate::close::CloseReason;
 use crate::config::{self, Cluster, ClusterPermissions, Listen, Secret};
-use crate::discovery::host_port;
+use crate::discovery::{ClientUrls, host_port};
 use crate::net::Workers;
 use crate::node::{Node, TOOLCHAIN, VERSION};
 use crate::outbound::Outbound;
@@ -83,7 +83,7 @@ pub struct GoneRoutes {
 struct Member {
     info: Info,
     /// What clients were told of it.
-    urls: Vec<String>,
+    urls: ClientUrls,
     links: Vec<HeldLink>,
 }
 
@@ -227,7 +227,11 @@ impl Mesh {
         let ClusterName { name, dynamic } = self.name();
         let private = config.cluster.as_ref().is_some_and(|cluster| cluster.no_advertise);
         let lame_duck = self.node.is_lame_duck();
-        let urls = self.node.discovery.own_urls();
+        let urls = if private || lame_duck {
+            ClientUrls::default()
+        } else {
+            self.node.discovery.own_urls()
+        };
         Info {
             server_id: self.node.identity.id.clone(),
             server_name: self.node.identity.name.clone(),
@@ -244,7 +248,8 @@ impl Mesh {
             ip: if self.advertised { self.route_url() } else { String::new() },
             cluster: name,
             cluster_dynamic: dynamic,
-            connect_urls: if private || lame_duck { Vec::new() } else { urls },
+            connect_urls: urls.nats,
+            ws_connect_urls: urls.websocket,
             ldm: lame_duck,
             compression: COMPRESSION.into(),
             import: permission_of(
@@ -355,7 +360,7 @@ impl Mesh {
             member.links.push(HeldLink::new(&link, role));
         } else {
             let member = Member {
-                urls: info.connect_urls.clone(),
+                urls: client_urls_of(&info),
                 info: info.clone(),
                 links: vec![HeldLink::new(&link, role)],
             };
@@ -368,7 +373,7 @@ impl Mesh {
         }
         if newcomer {
             // Under the lock, so that news and farewells of a peer keep their order.
-            self.node.discovery.add_peer(&info.connect_urls, &self.node.registry);
+            self.node.discovery.add_peer(&client_urls_of(&info), &self.node.registry);
         }
         drop(members);
         if let (true, Role::Dialed(dialed)) = (is_news, role) {
@@ -489,7 +494,7 @@ impl Mesh {
     pub(super) fn update_peer(&self, link: &Arc<Link>, info: &Info) {
         let mut members = self.members.lock();
         let Some(member) = members.get_mut(&link.peer) else { return };
-        let urls = if info.ldm { Vec::new() } else { info.connect_urls.clone() };
+        let urls = if info.ldm { ClientUrls::default() } else { client_urls_of(info) };
         if urls != member.urls {
             self.node.discovery.add_peer(&urls, &self.node.registry);
             let old = std::mem::replace(&mut member.urls, urls);
@@ -604,4 +609,9 @@ fn generated_name() -> String {
         char::from(LETTERS.get(index).copied().unwrap_or(b'0'))
     };
     (0..22).map(letter).collect()
+}
+
+/// The client URLs that a peer tells of itself.
+fn client_urls_of(info: &Info) -> ClientUrls {
+    ClientUrls { nats: info.connect_urls.clone(), websocket: info.ws_connect_urls.clone() }
 }

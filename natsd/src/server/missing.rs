@@ -6,7 +6,6 @@ use crate::config::Config;
 /// natsd never serves without protection that the configuration asks for.
 pub(crate) fn refuse_what_is_missing(config: &Config) -> Result<(), StartError> {
     let missing = [
-        (config.monitor.as_ref().is_some_and(|monitor| monitor.tls), "https"),
         (config.auth.callout.is_some(), "auth_callout"),
         (needs_proxy(config), "proxy_required"),
         (
@@ -17,7 +16,6 @@ pub(crate) fn refuse_what_is_missing(config: &Config) -> Result<(), StartError> 
             "latency",
         ),
         (config.operators != crate::config::Operators::default(), "operator"),
-        (config.websocket.is_some(), "websocket"),
     ];
     match missing.iter().find(|(asked, _)| *asked) {
         None => Ok(()),

@@ -103,6 +103,15 @@ impl TlsSetup {
         Ok(Self { config: config.clone(), server, client: None, begun: Mutex::default() })
     }
 
+    /// Reads the files of the monitoring listener: that of clients, who are asked for nothing.
+    ///
+    /// # Errors
+    /// Says which file and why.
+    pub fn for_monitoring(config: &Tls) -> Result<Self, TlsError> {
+        let server = Arc::new(server_config(config, false)?);
+        Ok(Self { config: config.clone(), server, client: None, begun: Mutex::default() })
+    }
+
     /// Reads the files of a route listener: both sides always show and check certificates.
     ///
     /// # Errors
