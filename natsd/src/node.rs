@@ -1,10 +1,11 @@
 //! What all connections of this server share.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use jiff::Timestamp;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::account::Accounts;
@@ -13,6 +14,7 @@ use crate::config::Config;
 use crate::discovery::Discovery;
 use crate::protocol::line::Bounds;
 use crate::registry::Registry;
+use crate::router::Trace;
 use crate::tls::TlsSetup;
 use crate::verifier::Verifier;
 
@@ -21,6 +23,10 @@ use crate::verifier::Verifier;
 pub const VERSION: &str = concat!("2.15.1+natsd.", env!("CARGO_PKG_VERSION"));
 /// The value of INFO's `go`, where nats-server names its compiler.
 pub const TOOLCHAIN: &str = concat!("rust", env!("CARGO_PKG_RUST_VERSION"));
+
+/// Seven digits of the commit that natsd was built from, if the build was told by
+/// `NATSD_GIT_COMMIT`.
+pub const GIT_COMMIT: Option<&str> = option_env!("NATSD_GIT_COMMIT");
 
 /// Who this server is, for the life of the process.
 #[derive(Debug)]
@@ -53,6 +59,10 @@ pub struct Node {
     config: ArcSwap<Config>,
     config_loaded: ArcSwap<Timestamp>,
     ids: AtomicU64,
+    /// Where reports of traced messages are published from.
+    reports: OnceLock<mpsc::Sender<Box<Trace>>>,
+    /// Counts reloads.
+    epoch: AtomicU64,
     lame_duck: AtomicBool,
 }
 
@@ -82,6 +92,8 @@ impl Node {
             config: ArcSwap::from_pointee(config),
             // nats-server's first client is number 5, after four internal ones.
             ids: AtomicU64::new(5),
+            reports: OnceLock::new(),
+            epoch: AtomicU64::new(0),
             lame_duck: AtomicBool::new(false),
         }
     }
@@ -121,6 +133,30 @@ impl Node {
         self.auth.store(Arc::new(Authenticator::new(&config)));
         self.config.store(Arc::new(config));
         self.config_loaded.store(Arc::new(Timestamp::now()));
+    }
+
+    /// From now on reports of traced messages are published.
+    pub fn publish_reports(&self, publisher: mpsc::Sender<Box<Trace>>) {
+        drop(self.reports.set(publisher));
+    }
+
+    /// Hands over what became of a traced message. What does not fit the queue is not reported,
+    /// nor is anything without a system account.
+    pub fn report(&self, trace: Box<Trace>) {
+        if let Some(reports) = self.reports.get() {
+            drop(reports.try_send(trace));
+        }
+    }
+
+    /// Clients look at what they are entitled to again, before they are read on.
+    pub fn begin_epoch(&self) {
+        self.epoch.fetch_add(1, Ordering::Release);
+    }
+
+    /// Changes when clients may be entitled to something else than before.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
     }
 
     /// When the configuration was read.

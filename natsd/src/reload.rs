@@ -4,12 +4,14 @@
 
 use std::ffi::OsString;
 
-use crate::auth::Authenticator;
+use crate::auth::{Authenticator, Standing};
+use crate::client::enforce;
 use crate::close::CloseReason;
 use crate::config::conf::System;
 use crate::config::reload::{ClusterChange, Effect, diff};
 use crate::config::{Config, flags};
 use crate::discovery::host_port;
+use crate::net::with_publisher;
 use crate::protocol::error;
 use crate::server::{Server, StartError, own_address, read_certificates, refuse_what_is_missing};
 
@@ -44,9 +46,14 @@ impl Server {
         // Certificates may have changed under the same names: they are read anew every time.
         let (client_tls, route_tls) = read_certificates(&config)?;
         self.node.set_tls(client_tls, route_tls);
-        let earlier = self.node.auth();
+        let (earlier, old) = (self.node.auth(), self.node.config());
         self.node.set_config(config.clone());
-        self.close_strangers(&earlier);
+        let accounts = &self.node.accounts;
+        let added = with_publisher(|publisher| accounts.reconfigure(&old, &config, publisher));
+        if let Some(system) = &self.system {
+            added.iter().for_each(|account| system.join(account));
+        }
+        self.look_at_clients(&earlier);
         for change in changes {
             self.apply(&change.effect, &config);
             tracing::info!("{}", change.message);
@@ -79,11 +86,10 @@ impl Server {
                 add.iter().for_each(|route| self.keep_route(route.clone()));
             }
             // Applied with the configuration: see `Server::reload`.
-            Effect::Authorization => {}
+            Effect::Authorization | Effect::Accounts => {}
             // Read from the configuration with every batch, or of what is refused above.
             Effect::None
             | Effect::MaxControlLine
-            | Effect::Accounts
             | Effect::Tls
             | Effect::PinnedCerts
             | Effect::Proxies { .. }
@@ -100,25 +106,36 @@ impl Server {
         }
     }
 
-    /// Ends the connections of clients who are somebody else by now, or nobody. They may connect
-    /// again as what they are now.
-    fn close_strangers(&self, earlier: &Authenticator) {
+    /// Clients who are somebody else by now, or nobody, are sent away; they may connect again as
+    /// what they are now. Those whose permissions changed stay, without what they lost.
+    fn look_at_clients(&self, earlier: &Authenticator) {
         let auth = self.node.auth();
         self.node.discovery.update(|info| info.auth_required = auth.required());
         for client in self.node.registry.clients() {
-            let identity = client.about().identity;
+            let mut about = client.about();
             // Whoever is on the way in is judged by the new configuration.
-            let stranger = match &identity {
-                Some(identity) => !auth.keeps(earlier, identity),
-                None => auth.required() && !earlier.required(),
+            let standing = match &about.identity {
+                Some(identity) => auth.standing(earlier, identity),
+                None if auth.required() && !earlier.required() => Standing::Stranger,
+                None => Standing::Same,
             };
-            if stranger {
-                tracing::error!("{} - authentication error", client.label());
-                let outbound = &client.subscriber.outbound;
-                outbound.append_bytes(error::line(error::AUTHORIZATION_VIOLATION).as_bytes());
-                outbound.close(CloseReason::AuthenticationFailure);
+            let outbound = &client.subscriber.outbound;
+            match standing {
+                Standing::Same => {}
+                Standing::Changed(identity) => {
+                    about.identity = Some(identity.clone());
+                    client.set_about(about);
+                    with_publisher(|publisher| enforce(&client, &identity, publisher));
+                }
+                Standing::Gone => outbound.close(CloseReason::ClientClosed),
+                Standing::Stranger => {
+                    tracing::error!("{} - authentication error", client.label());
+                    outbound.append_bytes(error::line(error::AUTHORIZATION_VIOLATION).as_bytes());
+                    outbound.close(CloseReason::AuthenticationFailure);
+                }
             }
         }
+        self.node.begin_epoch();
     }
 
     fn close_surplus_clients(&self, config: &Config) {
@@ -135,13 +152,16 @@ impl Server {
         if let (true, Some(mesh), Some(name)) = (change.name, &self.mesh, name) {
             mesh.rename(name);
         }
+        if let (true, Some(mesh), Some(cluster)) = (change.permissions, &self.mesh, &config.cluster)
+        {
+            with_publisher(|publisher| mesh.set_terms(&cluster.permissions, publisher));
+        }
     }
 }
 
 /// natsd does not yet change these while it runs, and never pretends to.
 fn refuse_what_stays(old: &Config, new: &Config) -> Result<(), ReloadError> {
     let changed = [
-        (old.accounts != new.accounts, "accounts"),
         (old.system_account != new.system_account, "system_account"),
         (old.tls.is_some() != new.tls.is_some(), "tls"),
     ];

@@ -28,7 +28,7 @@ use crate::net::{
     Bound, TlsPlan, TlsRole, TlsStart, Workers, accept_loop, bind, interface_addresses, serve,
     split, split_tls,
 };
-use crate::node::{Identity, Node, TOOLCHAIN, VERSION};
+use crate::node::{GIT_COMMIT, Identity, Node, TOOLCHAIN, VERSION};
 use crate::outbound::Outbound;
 use crate::ports_file::{Listening, PortsFile};
 use crate::protocol::error;
@@ -123,7 +123,7 @@ pub(crate) struct Server {
     /// The command line, for reload.
     launch: Launch,
     signals: Signals,
-    system: Option<Arc<System>>,
+    pub(crate) system: Option<Arc<System>>,
     /// What the system account asks of the server as a whole.
     orders: mpsc::Receiver<Order>,
     client_listener: JoinHandle<()>,
@@ -190,9 +190,8 @@ impl Server {
         if let (Some(mesh), Some(bound)) = (&mesh, routes) {
             others.push(accept_routes(mesh, bound)?);
         }
-        let client_listener = accept_clients(&node, &workers, client)?;
-        monitor.accepts_clients();
-        tracing::info!("Server is ready");
+        let gate = Gate::new(&config, mesh.as_ref());
+        let client_listener = accept_clients(&node, &workers, client, gate, monitor)?;
         let mut server = Self {
             node,
             mesh,
@@ -353,6 +352,7 @@ fn make_node(config: Config, bound: SocketAddr) -> Node {
         server_name: identity.name.clone(),
         version: VERSION.into(),
         proto: 1,
+        git_commit: GIT_COMMIT.unwrap_or_default().into(),
         go: TOOLCHAIN.into(),
         host: own.host,
         port: own.port.into(),
@@ -404,7 +404,7 @@ fn announce_start(node: &Node) {
     let config = node.config();
     tracing::info!("Starting nats-server");
     tracing::info!("  Version:  {VERSION}");
-    tracing::info!("  Git:      [not set]");
+    tracing::info!("  Git:      [{}]", GIT_COMMIT.unwrap_or("not set"));
     tracing::debug!("  Go build: {TOOLCHAIN}");
     if let Some(name) = config.cluster.as_ref().and_then(|cluster| cluster.name.as_ref()) {
         tracing::info!("  Cluster:  {name}");
@@ -454,6 +454,8 @@ fn accept_clients(
     node: &Arc<Node>,
     workers: &Workers,
     bound: Bound,
+    gate: Gate,
+    monitor: Arc<Monitor>,
 ) -> Result<JoinHandle<()>, StartError> {
     let listener = TcpListener::from_std(bound.listener)?;
     let (node, workers) = (Arc::clone(node), workers.clone());
@@ -461,7 +463,41 @@ fn accept_clients(
         let node = Arc::clone(&node);
         workers.serve(stream, move |stream| serve_client(node, stream, peer));
     };
-    Ok(tokio::spawn(accept_loop(listener, Arc::new(on_accept))))
+    let open = move || {
+        monitor.accepts_clients();
+        tracing::info!("Server is ready");
+    };
+    if gate.patience.is_none() {
+        open();
+        return Ok(tokio::spawn(accept_loop(listener, Arc::new(on_accept))));
+    }
+    Ok(tokio::spawn(async move {
+        gate.pass().await;
+        open();
+        accept_loop(listener, Arc::new(on_accept)).await;
+    }))
+}
+
+/// What clients wait for at the start, if the configuration says so.
+struct Gate {
+    patience: Option<Duration>,
+    mesh: Option<Arc<Mesh>>,
+}
+
+impl Gate {
+    fn new(config: &Config, mesh: Option<&Arc<Mesh>>) -> Self {
+        let patience = config.cluster.as_ref().and_then(|cluster| cluster.start_gate);
+        Self { patience, mesh: mesh.cloned() }
+    }
+
+    /// Waits for the configured routes, but no longer than patience lasts.
+    async fn pass(self) {
+        let (Some(patience), Some(mesh)) = (self.patience, self.mesh) else { return };
+        tracing::info!("Waiting up to {patience:?} for the configured routes");
+        if timeout(patience, mesh.wait_for_configured()).await.is_err() {
+            tracing::warn!("Configured routes are not all up, accepting clients nevertheless");
+        }
+    }
 }
 
 async fn serve_client(node: Arc<Node>, stream: TcpStream, peer: SocketAddr) {

@@ -35,6 +35,14 @@ impl Binary {
         }
     }
 
+    /// The natsd of this workspace, whatever is under test: for what only natsd has.
+    ///
+    /// # Panics
+    /// When natsd cannot be built.
+    pub fn natsd() -> Self {
+        Self { path: built("natsd") }
+    }
+
     /// A stock nats-server, the oracle: `NATS_SERVER_BIN`.
     ///
     /// # Panics
@@ -47,6 +55,14 @@ impl Binary {
             );
         };
         Self { path: existing("NATS_SERVER_BIN", path.into()) }
+    }
+
+    /// The one that lies there.
+    ///
+    /// # Panics
+    /// When there is no such file.
+    pub fn at(path: PathBuf) -> Self {
+        Self { path: existing("the server", path) }
     }
 
     /// Where it lies.

@@ -231,6 +231,35 @@ const ACCOUNTS: Scene = Scene {
     ],
 };
 
+const CROSSING: Scene = Scene {
+    name: "permissions of the cluster",
+    config: r#"
+        cluster {
+            permissions {
+                import { allow: ["both.>", "in.*"], deny: "both.secret" }
+                export: { allow: ["both.>", "out.*"], deny: ["both.secret", "out.x"] }
+            }
+        }"#,
+    clients: &["", ""],
+    talk: &[
+        (0, "SUB both.* 1"),
+        (0, "SUB both.secret 2"),
+        (0, "SUB in.a 3"),
+        (0, "SUB out.a 4"),
+        (0, "SUB > 5"),
+        (0, "SUB both.q q 6"),
+        (1, "PUB both.a 1|1"),
+        (1, "PUB both.secret 1|2"),
+        (1, "PUB in.a 1|3"),
+        (1, "PUB out.a 1|4"),
+        (1, "PUB both.q 1|5"),
+        (1, "PUB other 1|6"),
+        (0, "UNSUB 1"),
+        (1, "PUB both.a 1|7"),
+        (0, "PUB out.x 1|8"),
+    ],
+};
+
 const LIMITS: Scene = Scene {
     name: "account limits",
     config: r#"
@@ -448,6 +477,19 @@ async fn compare_clusters(scene: &Scene) {
             scene.name,
             difference(&alone, &together)
         );
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs a stock nats-server"]
+async fn permissions_of_the_cluster() {
+    let (natsd, nats) = (Binary::under_test(), Binary::stock());
+    let stock = play(&CROSSING, &start(&CROSSING, &[nats.clone(), nats.clone()]).await).await;
+    assert!(stock.iter().any(|line| line.contains("0 hears MSG both.a 1 1")), "{stock:#?}");
+    for binaries in [[&natsd, &natsd], [&natsd, &nats], [&nats, &natsd]] {
+        let binaries = binaries.map(Binary::clone);
+        let told = play(&CROSSING, &start(&CROSSING, &binaries).await).await;
+        assert!(stock == told, "{binaries:?} differ\n{}", difference(&stock, &told));
     }
 }
 

@@ -29,6 +29,19 @@ pub struct Authenticator {
     plain_passwords: bool,
 }
 
+/// What a client is after a reload.
+#[derive(Debug)]
+pub enum Standing {
+    /// What it was.
+    Same,
+    /// The same user with other permissions.
+    Changed(Identity),
+    /// Its user is no more, or in another account.
+    Gone,
+    /// Its credentials are good no more.
+    Stranger,
+}
+
 /// One who may connect.
 #[derive(Debug, PartialEq)]
 struct Login {
@@ -123,21 +136,21 @@ impl Authenticator {
     /// the same: the same secret, account and permissions.
     #[must_use]
     pub fn keeps(&self, earlier: &Self, identity: &Identity) -> bool {
-        let same = |held: &HashMap<Arc<str>, Login>, before: &HashMap<Arc<str>, Login>| match (
-            held.get(&identity.user),
-            before.get(&identity.user),
-        ) {
-            (Some(now), Some(before)) => now == before,
-            _ => false,
-        };
+        matches!(self.standing(earlier, identity), Standing::Same)
+    }
+
+    /// What a client that an earlier configuration admitted is by now.
+    #[must_use]
+    pub fn standing(&self, earlier: &Self, identity: &Identity) -> Standing {
+        let same = |kept: bool| if kept { Standing::Same } else { Standing::Stranger };
         match identity.proof {
-            Proof::None => !self.required || self.open_default,
-            Proof::Token => self.token == earlier.token,
-            Proof::Nkey => same(&self.nkeys, &earlier.nkeys),
-            Proof::User => {
-                same(&self.users, &earlier.users)
-                    || (self.single.is_some() && self.single == earlier.single)
+            Proof::None => same(!self.required || self.open_default),
+            Proof::Token => same(self.token == earlier.token),
+            Proof::Nkey => compare(&self.nkeys, &earlier.nkeys, identity),
+            Proof::User if self.single.is_some() || earlier.single.is_some() => {
+                same(self.single == earlier.single)
             }
+            Proof::User => compare(&self.users, &earlier.users, identity),
         }
     }
 
@@ -230,6 +243,28 @@ impl Authenticator {
             .or_else(|| self.users.iter().find(|(name, _)| names.is_subject(name)).map(|(_, l)| l));
         found.filter(|login| login.allows(kind))
     }
+}
+
+/// What a user is by now.
+fn compare(
+    logins: &HashMap<Arc<str>, Login>,
+    earlier: &HashMap<Arc<str>, Login>,
+    identity: &Identity,
+) -> Standing {
+    let (Some(now), Some(before)) = (logins.get(&identity.user), earlier.get(&identity.user))
+    else {
+        return Standing::Gone;
+    };
+    if now == before {
+        return Standing::Same;
+    }
+    if now.identity.account != identity.account {
+        return Standing::Gone;
+    }
+    if now.password != before.password || now.kinds != before.kinds {
+        return Standing::Stranger;
+    }
+    Standing::Changed(now.identity.clone())
 }
 
 fn conclude(verdict: Verdict, identity: Identity) -> Judgement {

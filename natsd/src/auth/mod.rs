@@ -13,7 +13,7 @@ mod permissions;
 
 use std::sync::Arc;
 
-pub use authenticator::Authenticator;
+pub use authenticator::{Authenticator, Standing};
 pub use certificate::PeerNames;
 pub use password::{HashCheck, Verdict, verify};
 pub use permissions::{Permissions, SubscribeLeave};

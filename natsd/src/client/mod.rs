@@ -4,9 +4,11 @@
 //! Permissions are checked here; delivery is the business of `router`.
 
 mod connect;
+mod permissions;
 mod publish;
 mod requester;
 mod subscribe;
+mod traced;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -32,6 +34,7 @@ use crate::registry::ClientEntry;
 use crate::router::{Matches, Publisher};
 use crate::tls::Certificate;
 use connect::Gate;
+pub use permissions::enforce;
 use publish::LastLine;
 
 /// A client connection.
@@ -59,6 +62,8 @@ pub struct Client {
     connected: bool,
     /// The INFO that follows the first PONG was sent.
     introduced: bool,
+    /// The configuration that it was admitted under.
+    epoch: u64,
 }
 
 /// What CONNECT chose. Without CONNECT the reference's defaults hold.
@@ -121,6 +126,7 @@ impl Client {
             heartbeat,
             connected: false,
             introduced: false,
+            epoch: node.epoch(),
             node,
         }
     }
@@ -321,7 +327,10 @@ impl Conversation for Client {
         self.heartbeat.heard(now);
         self.entry.note_activity(now);
         self.bounds = self.node.client_bounds();
-        if let Some(most) = self.account.limits.max_payload {
+        if self.epoch != self.node.epoch() {
+            self.look_again(publisher);
+        }
+        if let Some(most) = self.account.limits().max_payload {
             self.bounds.payload_max = self.bounds.payload_max.min(most as usize);
         }
         let mut input = self.finish_stashed(input, publisher)?;

@@ -81,7 +81,7 @@ impl Client {
         {
             return Some(error::too_many_tokens(subject));
         }
-        let own = self.account.limits.max_subscriptions.map(|most| most as usize);
+        let own = self.account.limits().max_subscriptions.map(|most| most as usize);
         let most = [limits.max_subscriptions, own].into_iter().flatten().min();
         if most.is_some_and(|most| self.subscriber.count() >= most) {
             return Some(error::MAX_SUBSCRIPTIONS.into());
@@ -121,7 +121,7 @@ impl Client {
                 _ => true,
             };
             if now {
-                self.unsubscribe(&subscription, sid, publisher);
+                self.unsubscribe(&subscription, publisher);
             } else if log::debugging() {
                 let received = target.map_or(0, LocalTarget::delivered);
                 tracing::debug!(
@@ -135,11 +135,11 @@ impl Client {
         self.send_ok_if_verbose(publisher);
     }
 
-    fn unsubscribe(&self, subscription: &Arc<Subscription>, sid: &[u8], publisher: &mut Publisher) {
+    fn unsubscribe(&self, subscription: &Arc<Subscription>, publisher: &mut Publisher) {
         if let Some(target) = subscription.local() {
             target.end();
         }
-        self.subscriber.remove(sid);
+        self.subscriber.remove(subscription);
         self.account.unsubscribe(subscription, publisher);
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{HostPort, Listen, Secret};
+use super::{HostPort, Listen, Secret, subjects};
 
 /// TLS of one listener. Files are named, readable when the configuration was read, not loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -331,6 +331,24 @@ pub struct StreamImport {
     pub to: Option<String>,
     /// Traces may come in.
     pub allow_trace: bool,
+}
+
+impl StreamImport {
+    /// What its subjects are made into: with `$1` where `to` has it.
+    #[must_use]
+    pub fn destination(&self) -> String {
+        match (&self.to, &self.prefix) {
+            (Some(to), _) => to.clone(),
+            (None, Some(prefix)) => format!("{}.{}", prefix.trim_end_matches('.'), self.subject),
+            (None, None) => self.subject.clone(),
+        }
+    }
+
+    /// The pattern of its subjects here.
+    #[must_use]
+    pub fn local_subject(&self) -> String {
+        subjects::untokenize(&self.destination())
+    }
 }
 
 /// A service used of another account.

@@ -22,6 +22,19 @@ pub(crate) fn collide(left: &str, right: &str) -> bool {
     subject::overlaps(left.as_bytes(), right.as_bytes())
 }
 
+/// The pattern of what a destination with `$1` or `{{wildcard(1)}}` makes.
+#[must_use]
+pub fn untokenize(destination: &str) -> String {
+    let tokens = destination.split('.').map(|token| {
+        if token.starts_with('$') && token.len() > 1 || token.starts_with("{{") {
+            "*"
+        } else {
+            token
+        }
+    });
+    tokens.collect::<Vec<_>>().join(".")
+}
+
 /// The functions that a mapping's destination may use, lower case.
 const FUNCTIONS: [&str; 10] = [
     "wildcard",

@@ -1,5 +1,8 @@
 //! Makes `/accountz` and `/accstatz`.
 
+mod offers;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::options::AccountStatzOptions;
@@ -7,10 +10,12 @@ use super::query::BadRequest;
 use super::subsz::stats_of;
 use super::varz::{received, sent};
 use super::view::{
-    AccountInfo, AccountStat, AccountStatz, Accountz, DataStats, Traffic as Portion,
+    AccountInfo, AccountStat, AccountStatz, Accountz, DataStats, Import, MappedTo,
+    Traffic as Portion,
 };
-use super::{Monitor, now};
-use crate::account::Account;
+use super::{Monitor, now, text};
+use crate::account::{Account, Destination};
+use crate::config;
 use crate::registry::Traffic;
 
 impl Monitor {
@@ -40,18 +45,34 @@ impl Monitor {
     pub fn account_info(&self, name: &str) -> Result<AccountInfo, BadRequest> {
         let missing = || BadRequest(format!("Account {name} does not exist"));
         let account = self.node.accounts.find(name.as_bytes()).ok_or_else(missing)?;
+        let configured = self.configured_account(name);
+        let is_system = *account.name == *self.system_account_name();
         Ok(AccountInfo {
             account_name: account.name.to_string(),
             update_time: self.node.config_loaded(),
-            is_system: *account.name == *self.system_account_name(),
+            is_system,
             expired: false,
             complete: true,
             client_connections: self.clients_of(&account),
             subscriptions: account.subscriptions(),
+            mappings: mappings_of(&account),
+            exports: offers::exports(configured.as_ref(), is_system),
+            imports: offers::imports(configured.as_ref(), self.system_imports(&account)),
             name_tag: account.name.to_string(),
             sublist_stats: Some(stats_of(&account)),
             ..AccountInfo::default()
         })
+    }
+
+    /// An account as it is configured.
+    fn configured_account(&self, name: &str) -> Option<config::Account> {
+        self.node.config().accounts.iter().find(|account| account.name == name).cloned()
+    }
+
+    /// What every account has of the system account, if there is one.
+    fn system_imports(&self, account: &Account) -> Vec<Import> {
+        let system = self.system_account_name();
+        if system.is_empty() { Vec::new() } else { offers::of_system(&account.name, &system) }
     }
 
     /// What each account did.
@@ -126,4 +147,22 @@ impl Monitor {
         accounts.sort_by(|a, b| a.name.cmp(&b.name));
         accounts
     }
+}
+
+fn mappings_of(account: &Account) -> BTreeMap<String, Vec<MappedTo>> {
+    let Some(mappings) = account.mappings() else { return BTreeMap::new() };
+    let shown = mappings.list().iter().map(|mapping| {
+        let show = |held: &Destination, cluster: &str| MappedTo {
+            subject: held.subject.to_string(),
+            weight: held.below,
+            cluster: cluster.to_owned(),
+        };
+        let everywhere = mapping.everywhere.iter().map(|held| show(held, ""));
+        let by_cluster = mapping
+            .by_cluster
+            .iter()
+            .flat_map(|(cluster, list)| list.iter().map(|held| show(held, cluster)));
+        (text(&mapping.source), everywhere.chain(by_cluster).collect())
+    });
+    shown.collect()
 }

@@ -9,7 +9,7 @@ use super::view::{
 };
 use super::{Monitor, age, now};
 use crate::config::{Cluster, Config, Websocket, WriteTimeout};
-use crate::node::{TOOLCHAIN, VERSION};
+use crate::node::{GIT_COMMIT, TOOLCHAIN, VERSION};
 use crate::registry::Traffic;
 
 /// Seconds that a TLS handshake may take unless configured (nats-server 2.15).
@@ -37,7 +37,7 @@ impl Monitor {
             server_name: identity.name.clone(),
             version: VERSION.into(),
             proto: 1,
-            git_commit: option_env!("NATSD_GIT_COMMIT").unwrap_or("not set").into(),
+            git_commit: GIT_COMMIT.unwrap_or("not set").into(),
             go: TOOLCHAIN.into(),
             host: config.client.host.clone(),
             port: self.listening.client.port(),

@@ -6,19 +6,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::{Role, RouteEntry};
-use crate::account::{Link, Scope};
+use crate::account::{Link, PeerAbout, Scope, Terms};
 use crate::auth::{Verdict, verify};
 use crate::close::CloseReason;
-use crate::config::{Cluster, Listen, Secret};
+use crate::config::{self, Cluster, ClusterPermissions, Listen, Secret};
 use crate::discovery::host_port;
 use crate::net::Workers;
 use crate::node::{Node, TOOLCHAIN, VERSION};
 use crate::outbound::Outbound;
-use crate::protocol::info::{Info, InfoEnd, RouteConnect};
+use crate::protocol::info::{Info, InfoEnd, RouteConnect, SubjectPermission};
 use crate::registry::Traffic;
 use crate::router::Publisher;
 
@@ -50,6 +51,8 @@ pub struct Mesh {
     /// What connections that are gone left behind.
     gone: Mutex<GoneRoutes>,
     orders: AtomicU64,
+    /// What may cross routes; `None` is everything.
+    terms: ArcSwapOption<Terms>,
     /// Rung whenever a member comes or goes.
     pub(super) changed: Notify,
     pub(super) dialing: Mutex<super::dial::Dialing>,
@@ -121,6 +124,7 @@ impl Mesh {
             Some(name) => ClusterName { name: name.clone(), dynamic: false },
             None => ClusterName { name: generated_name(), dynamic: true },
         };
+        node.accounts.set_cluster(&name.name);
         Self {
             address,
             advertised: advertised.is_some(),
@@ -131,6 +135,7 @@ impl Mesh {
             entries: Mutex::default(),
             gone: Mutex::default(),
             orders: AtomicU64::new(0),
+            terms: ArcSwapOption::new(Terms::new(&cluster.permissions).map(Arc::new)),
             changed: Notify::new(),
             dialing: Mutex::default(),
         }
@@ -242,6 +247,12 @@ impl Mesh {
             connect_urls: if private || lame_duck { Vec::new() } else { urls },
             ldm: lame_duck,
             compression: COMPRESSION.into(),
+            import: permission_of(
+                config.cluster.as_ref().and_then(|c| c.permissions.import.as_ref()),
+            ),
+            export: permission_of(
+                config.cluster.as_ref().and_then(|c| c.permissions.export.as_ref()),
+            ),
             route_pool_size: self.pool_size().map_or(0, u64::from),
             ..Info::default()
         }
@@ -301,6 +312,7 @@ impl Mesh {
         drop(ours);
         tracing::info!("Cluster name updated to {theirs}");
         self.node.discovery.update(|info| info.cluster = theirs.into());
+        self.node.accounts.set_cluster(theirs);
         for entry in self.entries().iter().filter(|entry| entry.id != rid) {
             entry.outbound.close(CloseReason::ClusterNameConflict);
         }
@@ -318,12 +330,18 @@ impl Mesh {
         let order = self.orders.fetch_add(1, Ordering::Relaxed);
         let link = Arc::new(Link::new(
             Arc::clone(outbound),
-            info.server_id.as_str().into(),
+            PeerAbout {
+                id: info.server_id.as_str().into(),
+                headers: info.headers,
+                traces: info.proto >= ROUTE_PROTO,
+            },
             order,
             scope,
-            info.headers,
+            self.terms.load_full(),
         ));
         let mut members = self.members.lock();
+        // A reload may have come between, and looks at those who are in.
+        link.set_terms(self.terms.load_full());
         let known = members.get_mut(&link.peer);
         let newcomer = known.is_none();
         // Of a pool the first connection speaks, and each dedicated one for its account.
@@ -491,6 +509,28 @@ impl Mesh {
         }
     }
 
+    /// From now on this may cross routes (reload): peers are told of interest that they could not
+    /// have before, and of what they may not have any more. Then they are told the new terms, so
+    /// that they tell us theirs.
+    pub fn set_terms(&self, permissions: &ClusterPermissions, publisher: &mut Publisher) {
+        let (old, new) = (self.terms.load_full(), Terms::new(permissions).map(Arc::new));
+        let info = self.own_info().to_line(InfoEnd::Spaced);
+        let may = |terms: &Option<Arc<Terms>>, pattern: &[u8]| {
+            terms.as_ref().is_none_or(|terms| terms.may_import(pattern))
+        };
+        let members = self.members.lock();
+        self.terms.store(new.clone());
+        for held in members.values().flat_map(|member| &member.links) {
+            held.link.set_terms(new.clone());
+            held.link.send(&info, publisher);
+            let change = |pattern: &[u8]| {
+                let (before, now) = (may(&old, pattern), may(&new, pattern));
+                (before != now).then_some(now)
+            };
+            self.node.accounts.announce_anew(&held.link, change, publisher);
+        }
+    }
+
     /// A configured route is no longer wanted: closes what serves it.
     pub fn drop_route(&self, target: &str) {
         for entry in self.entries() {
@@ -504,6 +544,7 @@ impl Mesh {
     pub fn rename(&self, name: &str) {
         *self.name.lock() = ClusterName { name: name.into(), dynamic: false };
         self.node.discovery.update(|info| info.cluster = name.into());
+        self.node.accounts.set_cluster(name);
         tracing::info!("Cluster name updated to {name}");
     }
 
@@ -535,6 +576,19 @@ impl HeldLink {
         };
         Self { link: Arc::clone(link), dialed, explicit }
     }
+}
+
+/// Permissions as peers and monitoring are told.
+#[must_use]
+pub fn permission_of(of: Option<&config::SubjectPermission>) -> Option<SubjectPermission> {
+    let of = of?;
+    let subjects = |list: &[config::PermissionSubject]| {
+        list.iter().map(|held| held.subject.clone()).collect::<Vec<_>>()
+    };
+    Some(SubjectPermission {
+        allow: of.allow.as_deref().map(subjects).unwrap_or_default(),
+        deny: subjects(&of.deny),
+    })
 }
 
 /// Whether a peer is a natsd, which settles duplicates by the same rule as we do.

@@ -6,12 +6,6 @@ use crate::config::Config;
 /// natsd never serves without protection that the configuration asks for.
 pub(crate) fn refuse_what_is_missing(config: &Config) -> Result<(), StartError> {
     let missing = [
-        (
-            config.cluster.as_ref().is_some_and(|cluster| {
-                cluster.permissions != crate::config::ClusterPermissions::default()
-            }),
-            "cluster.permissions",
-        ),
         (config.monitor.as_ref().is_some_and(|monitor| monitor.tls), "https"),
         (config.auth.callout.is_some(), "auth_callout"),
         (needs_proxy(config), "proxy_required"),
@@ -22,10 +16,8 @@ pub(crate) fn refuse_what_is_missing(config: &Config) -> Result<(), StartError> 
                 .any(|account| account.service_exports.iter().any(|e| e.latency.is_some())),
             "latency",
         ),
-        (config.accounts.iter().any(|account| !account.mappings.is_empty()), "mappings"),
         (config.operators != crate::config::Operators::default(), "operator"),
         (config.websocket.is_some(), "websocket"),
-        (!config.mappings.is_empty(), "mappings"),
     ];
     match missing.iter().find(|(asked, _)| *asked) {
         None => Ok(()),
