@@ -48,7 +48,7 @@ const checks = {
   async "connect, and what was agreed on"() {
     const before = sockets.length;
     const a = await dial(wsUrls[0]);
-    await until("all listeners are known", () => a.info.connect_urls?.length === 3);
+    await until("all listeners are known", () => a.info?.connect_urls?.length === 3);
     const agreed = sockets[before].extensions.includes("permessage-deflate");
     assert(agreed === compressed, `extensions: ${sockets[before].extensions}`);
     const known = a.info.connect_urls.map((url) => url.split(":")[1]).sort();
@@ -125,14 +125,14 @@ const checks = {
 
   async "reconnect to another node"() {
     const [a, b] = [await dial(wsUrls[0]), await dial(wsUrls[2])];
-    await until("the others are known", () => a.info.connect_urls?.length === 3);
+    await until("the others are known", () => a.info?.connect_urls?.length === 3);
     const first = a.getServer();
     const heard = [];
     a.subscribe("js.after", { callback: (_, message) => heard.push(message.string()) });
     await settle(b, a);
     await killNode1();
     const gone = Number(first.split(":").pop());
-    await until("it is elsewhere", () => !a.isClosed() && a.info.port !== gone);
+    await until("it is elsewhere", () => !a.isClosed() && a.info && a.info.port !== gone);
     await until("messages arrive again", async () => {
       b.publish("js.after", "here");
       await b.flush();
