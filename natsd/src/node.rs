@@ -5,15 +5,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use jiff::Timestamp;
+use nkeys::{KeyPair, XKey};
 use tokio::time::Instant;
 
 use crate::account::Accounts;
 use crate::auth::Authenticator;
 use crate::config::Config;
 use crate::discovery::Discovery;
+use crate::errand::Errands;
 use crate::protocol::line::Bounds;
 use crate::registry::Registry;
 use crate::tls::TlsSetup;
+use crate::trust::Trust;
 use crate::verifier::Verifier;
 
 /// The version that clients and peers are told. Official clients switch features on by it, so
@@ -35,6 +38,20 @@ pub struct Identity {
     pub started_at: Instant,
 }
 
+/// What a server signs and encrypts with, for the life of the process.
+pub struct ServerKeys {
+    /// Its public part is the server's id.
+    pub sign: KeyPair,
+    /// For what only this server may read.
+    pub curve: XKey,
+}
+
+impl std::fmt::Debug for ServerKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[REDACTED]")
+    }
+}
+
 /// What all connections of this server share.
 #[derive(Debug)]
 pub struct Node {
@@ -48,6 +65,12 @@ pub struct Node {
     pub discovery: Discovery,
     /// Slow checks of passwords.
     pub verifier: Verifier,
+    /// What clients wait for that takes longer.
+    pub errands: Errands,
+    /// Whom this server trusts to issue accounts, in operator mode.
+    pub trust: Option<Trust>,
+    /// What this server signs and encrypts with.
+    pub keys: Option<ServerKeys>,
     auth: ArcSwap<Authenticator>,
     tls: TlsSetups,
     config: ArcSwap<Config>,
@@ -77,6 +100,9 @@ impl Node {
             registry: Registry::new(config.limits.max_closed_clients),
             discovery,
             verifier: Verifier::default(),
+            errands: Errands::default(),
+            trust: None,
+            keys: None,
             tls: TlsSetups::default(),
             auth: ArcSwap::from_pointee(Authenticator::new(&config)),
             config: ArcSwap::from_pointee(config),

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use nkeys::{KeyPair, XKey};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -28,15 +29,17 @@ use crate::net::{
     Bound, TlsPlan, TlsRole, TlsStart, Workers, accept_loop, bind, interface_addresses, serve,
     split, split_tls,
 };
-use crate::node::{Identity, Node, TOOLCHAIN, VERSION};
+use crate::node::{Identity, Node, ServerKeys, TOOLCHAIN, VERSION};
 use crate::outbound::Outbound;
 use crate::ports_file::{Listening, PortsFile};
 use crate::protocol::error;
 use crate::protocol::info::Info;
 use crate::reload::ReloadError;
+use crate::resolver::Resolver;
 use crate::route::Mesh;
 use crate::system::{Order, System};
 use crate::tls::{TlsError, TlsSetup};
+use crate::trust::Trust;
 
 mod missing;
 
@@ -158,7 +161,10 @@ impl Server {
         };
         let (client_tls, route_tls) = read_certificates(&config)?;
         let workers = Workers::start(Handle::current(), cores())?;
-        let node = Arc::new(make_node(config, client.address));
+        let trust = Trust::new(&config).map_err(StartError::Refused)?;
+        let resolver = Resolver::open(&config.operators, crate::claims::now());
+        let resolver = resolver.map_err(StartError::Refused)?;
+        let node = Arc::new(make_node(config, client.address, trust));
         node.set_tls(client_tls, route_tls);
         let config = node.config();
         announce_start(&node);
@@ -342,8 +348,9 @@ fn listen(what: &'static str, listen: &Listen) -> Result<Bound, StartError> {
     })
 }
 
-fn make_node(config: Config, bound: SocketAddr) -> Node {
-    let id = nkeys::KeyPair::new_server().public_key();
+fn make_node(config: Config, bound: SocketAddr, trust: Option<Trust>) -> Node {
+    let keys = ServerKeys { sign: KeyPair::new_server(), curve: XKey::new() };
+    let id = keys.sign.public_key();
     let name = config.server_name.clone().unwrap_or_else(|| id.clone());
     let identity = Identity { id, name, started: Timestamp::now(), started_at: Instant::now() };
     let own = own_address(&config, bound.port());
@@ -359,7 +366,8 @@ fn make_node(config: Config, bound: SocketAddr) -> Node {
         tls_required: config.tls.is_some() && !config.allow_non_tls,
         tls_available: config.tls.is_some() && config.allow_non_tls,
         tls_verify: config.tls.as_ref().is_some_and(|tls| tls.verify || tls.verify_and_map),
-        auth_required: Authenticator::new(&config).required(),
+        auth_required: trust.is_some() || Authenticator::new(&config).required(),
+        xkey: keys.curve.public_key(),
         max_payload: i64::try_from(config.limits.max_payload).unwrap_or(i64::MAX),
         cluster: config
             .cluster
@@ -370,7 +378,10 @@ fn make_node(config: Config, bound: SocketAddr) -> Node {
         ..Info::default()
     };
     let private = config.cluster.as_ref().is_some_and(|cluster| cluster.no_advertise);
-    Node::new(identity, config, Discovery::new(info, own.urls, private))
+    let mut node = Node::new(identity, config, Discovery::new(info, own.urls, private));
+    node.trust = trust;
+    node.keys = Some(keys);
+    node
 }
 
 /// Where clients find this server.

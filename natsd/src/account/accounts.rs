@@ -59,6 +59,24 @@ impl Accounts {
         self.inner.read().by_name.get(name).cloned()
     }
 
+    /// The account of a name, which is made if it is not there; nobody can use it before
+    /// something is known of it.
+    pub fn known_or_new(&self, name: &str, touched: &mut dyn Touch) -> Arc<Account> {
+        if let Some(account) = self.find(name.as_bytes()) {
+            return account;
+        }
+        let mut inner = self.inner.write();
+        if let Some(account) = inner.by_name.get(name) {
+            return Arc::clone(account);
+        }
+        let account = Arc::new(Account::new(name));
+        for link in inner.links.iter().filter(|link| link.scope.carries(name)) {
+            account.add_link(link, touched);
+        }
+        inner.by_name.insert(Arc::clone(&account.name), Arc::clone(&account));
+        account
+    }
+
     /// All accounts, in no order.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Account>> {

@@ -5,6 +5,7 @@
 //! importing account; `router` carries requests over and answers back.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -31,7 +32,7 @@ type Shadow = (Arc<Account>, Arc<Subscription>);
 
 /// An imported stream.
 #[derive(Debug)]
-struct StreamLink {
+pub(super) struct StreamLink {
     exporter: Arc<Account>,
     theirs: Box<[u8]>,
     ours: Box<[u8]>,
@@ -68,7 +69,7 @@ pub struct ServiceTarget {
 }
 
 impl Imports {
-    fn new(importer: &Arc<Account>, streams: Vec<StreamLink>) -> Self {
+    pub(super) fn new(importer: &Arc<Account>, streams: Vec<StreamLink>) -> Self {
         Self { importer: Arc::downgrade(importer), streams, shadows: Mutex::default() }
     }
 
@@ -86,7 +87,16 @@ impl Imports {
         if made.is_empty() {
             return;
         }
-        self.shadows.lock().insert(Arc::as_ptr(subscription).addr(), made.clone());
+        {
+            let mut shadows = self.shadows.lock();
+            // Whoever replaces imports may have been faster.
+            match shadows.entry(Arc::as_ptr(subscription).addr()) {
+                Entry::Occupied(_) => return,
+                Entry::Vacant(entry) => {
+                    entry.insert(made.clone());
+                },
+            }
+        }
         for (exporter, shadow) in &made {
             exporter.subscribe(shadow, touched);
         }
@@ -150,7 +160,7 @@ impl Touch for Nobody {
     fn touch(&mut self, _outbound: &Arc<crate::outbound::Outbound>) {}
 }
 
-fn stream_link(import: &config::StreamImport, exporter: &Arc<Account>) -> Option<StreamLink> {
+pub(super) fn stream_link(import: &config::StreamImport, exporter: &Arc<Account>) -> Option<StreamLink> {
     let theirs = import.subject.as_bytes();
     let to = match (&import.to, &import.prefix) {
         (Some(to), _) => to.clone(),
@@ -180,7 +190,7 @@ fn untokenize(destination: &str) -> String {
     tokens.collect::<Vec<_>>().join(".")
 }
 
-fn service_import(
+pub(super) fn service_import(
     import: &config::ServiceImport,
     exports: &[config::ServiceExport],
     exporter: &Arc<Account>,

@@ -7,29 +7,34 @@
 
 mod accounts;
 mod answers;
+mod claimed;
 mod imports;
 mod link;
 mod replies;
 mod subscriber;
 mod subscription;
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::RwLock;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use parking_lot::{Mutex, RwLock};
 
 pub use accounts::Accounts;
 pub use answers::Answers;
+pub use claimed::Applied;
 pub use imports::{RenamedTarget, ServiceTarget};
 pub use link::{Link, Scope};
 pub use subscriber::Subscriber;
 pub use subscription::{InternalHandler, LocalTarget, PeerTarget, Sid, Subscription, Take, Target};
 
+use claimed::Linked;
 use imports::Imports;
 
 use crate::config::{self, AccountLimits};
 use crate::interest::Interest;
 use crate::outbound::Outbound;
+use crate::trust::Claims;
 
 /// Name of the account of clients that name none.
 pub const GLOBAL_ACCOUNT: &str = "$G";
@@ -48,10 +53,16 @@ pub struct Account {
     pub clients: AtomicUsize,
     /// Client connections ever bound.
     pub clients_total: AtomicU64,
-    /// What is configured for it.
-    pub limits: AccountLimits,
+    /// What is configured for it, or claimed.
+    limits: ArcSwap<AccountLimits>,
     /// What it takes from other accounts.
-    imports: OnceLock<Imports>,
+    imports: ArcSwapOption<Imports>,
+    /// What its JWT says.
+    claims: ArcSwapOption<Claims>,
+    /// It had claims once.
+    was_claimed: AtomicBool,
+    /// The imports that its JWT asks for, as far as they are in effect.
+    linked: Mutex<Linked>,
     /// Requests of other accounts to its services; made with the first.
     answers: OnceLock<Arc<Answers>>,
 }
@@ -81,8 +92,11 @@ impl Account {
             generation: AtomicU64::new(1),
             clients: AtomicUsize::new(0),
             clients_total: AtomicU64::new(0),
-            limits: AccountLimits::default(),
-            imports: OnceLock::new(),
+            limits: ArcSwap::default(),
+            imports: ArcSwapOption::empty(),
+            claims: ArcSwapOption::empty(),
+            was_claimed: AtomicBool::new(false),
+            linked: Mutex::default(),
             answers: OnceLock::new(),
         }
     }
@@ -90,12 +104,18 @@ impl Account {
     /// Makes an account as it is configured.
     #[must_use]
     pub fn configured(source: &config::Account) -> Self {
-        Self { limits: source.limits, ..Self::new(&source.name) }
+        Self { limits: ArcSwap::from_pointee(source.limits), ..Self::new(&source.name) }
+    }
+
+    /// What it may have now.
+    #[must_use]
+    pub fn limits(&self) -> AccountLimits {
+        **self.limits.load()
     }
 
     /// Says once, before there are clients, what it takes from other accounts.
     fn set_imports(&self, imports: Imports) {
-        drop(self.imports.set(imports));
+        self.imports.store(Some(Arc::new(imports)));
     }
 
     /// Where answers to requests of other accounts arrive; announced to peers at the first call.
@@ -119,7 +139,7 @@ impl Account {
     /// Whether it may have no more clients.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        let most = self.limits.max_connections;
+        let most = self.limits().max_connections;
         most.is_some_and(|most| self.clients.load(Ordering::Relaxed) >= most as usize)
     }
 
@@ -132,25 +152,59 @@ impl Account {
     /// Adds a local subscription and announces it before it returns: on every route `RS+`
     /// precedes whatever the subscriber publishes next.
     pub fn subscribe(&self, subscription: &Arc<Subscription>, touched: &mut dyn Touch) {
-        if let Some(imports) = self.imports.get() {
+        let imports = self.imports.load_full();
+        if let Some(imports) = &imports {
             imports.cast(subscription, touched);
         }
-        let mut inner = self.inner.write();
-        inner.insert(subscription);
-        self.generation.fetch_add(1, Ordering::Release);
-        inner.announce(self, subscription, Change::Added, touched);
+        {
+            let mut inner = self.inner.write();
+            inner.insert(subscription);
+            self.generation.fetch_add(1, Ordering::Release);
+            inner.announce(self, subscription, Change::Added, touched);
+        }
+        self.follow_imports(imports, subscription, touched);
+    }
+
+    /// Imports that were replaced meanwhile count for a new subscription as they are now.
+    fn follow_imports(
+        &self,
+        mut seen: Option<Arc<Imports>>,
+        subscription: &Arc<Subscription>,
+        touched: &mut dyn Touch,
+    ) {
+        loop {
+            let now = self.imports.load_full();
+            let same = match (&seen, &now) {
+                (Some(seen), Some(now)) => Arc::ptr_eq(seen, now),
+                (seen, now) => seen.is_none() && now.is_none(),
+            };
+            if same {
+                return;
+            }
+            if let Some(seen) = &seen {
+                seen.dispel(subscription, touched);
+            }
+            if let Some(now) = &now {
+                now.cast(subscription, touched);
+            }
+            seen = now;
+        }
     }
 
     /// Removes a local subscription and announces it; false when it was gone already.
     pub fn unsubscribe(&self, subscription: &Arc<Subscription>, touched: &mut dyn Touch) -> bool {
-        if let Some(imports) = self.imports.get() {
+        let removed = {
+            let mut inner = self.inner.write();
+            let removed = inner.interest.remove(subscription);
+            if removed {
+                self.generation.fetch_add(1, Ordering::Release);
+                inner.announce(self, subscription, Change::Removed, touched);
+            }
+            removed
+        };
+        // Afterwards: whoever replaces imports looks whether it is still there.
+        if let Some(imports) = &*self.imports.load() {
             imports.dispel(subscription, touched);
-        }
-        let mut inner = self.inner.write();
-        let removed = inner.interest.remove(subscription);
-        if removed {
-            self.generation.fetch_add(1, Ordering::Release);
-            inner.announce(self, subscription, Change::Removed, touched);
         }
         removed
     }

@@ -4,9 +4,11 @@
 //! Permissions are checked here; delivery is the business of `router`.
 
 mod connect;
+mod consider;
 mod publish;
 mod requester;
 mod subscribe;
+mod terms;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use tokio::time::Instant;
 use crate::account::{Account, Subscriber};
 use crate::auth::Permissions;
 use crate::close::CloseReason;
+use crate::errand::TlsFacts;
 use crate::heartbeat::{Beat, Heartbeat};
 use crate::log;
 use crate::net::{Conversation, Secured};
@@ -33,6 +36,7 @@ use crate::router::{Matches, Publisher};
 use crate::tls::Certificate;
 use connect::Gate;
 use publish::LastLine;
+use terms::Terms;
 
 /// A client connection.
 #[derive(Debug)]
@@ -48,8 +52,12 @@ pub struct Client {
     nonce: String,
     /// Names in its verified TLS certificate.
     certificate: Option<Arc<Certificate>>,
+    /// TLS as authorization services are told of it.
+    tls_facts: Option<TlsFacts>,
     /// What it may do; `None` is everything.
     permissions: Option<Arc<Permissions>>,
+    /// What its JWT says of the connection.
+    terms: Terms,
     options: Options,
     bounds: Bounds,
     stash: Stash,
@@ -112,7 +120,9 @@ impl Client {
             gate: Gate::Open,
             nonce: String::new(),
             certificate: None,
+            tls_facts: None,
             permissions: None,
+            terms: Terms::default(),
             options: Options::from(&Connect::default()),
             bounds: node.client_bounds(),
             stash: Stash::new(),
@@ -308,6 +318,11 @@ impl Conversation for Client {
             );
         }
         self.certificate.clone_from(&secured.certificate);
+        self.tls_facts = Some(TlsFacts {
+            version: secured.version.to_owned(),
+            cipher: secured.cipher.clone(),
+            chain: Vec::new(),
+        });
         self.gate.restart(self.node.config().limits.auth_timeout);
         Ok(())
     }
@@ -321,9 +336,13 @@ impl Conversation for Client {
         self.heartbeat.heard(now);
         self.entry.note_activity(now);
         self.bounds = self.node.client_bounds();
-        if let Some(most) = self.account.limits.max_payload {
+        if let Some(most) = self.account.limits().max_payload {
             self.bounds.payload_max = self.bounds.payload_max.min(most as usize);
         }
+        if let Some(most) = self.terms.max_payload {
+            self.bounds.payload_max = self.bounds.payload_max.min(most);
+        }
+        self.follow_account();
         let mut input = self.finish_stashed(input, publisher)?;
         while !input.is_empty() {
             if !self.gate.is_open() && !self.pass_gate(input, publisher)? {
@@ -359,12 +378,16 @@ impl Conversation for Client {
 
     fn deadline(&self) -> Option<Instant> {
         let next = self.heartbeat.next();
-        Some(self.gate.deadline().map_or(next, |until| until.min(next)))
+        let others = self.gate.deadline().into_iter().chain(self.terms.until);
+        Some(others.fold(next, Instant::min))
     }
 
     fn on_deadline(&mut self, now: Instant, publisher: &mut Publisher) -> Result<(), CloseReason> {
         if self.gate.deadline().is_some_and(|until| until <= now) {
             return Err(self.give_up(publisher));
+        }
+        if self.terms.until.is_some_and(|until| until <= now) {
+            return Err(self.expire(publisher));
         }
         match self.heartbeat.beat(now) {
             Beat::Ping if !self.gate.is_open() => Ok(()),

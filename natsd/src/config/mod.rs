@@ -12,7 +12,7 @@ mod duration;
 pub mod file;
 pub mod flags;
 mod jwt;
-mod nkey;
+pub mod nkey;
 pub mod reload;
 mod secret;
 mod security;
