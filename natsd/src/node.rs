@@ -8,9 +8,10 @@ use jiff::Timestamp;
 use nkeys::{KeyPair, XKey};
 use tokio::time::Instant;
 
-use crate::account::Accounts;
+use crate::account::{Account, Accounts, Unheard};
 use crate::auth::Authenticator;
 use crate::config::Config;
+use crate::config::nkey::{Kind, is_public};
 use crate::discovery::Discovery;
 use crate::errand::Errands;
 use crate::protocol::line::Bounds;
@@ -110,6 +111,20 @@ impl Node {
             ids: AtomicU64::new(5),
             lame_duck: AtomicBool::new(false),
         }
+    }
+
+    /// The account that a peer names. Where accounts are fetched when they are needed, interest
+    /// of peers is kept for one that is not known here yet.
+    #[must_use]
+    pub fn account_of_peer(&self, name: &[u8]) -> Option<Arc<Account>> {
+        let known = self.accounts.find(name);
+        if known.is_some() || self.trust.is_none() {
+            return known;
+        }
+        let resolver = &self.config.load().operators.resolver;
+        let fetches = !matches!(resolver, None | Some(crate::config::Resolver::Memory));
+        let name = std::str::from_utf8(name).ok().filter(|name| is_public(name, Kind::Account))?;
+        fetches.then(|| self.accounts.known_or_new(name, &mut Unheard))
     }
 
     /// The configuration now.

@@ -6,7 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -18,7 +18,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::account::Account;
 use crate::auth::Authenticator;
+use crate::claims::Clerk;
 use crate::client::Client;
 use crate::close::CloseReason;
 use crate::config::{Config, HandshakeFirst, Listen, RouteUrl};
@@ -186,11 +188,23 @@ impl Server {
             others.push(crate::monitor::serve(bound, Arc::clone(&monitor))?);
         }
         let (orders_in, orders) = mpsc::channel(ORDERS_MAX);
+        let told: Arc<OnceLock<Arc<System>>> = Arc::default();
+        let clerk = make_clerk(&node, resolver, Arc::clone(&told));
+        let complete = clerk.bootstrap().map_err(StartError::Refused)?;
         let system = (!config.no_system_account).then(|| {
-            let (system, task) = System::start(Arc::clone(&monitor), orders_in);
+            let clerk = Arc::clone(&clerk);
+            let (system, task) = System::start(Arc::clone(&monitor), orders_in, clerk);
             others.push(task);
+            // The clerk tells of accounts only from now on; those before were joined at start.
+            drop(told.set(Arc::clone(&system)));
             system
         });
+        if let Some(errands) = node.errands.receive() {
+            others.push(tokio::spawn(Arc::clone(&clerk).run(errands)));
+        }
+        if !complete {
+            others.push(tokio::spawn(Arc::clone(&clerk).complete_system_account()));
+        }
         tracing::info!("Listening for client connections on {}", client.address);
         if let (Some(mesh), Some(bound)) = (&mesh, routes) {
             others.push(accept_routes(mesh, bound)?);
@@ -346,6 +360,20 @@ fn listen(what: &'static str, listen: &Listen) -> Result<Bound, StartError> {
         address: host_port(&listen.host, listen.port),
         source,
     })
+}
+
+/// The clerk tells the system account of every account that can be used.
+fn make_clerk(
+    node: &Arc<Node>,
+    resolver: Option<Resolver>,
+    told: Arc<OnceLock<Arc<System>>>,
+) -> Arc<Clerk> {
+    let on_account = move |account: &Arc<Account>| {
+        if let Some(system) = told.get() {
+            system.join(account);
+        }
+    };
+    Clerk::new(Arc::clone(node), resolver, Box::new(on_account))
 }
 
 fn make_node(config: Config, bound: SocketAddr, trust: Option<Trust>) -> Node {

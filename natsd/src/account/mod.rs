@@ -82,6 +82,14 @@ pub trait Touch {
     fn touch(&mut self, outbound: &Arc<Outbound>);
 }
 
+/// Where there is nothing to tell: an account without interest.
+#[derive(Debug)]
+pub struct Unheard;
+
+impl Touch for Unheard {
+    fn touch(&mut self, _outbound: &Arc<Outbound>) {}
+}
+
 impl Account {
     /// Makes an account with no interest.
     #[must_use]

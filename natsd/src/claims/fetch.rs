@@ -71,7 +71,7 @@ impl Clerk {
     }
 
     /// The JWT of an account, wherever it is.
-    async fn look_up(self: &Arc<Self>, key: &str) -> Result<String, String> {
+    pub(super) async fn look_up(self: &Arc<Self>, key: &str) -> Result<String, String> {
         if !is_public(key, Kind::Account) {
             return Err("will only fetch valid account keys".into());
         }

@@ -69,6 +69,59 @@ impl Clerk {
         self.resolver.as_ref()
     }
 
+    /// Has the system account before there are clients, if it can be had at once; else lets its
+    /// own users in for the time being, since they may be the ones to bring its JWT.
+    ///
+    /// # Errors
+    /// When it must be there, and is not.
+    pub fn bootstrap(&self) -> Result<bool, String> {
+        let (Some(resolver), Some(trust)) = (&self.resolver, &self.node.trust) else {
+            return Ok(true);
+        };
+        let Some(key) = self.node.config().system_account.clone() else { return Ok(true) };
+        let held = match resolver {
+            Resolver::Memory(held) => held.lock().get(&key).cloned(),
+            Resolver::Url(_) => None,
+            Resolver::Directory(directory) => directory.store.load(&key, now()).ok().flatten(),
+        };
+        match held.map(|jwt| self.verified(&jwt)) {
+            Some(Ok(claims)) => {
+                self.apply(claims);
+                return Ok(true);
+            }
+            Some(Err(error)) if matches!(resolver, Resolver::Memory(_)) => {
+                return Err(format!("can't set system account: {error}"));
+            }
+            None if matches!(resolver, Resolver::Memory(_)) => {
+                return Err("can't set system account: account missing".into());
+            }
+            _ => {}
+        }
+        if let Some(claims) = trust.provisional(&key) {
+            tracing::info!("Using bootstrapping system account");
+            self.apply(claims);
+        }
+        Ok(false)
+    }
+
+    /// Looks for the JWT of the system account until it is there.
+    pub async fn complete_system_account(self: Arc<Self>) {
+        let Some(key) = self.node.config().system_account.clone() else { return };
+        loop {
+            tokio::time::sleep(TICK).await;
+            let provisional = self.node.accounts.system.claims().is_none_or(|c| c.jwt.is_empty());
+            if !provisional {
+                return;
+            }
+            if let Ok(jwt) = self.look_up(&key).await
+                && self.update(&jwt).is_ok()
+            {
+                tracing::info!("System account fetched and updated");
+                return;
+            }
+        }
+    }
+
     /// Runs errands until it is aborted.
     pub async fn run(self: Arc<Self>, mut errands: mpsc::Receiver<Errand>) {
         let mut tick = tokio::time::interval(TICK);
@@ -95,8 +148,9 @@ impl Clerk {
                     if let Err(error) = self.fetch(&account).await {
                         tracing::debug!("Account JWT lookup error: {error}");
                     }
-                    // The client may have gone meanwhile.
-                    drop(done.send(()));
+                    if done.send(()).is_err() {
+                        tracing::debug!("Nobody waits for account {account} any more");
+                    }
                 });
             }
             Errand::Decide { question, ruling } => {

@@ -13,7 +13,6 @@ pub(crate) fn refuse_what_is_missing(config: &Config) -> Result<(), StartError> 
             "cluster.permissions",
         ),
         (config.monitor.as_ref().is_some_and(|monitor| monitor.tls), "https"),
-        (config.auth.callout.is_some(), "auth_callout"),
         (needs_proxy(config), "proxy_required"),
         (
             config
@@ -23,7 +22,6 @@ pub(crate) fn refuse_what_is_missing(config: &Config) -> Result<(), StartError> 
             "latency",
         ),
         (config.accounts.iter().any(|account| !account.mappings.is_empty()), "mappings"),
-        (config.operators != crate::config::Operators::default(), "operator"),
         (config.websocket.is_some(), "websocket"),
         (!config.mappings.is_empty(), "mappings"),
     ];

@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 
 use crate::config::nkey::{Kind, is_public};
 use crate::config::{Config, Secret};
-use crate::jwt::{Account, JwtError, Operator, Token, UnixSeconds};
+use crate::jwt::{Account, JwtError, Operator, Token, UNLIMITED, UnixSeconds};
 
 pub use claims::Claims;
 pub use imports::{Imported, NotAuthorized, imported};
@@ -141,6 +141,23 @@ impl Trust {
         self.operators.first().is_some_and(|operator| {
             operator.body.strict_signing_key_usage && operator.standard.subject == issuer
         })
+    }
+
+    /// What is taken for granted of the system account until its JWT is there: it is the first
+    /// operator's, and its own key signs its users.
+    #[must_use]
+    pub fn provisional(&self, key: &str) -> Option<Claims> {
+        let operator = self.operators.first()?;
+        let mut token = Token { standard: operator.standard.clone(), body: Account::default() };
+        key.clone_into(&mut token.standard.subject);
+        token.standard.name.clear();
+        token.standard.expires = 0;
+        let limits = &mut token.body.limits;
+        let numbers = [&mut limits.subs, &mut limits.data, &mut limits.payload, &mut limits.conn];
+        numbers.into_iter().for_each(|limit| *limit = UNLIMITED);
+        // The operator's own key is trusted here even where it must not sign otherwise.
+        token.standard.issuer = self.keys.first().cloned().unwrap_or_default();
+        Some(Claims::new("", token, false))
     }
 
     /// Reads an account's JWT and checks that it is good now.
