@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 
+use jiff::Timestamp;
+
 use super::imports::{Imports, service_import, stream_link};
 use super::{Account, Accounts, Subscription, Touch};
 use crate::config::{ServiceExport, ServiceImport, StreamImport};
@@ -52,6 +54,20 @@ impl Account {
         }
     }
 
+    /// When its claims were last changed.
+    #[must_use]
+    pub fn updated(&self) -> Option<Timestamp> {
+        *self.updated.lock()
+    }
+
+    /// What it imports, as far as that is in effect by its JWT.
+    #[must_use]
+    pub fn imports_in_effect(&self) -> Vec<Imported> {
+        let linked = self.linked.lock();
+        let streams = linked.streams.iter().cloned().map(Imported::Stream);
+        streams.chain(linked.services.iter().map(|(s, _)| Imported::Service(s.clone()))).collect()
+    }
+
     /// Whether all it imports is there.
     #[must_use]
     pub fn is_complete(&self) -> bool {
@@ -94,6 +110,7 @@ impl Accounts {
         let account = self.known_or_new(&claims.standard.subject, touched);
         account.limits.store(Arc::new(claims.limits()));
         let earlier = account.claims.swap(Some(claims));
+        *account.updated.lock() = Some(Timestamp::now());
         let is_new = !account.was_claimed.swap(true, Ordering::Relaxed);
         Applied { account, earlier, is_new }
     }

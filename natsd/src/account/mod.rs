@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use jiff::Timestamp;
 use parking_lot::{Mutex, RwLock};
 
 pub use accounts::Accounts;
@@ -59,6 +60,8 @@ pub struct Account {
     imports: ArcSwapOption<Imports>,
     /// What its JWT says.
     claims: ArcSwapOption<Claims>,
+    /// When these came.
+    updated: Mutex<Option<Timestamp>>,
     /// It had claims once.
     was_claimed: AtomicBool,
     /// The imports that its JWT asks for, as far as they are in effect.
@@ -103,6 +106,7 @@ impl Account {
             limits: ArcSwap::default(),
             imports: ArcSwapOption::empty(),
             claims: ArcSwapOption::empty(),
+            updated: Mutex::default(),
             was_claimed: AtomicBool::new(false),
             linked: Mutex::default(),
             answers: OnceLock::new(),

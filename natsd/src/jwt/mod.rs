@@ -21,7 +21,7 @@ pub use claims::{
 pub use encode::sign;
 pub use template::{AccountNames, expand};
 pub use times::{in_time, is_source_allowed};
-pub use token::{Body, JwtError, Standard, Token};
+pub use token::{Body, JwtError, Standard, Token, payload};
 pub use validate::{Issue, Issues, Severity, import as check_import};
 
 /// Seconds since 1970, as tokens count them.

@@ -1,17 +1,22 @@
 //! Makes `/accountz` and `/accstatz`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use jiff::Timestamp;
 
 use super::options::AccountStatzOptions;
 use super::query::BadRequest;
 use super::subsz::stats_of;
 use super::varz::{received, sent};
 use super::view::{
-    AccountInfo, AccountStat, AccountStatz, Accountz, DataStats, Traffic as Portion,
+    AccountInfo, AccountStat, AccountStatz, Accountz, DataStats, Import, Traffic as Portion,
 };
 use super::{Monitor, now};
 use crate::account::Account;
+use crate::jwt::{Standard, payload};
 use crate::registry::Traffic;
+use crate::trust::{Claims, Imported};
 
 impl Monitor {
     /// All accounts by name, or one of them.
@@ -40,15 +45,26 @@ impl Monitor {
     pub fn account_info(&self, name: &str) -> Result<AccountInfo, BadRequest> {
         let missing = || BadRequest(format!("Account {name} does not exist"));
         let account = self.node.accounts.find(name.as_bytes()).ok_or_else(missing)?;
+        let claims = account.claims();
+        let standard = claims.as_ref().map(|claims| &claims.standard);
+        let text = |part: fn(&Standard) -> &String| standard.map(part).cloned().unwrap_or_default();
         Ok(AccountInfo {
             account_name: account.name.to_string(),
-            update_time: self.node.config_loaded(),
+            update_time: account.updated().unwrap_or_else(|| self.node.config_loaded()),
             is_system: *account.name == *self.system_account_name(),
-            expired: false,
-            complete: true,
+            expired: claims.as_ref().map_or(self.node.trust.is_some(), |claims| {
+                claims.is_expired(now().as_second())
+            }) && self.node.trust.is_some(),
+            complete: account.is_complete(),
+            imports: account.imports_in_effect().iter().map(import).collect(),
+            jwt: claims.as_ref().map(|claims| claims.jwt.to_string()).unwrap_or_default(),
+            issuer_key: text(|standard| &standard.issuer),
+            tags: claims.as_ref().map(|claims| claims.account.tags.clone()).unwrap_or_default(),
+            decoded_jwt: claims.as_ref().and_then(|claims| payload(&claims.jwt)),
+            revoked_user: claims.as_ref().map(|claims| revoked(claims)).unwrap_or_default(),
             client_connections: self.clients_of(&account),
             subscriptions: account.subscriptions(),
-            name_tag: account.name.to_string(),
+            name_tag: account.name_tag(),
             sublist_stats: Some(stats_of(&account)),
             ..AccountInfo::default()
         })
@@ -91,7 +107,7 @@ impl Monitor {
         };
         AccountStat {
             acc: account.name.to_string(),
-            name: account.name.to_string(),
+            name: account.name_tag(),
             conns,
             leafnodes: 0,
             total_conns: conns,
@@ -126,4 +142,33 @@ impl Monitor {
         accounts.sort_by(|a, b| a.name.cmp(&b.name));
         accounts
     }
+}
+
+fn import(source: &Imported) -> Import {
+    match source {
+        Imported::Stream(stream) => Import {
+            subject: stream.subject.clone(),
+            account: stream.account.clone(),
+            local_subject: stream.to.clone().unwrap_or_else(|| match &stream.prefix {
+                Some(prefix) => format!("{}.{}", prefix.trim_end_matches('.'), stream.subject),
+                None => stream.subject.clone(),
+            }),
+            kind: "stream".into(),
+            ..Import::default()
+        },
+        Imported::Service(service) => Import {
+            subject: service.subject.clone(),
+            account: service.account.clone(),
+            to: service.to.clone(),
+            kind: "service".into(),
+            share: service.share,
+            ..Import::default()
+        },
+    }
+}
+
+/// Revoked users and since when.
+fn revoked(claims: &Claims) -> BTreeMap<String, Timestamp> {
+    let time = |(key, at): (&String, &i64)| Some((key.clone(), Timestamp::from_second(*at).ok()?));
+    claims.account.revocations.iter().filter_map(time).collect()
 }

@@ -58,6 +58,10 @@ pub struct AccountInfo {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub decoded_jwt: Option<Value>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub revoked_user: BTreeMap<String, Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub sublist_stats: Option<SublistStats>,
 }
 
