@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-
 use jiff::Timestamp;
 
 use super::imports::{Imports, service_import, stream_link};

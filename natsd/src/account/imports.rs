@@ -94,7 +94,7 @@ impl Imports {
                 Entry::Occupied(_) => return,
                 Entry::Vacant(entry) => {
                     entry.insert(made.clone());
-                },
+                }
             }
         }
         for (exporter, shadow) in &made {
@@ -160,7 +160,10 @@ impl Touch for Nobody {
     fn touch(&mut self, _outbound: &Arc<crate::outbound::Outbound>) {}
 }
 
-pub(super) fn stream_link(import: &config::StreamImport, exporter: &Arc<Account>) -> Option<StreamLink> {
+pub(super) fn stream_link(
+    import: &config::StreamImport,
+    exporter: &Arc<Account>,
+) -> Option<StreamLink> {
     let theirs = import.subject.as_bytes();
     let to = match (&import.to, &import.prefix) {
         (Some(to), _) => to.clone(),

@@ -169,7 +169,8 @@ impl Authenticator {
         if let Some(login) = given.certificate.filter(|_| self.map_certificates) {
             return self.mapped(login, given.kind).map(|login| Arc::clone(&login.identity.user));
         }
-        let single = self.single.as_ref().map(|(user, _)| user).filter(|user| ***user == *given.user);
+        let single =
+            self.single.as_ref().map(|(user, _)| user).filter(|user| ***user == *given.user);
         configured(given.user)
             .or_else(|| single.cloned())
             .or_else(|| fallback().and_then(|name| configured(&name)))

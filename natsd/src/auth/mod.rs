@@ -14,8 +14,8 @@ mod permissions;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(crate) use authenticator::{CALLOUT_SUBJECT, is_signed, without_callout_subject};
 pub use authenticator::Authenticator;
+pub(crate) use authenticator::{CALLOUT_SUBJECT, is_signed, without_callout_subject};
 pub use certificate::PeerNames;
 pub use password::{HashCheck, Verdict, verify};
 pub use permissions::{Permissions, SubscribeLeave};

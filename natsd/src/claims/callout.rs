@@ -205,7 +205,9 @@ impl Clerk {
         }
         let Token { standard, body } = &response;
         if standard.subject != case.user {
-            return Err("auth callout violation: auth callout response is not for expected user".into());
+            return Err(
+                "auth callout violation: auth callout response is not for expected user".into()
+            );
         }
         if standard.audience != self.node.identity.id {
             return Err("auth callout violation: auth callout response is not for server".into());

@@ -70,9 +70,7 @@ fn lost_its_signer(grant: &Grant, claims: &Claims, earlier: &Claims) -> bool {
 /// The clients of an account.
 fn members(node: &Node, account: &Arc<Account>) -> Vec<Arc<ClientEntry>> {
     let mut clients = node.registry.clients();
-    clients.retain(|client| {
-        client.about().account.is_some_and(|held| Arc::ptr_eq(&held, account))
-    });
+    clients.retain(|client| client.about().account.is_some_and(|held| Arc::ptr_eq(&held, account)));
     clients
 }
 

@@ -39,13 +39,17 @@ impl Clerk {
             if claims.standard.subject != key {
                 return Err("account validation failed".into());
             }
-            clerk.fetch_exporters(&claims, depth).await;
+            clerk.fetch_exporters_within(&claims, depth).await;
             Ok(clerk.apply(claims))
         })
     }
 
     /// Those from which an account imports must be there before it is.
-    async fn fetch_exporters(self: &Arc<Self>, claims: &Claims, depth: usize) {
+    pub(super) async fn fetch_exporters(self: &Arc<Self>, claims: &Claims) {
+        self.fetch_exporters_within(claims, DEPTH_MAX).await;
+    }
+
+    async fn fetch_exporters_within(self: &Arc<Self>, claims: &Claims, depth: usize) {
         let Some(depth) = depth.checked_sub(1) else { return };
         for import in &claims.account.imports {
             let known = self.node.accounts.find(import.account.as_bytes());

@@ -74,7 +74,7 @@ impl Clerk {
     ///
     /// # Errors
     /// When it must be there, and is not.
-    pub fn bootstrap(&self) -> Result<bool, String> {
+    pub fn bootstrap(self: &Arc<Self>) -> Result<bool, String> {
         let (Some(resolver), Some(trust)) = (&self.resolver, &self.node.trust) else {
             return Ok(true);
         };
@@ -86,7 +86,7 @@ impl Clerk {
         };
         match held.map(|jwt| self.verified(&jwt)) {
             Some(Ok(claims)) => {
-                self.apply(claims);
+                self.complete(&self.apply(claims));
                 return Ok(true);
             }
             Some(Err(error)) if matches!(resolver, Resolver::Memory(_)) => {
@@ -166,16 +166,23 @@ impl Clerk {
     ///
     /// # Errors
     /// When they are not valid.
-    pub fn update(&self, jwt: &str) -> Result<(), AccountError> {
+    pub fn update(self: &Arc<Self>, jwt: &str) -> Result<(), AccountError> {
         let claims = self.verified(jwt)?;
         let account = self.node.accounts.find(claims.standard.subject.as_bytes());
         let same = account.as_ref().and_then(|account| account.claims()).is_some_and(|held| {
             held.jwt == claims.jwt && account.as_ref().is_some_and(|account| account.is_complete())
         });
         if account.is_some() && !same {
-            self.apply(claims);
+            self.complete(&self.apply(claims));
         }
         Ok(())
+    }
+
+    /// Has accounts fetched that an account imports from; when they come, they are connected.
+    fn complete(self: &Arc<Self>, account: &Arc<Account>) {
+        let Some(claims) = account.claims().filter(|_| !account.is_complete()) else { return };
+        let clerk = Arc::clone(self);
+        tokio::spawn(async move { clerk.fetch_exporters(&claims).await });
     }
 
     /// Nothing is to be had of an account any more.
@@ -203,7 +210,10 @@ impl Clerk {
             applied
         });
         for (subject, why) in account.missing_imports() {
-            tracing::debug!("Error adding import of {subject:?} to account [{}]: {why}", claims.label());
+            tracing::debug!(
+                "Error adding import of {subject:?} to account [{}]: {why}",
+                claims.label()
+            );
         }
         if is_new {
             (self.on_account)(&account);

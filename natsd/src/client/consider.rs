@@ -43,9 +43,7 @@ impl Stage {
                 answer.poll(cx).map(|right| Found::Password(right, std::mem::take(identity)))
             }
             Self::Account(tried) => tried.poll(cx).map(|_| Found::Account),
-            Self::Service(ruling) => {
-                ruling.poll(cx).map(|ruling| Found::Service(ruling.flatten()))
-            }
+            Self::Service(ruling) => ruling.poll(cx).map(|ruling| Found::Service(ruling.flatten())),
         }
     }
 }
@@ -66,12 +64,7 @@ impl Client {
     }
 
     /// What is done after something was found out.
-    pub(super) fn next_step(
-        &self,
-        found: Found,
-        judge: &Authenticator,
-        connect: &Connect,
-    ) -> Step {
+    pub(super) fn next_step(&self, found: Found, judge: &Authenticator, connect: &Connect) -> Step {
         match (found, &self.node.trust) {
             (Found::Password(right, identity), _) => {
                 self.or_ask_service(judge, right.then_some(*identity), connect)
@@ -139,11 +132,7 @@ impl Client {
         Step::Wait(Stage::Service(self.ask_service(delegation, connect)))
     }
 
-    fn ask_service(
-        &self,
-        delegation: Delegation,
-        connect: &Connect,
-    ) -> Awaited<Option<Identity>> {
+    fn ask_service(&self, delegation: Delegation, connect: &Connect) -> Awaited<Option<Identity>> {
         let Delegation { account, jwt, name, tags, user } = delegation;
         let shown = [&connect.nkey, &connect.user, &user].into_iter().find(|name| !name.is_empty());
         let shown = match shown {

@@ -34,9 +34,8 @@ pub fn sign(
 /// Base 32 without padding.
 fn base32(bytes: &[u8]) -> String {
     const LETTERS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
-    let letter = |value: u32| {
-        char::from(LETTERS.get((value & 31) as usize).copied().unwrap_or(b'A'))
-    };
+    let letter =
+        |value: u32| char::from(LETTERS.get((value & 31) as usize).copied().unwrap_or(b'A'));
     let mut text = String::with_capacity(bytes.len() * 8 / 5 + 1);
     let (mut bits, mut count) = (0_u32, 0);
     for byte in bytes {

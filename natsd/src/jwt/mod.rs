@@ -14,9 +14,9 @@ mod token;
 mod validate;
 
 pub use claims::{
-    Account, AccountLimits, Activation, AuthorizationResponse, ExportKind, ExternalAuthorization,
-    Export, Import, MessageTrace, Operator, Permission, Permissions, Responses, SamplingRate,
-    ServiceLatency, SigningKey, TimeRange, User, UserRights, WeightedMapping,
+    Account, AccountLimits, Activation, AuthorizationResponse, Export, ExportKind,
+    ExternalAuthorization, Import, MessageTrace, Operator, Permission, Permissions, Responses,
+    SamplingRate, ServiceLatency, SigningKey, TimeRange, User, UserRights, WeightedMapping,
 };
 pub use encode::sign;
 pub use template::{AccountNames, expand};

@@ -112,9 +112,9 @@ impl Filler<'_> {
                     .collect();
                 match values.is_empty() {
                     false => Ok(values),
-                    true if strict => Err(format!(
-                        "generated invalid subject {text:?}: {name:?} is not defined"
-                    )),
+                    true if strict => {
+                        Err(format!("generated invalid subject {text:?}: {name:?} is not defined"))
+                    }
                     true => one(NOTHING),
                 }
             }

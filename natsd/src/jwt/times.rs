@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use jiff::civil::Time;
 use jiff::tz::TimeZone;
-use jiff::Timestamp;
 
 use super::{TimeRange, UserRights};
 
@@ -16,10 +16,7 @@ pub fn is_source_allowed(rights: &UserRights, host: IpAddr) -> bool {
     let mut networks = rights.src.iter().map(|text| Network::parse(text));
     // One that is none voids those behind it, as in the reference.
     rights.src.is_empty()
-        || networks
-            .by_ref()
-            .map_while(|network| network)
-            .any(|network| network.contains(host))
+        || networks.by_ref().map_while(|network| network).any(|network| network.contains(host))
 }
 
 /// An address and how many of its bits count.

@@ -206,8 +206,9 @@ fn permissions(permissions: &Permissions, issues: &mut Issues) {
                         ));
                     }
                 }
-                _ => issues
-                    .error(format!("Permission Subject \"{text}\" contains too many spaces")),
+                _ => {
+                    issues.error(format!("Permission Subject \"{text}\" contains too many spaces"))
+                }
             }
         }
     };
@@ -224,8 +225,9 @@ fn external_authorization(block: &ExternalAuthorization, issues: &mut Issues) {
     }
     for account in &block.allowed_accounts {
         match account.as_str() {
-            "*" if block.allowed_accounts.len() > 1 => issues
-                .error("AllowedAccounts can only be a list of accounts or \"*\""),
+            "*" if block.allowed_accounts.len() > 1 => {
+                issues.error("AllowedAccounts can only be a list of accounts or \"*\"")
+            }
             "*" => {}
             _ if is_public(account, Kind::Account) => {}
             _ => issues.error(format!("Account {account:?} is not a valid account public key")),
@@ -248,7 +250,8 @@ fn mapping(source: &str, destinations: &[WeightedMapping], issues: &mut Issues) 
         *sums.entry(&destination.cluster).or_default() += u32::from(percent);
     }
     for (cluster, _) in sums.iter().filter(|(_, sum)| **sum > 100) {
-        let place = if cluster.is_empty() { String::new() } else { format!(" in cluster {cluster:?}") };
+        let place =
+            if cluster.is_empty() { String::new() } else { format!(" in cluster {cluster:?}") };
         issues.error(format!(
             "Mapping {source:?}{place} exceeds 100% among all of it's weighted to mappings"
         ));
@@ -283,13 +286,11 @@ fn export(export: &Export, issues: &mut Issues) {
     }
     let known = ["", "Singleton", "Chunked", "Stream"].contains(&export.response_type.as_str());
     if is_service && !known {
-        issues
-            .error(format!("invalid response type for service: {:?}", export.response_type));
+        issues.error(format!("invalid response type for service: {:?}", export.response_type));
     }
     if export.kind == ExportKind::Stream {
         if !export.response_type.is_empty() {
-            issues
-                .error(format!("invalid response type for stream: {:?}", export.response_type));
+            issues.error(format!("invalid response type for stream: {:?}", export.response_type));
         }
         if export.allow_trace {
             issues.error("AllowTrace only valid for service export");

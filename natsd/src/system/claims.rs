@@ -242,9 +242,12 @@ impl System {
     /// Gives out everything, unless the other has the same; an empty message ends it.
     async fn give_package(&self, request: &Request) {
         let theirs = request.payload().to_vec();
-        let lines = self.on_disk(move |store| {
-            if store.hash() == *theirs { Vec::new() } else { store.lines(now()) }
-        });
+        let lines =
+            self.on_disk(
+                move |store| {
+                    if store.hash() == *theirs { Vec::new() } else { store.lines(now()) }
+                },
+            );
         for line in lines.await.unwrap_or_default() {
             self.publish(&self.account, &request.reply, &[], line.as_bytes());
         }

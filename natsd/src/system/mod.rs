@@ -107,7 +107,8 @@ impl System {
         let directory = self.clerk.resolver().and_then(Resolver::directory);
         let compares = directory.is_some_and(|directory| directory.is_full);
         let pause = directory.map_or(Duration::from_secs(86_400), |directory| directory.interval);
-        let mut comparison = interval_at(Instant::now() + pause, pause.max(Duration::from_millis(1)));
+        let mut comparison =
+            interval_at(Instant::now() + pause, pause.max(Duration::from_millis(1)));
         loop {
             tokio::select! {
                 Some(request) = requests.recv() => self.take(request).await,

@@ -7,9 +7,7 @@ use std::time::Duration;
 use super::permissions::configured;
 use crate::auth::Permissions;
 use crate::config::{self, AccountLimits, Latency, ResponseType};
-use crate::jwt::{
-    self, Account, ExportKind, Standard, Token, UNLIMITED, UnixSeconds, UserRights,
-};
+use crate::jwt::{self, Account, ExportKind, Standard, Token, UNLIMITED, UnixSeconds, UserRights};
 
 /// What an account's JWT says.
 #[derive(Debug)]
@@ -111,9 +109,10 @@ impl Claims {
     #[must_use]
     pub fn configured(&self) -> config::Account {
         let account = &self.account;
-        let trace = account.trace.as_ref().filter(|trace| {
-            crate::subject::is_valid_literal(trace.dest.as_bytes())
-        });
+        let trace = account
+            .trace
+            .as_ref()
+            .filter(|trace| crate::subject::is_valid_literal(trace.dest.as_bytes()));
         let of_kind =
             |kind| account.exports.iter().filter(move |export: &&jwt::Export| export.kind == kind);
         config::Account {

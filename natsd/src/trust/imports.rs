@@ -2,9 +2,7 @@
 
 use super::Claims;
 use crate::config::{ServiceImport, StreamImport};
-use crate::jwt::{
-    self, Activation, Export, ExportKind, Import, Issues, Token, UnixSeconds,
-};
+use crate::jwt::{self, Activation, Export, ExportKind, Import, Issues, Token, UnixSeconds};
 use crate::subject;
 
 /// An import as a configuration file would have it.
@@ -102,8 +100,8 @@ impl Claims {
             .map_err(|_not_one| NotAuthorized("its activation token is not valid"))?;
         let Token { standard, body } = &token;
         let own = body.issuer_account.is_empty();
-        let by_signer = self.standard.subject == body.issuer_account
-            && self.signer(&standard.issuer).is_some();
+        let by_signer =
+            self.standard.subject == body.issuer_account && self.signer(&standard.issuer).is_some();
         if !own && !by_signer {
             return Err(NotAuthorized("its activation token is of another issuer"));
         }

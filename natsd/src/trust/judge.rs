@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::permissions::{configured, connection_types};
 use super::claims::limit;
+use super::permissions::{configured, connection_types};
 use super::{Claims, Trust};
 use crate::auth::{Credentials, Grant, Identity, Permissions, Proof, is_signed};
 use crate::config::Secret;
@@ -143,9 +143,7 @@ impl Trust {
             return Err(Finding::RefusedAloud("Outside connect times".into()));
         };
         let external = &claims.account.authorization;
-        if claims.has_external_authorization()
-            && !external.auth_users.contains(&standard.subject)
-        {
+        if claims.has_external_authorization() && !external.auth_users.contains(&standard.subject) {
             return Ok(Finding::Delegated(Box::new(Delegation {
                 account,
                 jwt: Secret::new(jwt),

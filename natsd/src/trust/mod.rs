@@ -193,16 +193,16 @@ fn check_version(operator: &Token<Operator>) -> Result<(), String> {
         return Ok(());
     }
     let subject = &operator.standard.subject;
-    let fault = |text: String| format!("operator {subject} expects version {wanted} got error instead: {text}");
+    let fault = |text: String| {
+        format!("operator {subject} expects version {wanted} got error instead: {text}")
+    };
     let parts: Vec<&str> = wanted.split('.').collect();
     if parts.len() != 3 {
         return Err(fault(
             "asserted server version must be of the form <major>.<minor>.<update>".into(),
         ));
     }
-    for ((part, own), what) in
-        parts.iter().zip(SERVER_VERSION).zip(["major", "minor", "update"])
-    {
+    for ((part, own), what) in parts.iter().zip(SERVER_VERSION).zip(["major", "minor", "update"]) {
         let number: u64 = part
             .parse()
             .map_err(|_not| fault(format!("asserted server version cant parse {part} to int")))?;
