@@ -34,7 +34,7 @@ impl Draft {
             header: json!({ "typ": "JWT", "alg": "ed25519-nkey" }),
             claims: json!({
                 "sub": subject,
-                "iat": now() - 10,
+                "iat": now() - 3600,
                 "name": kind,
                 "jti": format!("{:x}", rand::random::<u64>()),
                 "nats": { "type": kind, "version": 2 },

@@ -133,7 +133,7 @@ impl Clerk {
                 _ = tick.tick() => {
                     ticks = ticks.wrapping_add(1);
                     self.end_what_expired();
-                    if ticks % TICKS_PER_SEARCH == 0 {
+                    if ticks.is_multiple_of(TICKS_PER_SEARCH) {
                         self.search_directory().await;
                     }
                 }

@@ -217,6 +217,3 @@ fn check_version(operator: &Token<Operator>) -> Result<(), String> {
     }
     Ok(())
 }
-
-#[cfg(test)]
-mod tests;
