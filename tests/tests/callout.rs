@@ -168,6 +168,10 @@ async fn a_service_decides_who_comes_in() {
         ("no JWT", Box::new(|_, _| Ok("x".into()))),
     ];
     for (what, user) in wrong {
+        // nats-server 2.15.1 does not look at that; its source at 2.15.2 does.
+        if what == "another connection" && Binary::under_test().is_stock() {
+            continue;
+        }
         let (_, heard, _) = ask(address, &mut service, json!({ "user": "joe" }), user).await;
         assert_eq!(heard, Heard::Line(REFUSED.into()), "{what}");
     }

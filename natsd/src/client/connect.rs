@@ -360,7 +360,12 @@ fn describe(identity: &Identity, account: &Account) -> (String, String) {
         Proof::User => (user.to_string(), format!("{account}/user:{user}")),
         Proof::Nkey => (user.to_string(), format!("{account}/nkey:{user}")),
         Proof::Jwt => (user.to_string(), format!("{account}/jwt:{user}")),
-        Proof::Callout => (user.to_string(), format!("{account}/user:{user}")),
+        Proof::Callout => {
+            // The service may give it another name.
+            let given = identity.grant.as_ref().map(|grant| grant.name.as_str());
+            let name = given.filter(|name| !name.is_empty()).unwrap_or(user);
+            (name.to_owned(), format!("{account}/user:{name}"))
+        }
         Proof::Token => ("[REDACTED]".into(), format!("{account}/token")),
     }
 }

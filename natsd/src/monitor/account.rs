@@ -52,10 +52,8 @@ impl Monitor {
             account_name: account.name.to_string(),
             update_time: account.updated().unwrap_or_else(|| self.node.config_loaded()),
             is_system: *account.name == *self.system_account_name(),
-            expired: claims
-                .as_ref()
-                .map_or(self.node.trust.is_some(), |claims| claims.is_expired(now().as_second()))
-                && self.node.trust.is_some(),
+            expired: self.node.trust.is_some()
+                && claims.as_ref().is_none_or(|claims| claims.is_expired(now().as_second())),
             complete: account.is_complete(),
             imports: account.imports_in_effect().iter().map(import).collect(),
             jwt: claims.as_ref().map(|claims| claims.jwt.to_string()).unwrap_or_default(),

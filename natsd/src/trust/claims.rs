@@ -123,10 +123,10 @@ impl Claims {
             mappings: account.mappings.iter().map(mapping).collect(),
             trace: trace.map(|trace| config::MessageTrace {
                 destination: trace.dest.clone(),
-                sampling: match u8::try_from(trace.sampling) {
-                    Ok(percent @ 1..=100) => percent,
-                    _ => 100,
-                },
+                sampling: u8::try_from(trace.sampling)
+                    .ok()
+                    .filter(|percent| (1..=100).contains(percent))
+                    .unwrap_or(100),
             }),
             ..config::Account::default()
         }
