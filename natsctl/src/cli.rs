@@ -105,6 +105,8 @@ pub enum Verb {
     Pub(Pub),
     /// Subscribe and print what comes, until ctrl-c
     Sub(Sub),
+    /// Print the bcrypt hash of a password, for a server's configuration
+    Passwd(Passwd),
     /// Print versions: natsctl, the bundled natsd, running servers, Multipass
     Version(Version),
     /// Print a completion script for a shell
@@ -278,7 +280,7 @@ pub struct Down {
 /// `logs`
 #[derive(Debug, Args)]
 pub struct Logs {
-    /// Which nodes: names, or `all`, `seed`, `random`
+    /// Which nodes: names, or `all`, `seed`, `random` (`kill`: of those that serve)
     #[arg(value_name = "NODE", value_delimiter = ',', default_value = "all")]
     pub nodes: Vec<String>,
     /// Go on with new lines as they come, until ctrl-c
@@ -330,6 +332,18 @@ pub struct Sub {
     /// Print the payload alone
     #[arg(long)]
     pub raw: bool,
+}
+
+/// `passwd`
+#[derive(Debug, Args)]
+pub struct Passwd {
+    /// Make a password up, and print it on stderr
+    #[arg(short, long)]
+    pub generate: bool,
+    /// How much work a guess is: each step doubles it (4 to 31)
+    #[arg(short, long, value_name = "N", default_value_t = 11,
+          value_parser = clap::value_parser!(u32).range(4..=31))]
+    pub cost: u32,
 }
 
 /// `version`

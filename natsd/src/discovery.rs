@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -18,28 +18,77 @@ pub struct Discovery {
     /// INFO without what differs between clients.
     base: ArcSwap<Info>,
     urls: Mutex<Urls>,
+    websocket: OnceLock<WebsocketAddress>,
+}
+
+/// Where WebSocket clients find this server.
+#[derive(Clone, Debug, Default)]
+pub struct WebsocketAddress {
+    /// Where it listens.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Whether with TLS.
+    pub tls: bool,
+    /// What clients and peers are told: `host:port`.
+    pub urls: Vec<String>,
+}
+
+/// The client URLs of a server, of both listeners.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientUrls {
+    /// For `nats://`.
+    pub nats: Vec<String>,
+    /// For `ws://`.
+    pub websocket: Vec<String>,
 }
 
 #[derive(Debug, Default)]
 struct Urls {
-    own: Vec<String>,
-    /// URLs of peers and how many of them announce each.
-    peers: BTreeMap<String, usize>,
-    /// Whether any peer was ever known: only then is the list given at all.
-    clustered: bool,
+    nats: Known,
+    websocket: Known,
     /// Peers' URLs are kept from clients.
     private: bool,
     lame_duck: bool,
 }
 
+/// The URLs of one kind of listener.
+#[derive(Debug, Default)]
+struct Known {
+    own: Vec<String>,
+    /// URLs of peers and how many of them announce each.
+    peers: BTreeMap<String, usize>,
+    /// Whether any peer was ever known: only then is the list given at all.
+    clustered: bool,
+}
+
+impl Known {
+    fn add(&mut self, urls: &[String]) {
+        for url in urls {
+            *self.peers.entry(url.clone()).or_default() += 1;
+        }
+    }
+
+    fn remove(&mut self, urls: &[String]) {
+        for url in urls {
+            if let Some(count) = self.peers.get_mut(url) {
+                *count -= 1;
+                if *count == 0 {
+                    self.peers.remove(url);
+                }
+            }
+        }
+    }
+}
+
 impl Urls {
     /// The list for clients: own first, then the peers'.
-    fn listed(&self) -> Vec<String> {
-        if !self.clustered || self.private {
+    fn listed(&self, known: &Known) -> Vec<String> {
+        if !known.clustered || self.private {
             return Vec::new();
         }
-        let own = self.own.iter().filter(|_| !self.lame_duck);
-        own.chain(self.peers.keys()).cloned().collect()
+        let own = known.own.iter().filter(|_| !self.lame_duck);
+        own.chain(known.peers.keys()).cloned().collect()
     }
 }
 
@@ -47,19 +96,31 @@ impl Discovery {
     /// Starts with an INFO that names no other server.
     #[must_use]
     pub fn new(base: Info, own_urls: Vec<String>, private: bool) -> Self {
-        let urls = Urls { own: own_urls, private, ..Urls::default() };
-        Self { base: ArcSwap::from_pointee(base), urls: Mutex::new(urls) }
+        let nats = Known { own: own_urls, ..Known::default() };
+        let urls = Urls { nats, private, ..Urls::default() };
+        Self {
+            base: ArcSwap::from_pointee(base),
+            urls: Mutex::new(urls),
+            websocket: OnceLock::new(),
+        }
+    }
+
+    /// WebSocket clients are served there; said once, at the start.
+    pub fn set_websocket(&self, address: WebsocketAddress) {
+        self.urls.lock().websocket.own.clone_from(&address.urls);
+        drop(self.websocket.set(address));
     }
 
     /// The URLs of this server, as announced to peers.
     #[must_use]
-    pub fn own_urls(&self) -> Vec<String> {
-        self.urls.lock().own.clone()
+    pub fn own_urls(&self) -> ClientUrls {
+        let urls = self.urls.lock();
+        ClientUrls { nats: urls.nats.own.clone(), websocket: urls.websocket.own.clone() }
     }
 
     /// This server is reached elsewhere from now on.
     pub fn set_own(&self, host: &str, port: u16, urls: Vec<String>) {
-        self.urls.lock().own = urls;
+        self.urls.lock().nats.own = urls;
         self.update(|info| {
             host.clone_into(&mut info.host);
             info.port = port.into();
@@ -69,20 +130,32 @@ impl Discovery {
 
     /// All URLs that clients are told now.
     #[must_use]
-    pub fn listed_urls(&self) -> Vec<String> {
-        self.base.load().connect_urls.clone()
+    pub fn listed_urls(&self) -> ClientUrls {
+        let base = self.base.load();
+        ClientUrls { nats: base.connect_urls.clone(), websocket: base.ws_connect_urls.clone() }
     }
 
     /// The INFO of one client.
     #[must_use]
     pub fn info_for(&self, client: &ClientEntry) -> Info {
-        self.info(client.id, client.peer.ip())
+        let mut info = self.info(client.id, client.peer.ip());
+        let websocket = std::mem::take(&mut info.ws_connect_urls);
+        if client.transport.is_websocket()
+            && let Some(own) = self.websocket.get()
+        {
+            info.connect_urls = websocket;
+            info.host.clone_from(&own.host);
+            info.port = own.port.into();
+            (info.tls_required, info.tls_available) = (own.tls, own.tls);
+        }
+        info
     }
 
     /// The INFO line of a connection that does not become a client.
     #[must_use]
     pub fn greeting(&self, id: u64, ip: IpAddr) -> Vec<u8> {
-        self.info(id, ip).to_line(InfoEnd::Spaced)
+        let info = Info { ws_connect_urls: Vec::new(), ..self.info(id, ip) };
+        info.to_line(InfoEnd::Spaced)
     }
 
     fn info(&self, id: u64, ip: IpAddr) -> Info {
@@ -93,26 +166,20 @@ impl Discovery {
     }
 
     /// A peer with these client URLs joined.
-    pub fn add_peer(&self, urls: &[String], registry: &Registry) {
+    pub fn add_peer(&self, urls: &ClientUrls, registry: &Registry) {
         self.change(registry, |held| {
-            held.clustered = true;
-            for url in urls {
-                *held.peers.entry(url.clone()).or_default() += 1;
-            }
+            held.nats.clustered = true;
+            held.nats.add(&urls.nats);
+            held.websocket.clustered |= !urls.websocket.is_empty();
+            held.websocket.add(&urls.websocket);
         });
     }
 
     /// A peer with these client URLs left, or asks not to be named any more.
-    pub fn remove_peer(&self, urls: &[String], registry: &Registry) {
+    pub fn remove_peer(&self, urls: &ClientUrls, registry: &Registry) {
         self.change(registry, |held| {
-            for url in urls {
-                if let Some(count) = held.peers.get_mut(url) {
-                    *count -= 1;
-                    if *count == 0 {
-                        held.peers.remove(url);
-                    }
-                }
-            }
+            held.nats.remove(&urls.nats);
+            held.websocket.remove(&urls.websocket);
         });
     }
 
@@ -135,23 +202,38 @@ impl Discovery {
         let before = self.base.load_full();
         change(&mut self.urls.lock());
         self.refresh_urls();
-        if before.connect_urls != self.base.load().connect_urls {
-            self.tell_all(registry);
+        let after = self.base.load();
+        let nats = before.connect_urls != after.connect_urls;
+        let websocket = before.ws_connect_urls != after.ws_connect_urls;
+        if nats || websocket {
+            self.tell(
+                registry,
+                |client| {
+                    if client.transport.is_websocket() { websocket } else { nats }
+                },
+            );
         }
     }
 
     fn refresh_urls(&self) {
         // Held until stored, so that the youngest list wins.
         let urls = self.urls.lock();
-        let listed = urls.listed();
-        self.update(|info| info.connect_urls = listed);
+        let (nats, websocket) = (urls.listed(&urls.nats), urls.listed(&urls.websocket));
+        self.update(|info| {
+            info.connect_urls = nats;
+            info.ws_connect_urls = websocket;
+        });
         drop(urls);
     }
 
     /// Sends every client that takes it a fresh INFO, without waiting for any of them.
     pub fn tell_all(&self, registry: &Registry) {
+        self.tell(registry, |_| true);
+    }
+
+    fn tell(&self, registry: &Registry, whom: impl Fn(&ClientEntry) -> bool) {
         for client in registry.clients() {
-            if client.takes_info() {
+            if client.takes_info() && whom(&client) {
                 let line = self.info_for(&client).to_line(InfoEnd::Spaced);
                 client.subscriber.outbound.append_bytes(&line);
                 client.subscriber.outbound.flush();
@@ -203,25 +285,29 @@ mod tests {
     fn the_list_appears_with_the_first_peer_and_shrinks_to_the_own_url() {
         let registry = Registry::new(0);
         let discovery = Discovery::new(Info::default(), urls(&["10.0.0.1:4222"]), false);
-        assert!(discovery.listed_urls().is_empty());
-        discovery.add_peer(&urls(&["10.0.0.2:4222"]), &registry);
-        discovery.add_peer(&urls(&["10.0.0.2:4222", "10.0.0.3:4222"]), &registry);
+        assert_eq!(discovery.listed_urls(), ClientUrls::default());
+        discovery.add_peer(&nats(&["10.0.0.2:4222"]), &registry);
+        discovery.add_peer(&nats(&["10.0.0.2:4222", "10.0.0.3:4222"]), &registry);
         assert_eq!(
             discovery.listed_urls(),
-            urls(&["10.0.0.1:4222", "10.0.0.2:4222", "10.0.0.3:4222"])
+            nats(&["10.0.0.1:4222", "10.0.0.2:4222", "10.0.0.3:4222"])
         );
-        discovery.remove_peer(&urls(&["10.0.0.2:4222", "10.0.0.3:4222"]), &registry);
-        discovery.remove_peer(&urls(&["10.0.0.2:4222"]), &registry);
-        assert_eq!(discovery.listed_urls(), urls(&["10.0.0.1:4222"]));
+        discovery.remove_peer(&nats(&["10.0.0.2:4222", "10.0.0.3:4222"]), &registry);
+        discovery.remove_peer(&nats(&["10.0.0.2:4222"]), &registry);
+        assert_eq!(discovery.listed_urls(), nats(&["10.0.0.1:4222"]));
+    }
+
+    fn nats(listed: &[&str]) -> ClientUrls {
+        ClientUrls { nats: urls(listed), websocket: Vec::new() }
     }
 
     #[test]
     fn a_lame_duck_names_only_the_others() {
         let registry = Registry::new(0);
         let discovery = Discovery::new(Info::default(), urls(&["a:1"]), false);
-        discovery.add_peer(&urls(&["b:1"]), &registry);
+        discovery.add_peer(&nats(&["b:1"]), &registry);
         discovery.enter_lame_duck(&registry);
-        assert_eq!(discovery.listed_urls(), urls(&["b:1"]));
+        assert_eq!(discovery.listed_urls(), nats(&["b:1"]));
     }
 
     #[test]

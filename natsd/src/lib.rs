@@ -39,3 +39,4 @@ pub mod system;
 pub mod tls;
 pub mod trust;
 pub mod verifier;
+pub mod websocket;

@@ -49,10 +49,10 @@ fn run(
     launch: Launch,
 ) -> ExitCode {
     let program = launch.program.clone();
-    let logger = match Logger::install(&config.log) {
+    let logger = match Logger::install(&config.log, &program) {
         Ok(logger) => logger,
         Err(error) => {
-            complain(&format!("{program}: could not open the log file: {error}"));
+            complain(&format!("{program}: {error}"));
             return ExitCode::FAILURE;
         }
     };

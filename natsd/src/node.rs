@@ -1,11 +1,12 @@
 //! What all connections of this server share.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use jiff::Timestamp;
 use nkeys::{KeyPair, XKey};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::account::{Account, Accounts, Unheard};
@@ -15,7 +16,8 @@ use crate::config::nkey::{Kind, is_public};
 use crate::discovery::Discovery;
 use crate::errand::Errands;
 use crate::protocol::line::Bounds;
-use crate::registry::Registry;
+use crate::registry::{Registry, Transport};
+use crate::router::Trace;
 use crate::tls::TlsSetup;
 use crate::trust::Trust;
 use crate::verifier::Verifier;
@@ -25,6 +27,10 @@ use crate::verifier::Verifier;
 pub const VERSION: &str = concat!("2.15.1+natsd.", env!("CARGO_PKG_VERSION"));
 /// The value of INFO's `go`, where nats-server names its compiler.
 pub const TOOLCHAIN: &str = concat!("rust", env!("CARGO_PKG_RUST_VERSION"));
+
+/// Seven digits of the commit that natsd was built from, if the build was told by
+/// `NATSD_GIT_COMMIT`.
+pub const GIT_COMMIT: Option<&str> = option_env!("NATSD_GIT_COMMIT");
 
 /// Who this server is, for the life of the process.
 #[derive(Debug)]
@@ -73,10 +79,15 @@ pub struct Node {
     /// What this server signs and encrypts with.
     pub keys: Option<ServerKeys>,
     auth: ArcSwap<Authenticator>,
+    websocket_auth: ArcSwap<Authenticator>,
     tls: TlsSetups,
     config: ArcSwap<Config>,
     config_loaded: ArcSwap<Timestamp>,
     ids: AtomicU64,
+    /// Where reports of traced messages are published from.
+    reports: OnceLock<mpsc::Sender<Box<Trace>>>,
+    /// Counts reloads.
+    epoch: AtomicU64,
     lame_duck: AtomicBool,
 }
 
@@ -84,6 +95,8 @@ pub struct Node {
 #[derive(Debug, Default)]
 struct TlsSetups {
     clients: ArcSwapOption<TlsSetup>,
+    websocket: ArcSwapOption<TlsSetup>,
+    monitoring: ArcSwapOption<TlsSetup>,
     routes: ArcSwapOption<TlsSetup>,
 }
 
@@ -106,9 +119,12 @@ impl Node {
             keys: None,
             tls: TlsSetups::default(),
             auth: ArcSwap::from_pointee(Authenticator::new(&config)),
+            websocket_auth: ArcSwap::from_pointee(Authenticator::for_websocket(&config)),
             config: ArcSwap::from_pointee(config),
             // nats-server's first client is number 5, after four internal ones.
             ids: AtomicU64::new(5),
+            reports: OnceLock::new(),
+            epoch: AtomicU64::new(0),
             lame_duck: AtomicBool::new(false),
         }
     }
@@ -151,17 +167,73 @@ impl Node {
         self.tls.routes.store(routes.map(Arc::new));
     }
 
+    /// TLS of WebSocket clients, if they have it.
+    #[must_use]
+    pub fn websocket_tls(&self) -> Option<Arc<TlsSetup>> {
+        self.tls.websocket.load_full()
+    }
+
+    /// The same for WebSocket clients.
+    pub fn set_websocket_tls(&self, setup: Option<TlsSetup>) {
+        self.tls.websocket.store(setup.map(Arc::new));
+    }
+
+    /// TLS of monitoring, if it has it.
+    #[must_use]
+    pub fn monitoring_tls(&self) -> Option<Arc<TlsSetup>> {
+        self.tls.monitoring.load_full()
+    }
+
+    /// The same for monitoring.
+    pub fn set_monitoring_tls(&self, setup: Option<TlsSetup>) {
+        self.tls.monitoring.store(setup.map(Arc::new));
+    }
+
     /// Everybody who may connect now.
     #[must_use]
     pub fn auth(&self) -> Arc<Authenticator> {
         self.auth.load_full()
     }
 
+    /// Everybody who may connect now by this transport.
+    #[must_use]
+    pub fn auth_of(&self, transport: &Transport) -> Arc<Authenticator> {
+        match transport {
+            Transport::Tcp => self.auth.load_full(),
+            Transport::Websocket { .. } => self.websocket_auth.load_full(),
+        }
+    }
+
     /// Replaces the configuration (reload).
     pub fn set_config(&self, config: Config) {
         self.auth.store(Arc::new(Authenticator::new(&config)));
+        self.websocket_auth.store(Arc::new(Authenticator::for_websocket(&config)));
         self.config.store(Arc::new(config));
         self.config_loaded.store(Arc::new(Timestamp::now()));
+    }
+
+    /// From now on reports of traced messages are published.
+    pub fn publish_reports(&self, publisher: mpsc::Sender<Box<Trace>>) {
+        drop(self.reports.set(publisher));
+    }
+
+    /// Hands over what became of a traced message. What does not fit the queue is not reported,
+    /// nor is anything without a system account.
+    pub fn report(&self, trace: Box<Trace>) {
+        if let Some(reports) = self.reports.get() {
+            drop(reports.try_send(trace));
+        }
+    }
+
+    /// Clients look at what they are entitled to again, before they are read on.
+    pub fn begin_epoch(&self) {
+        self.epoch.fetch_add(1, Ordering::Release);
+    }
+
+    /// Changes when clients may be entitled to something else than before.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
     }
 
     /// When the configuration was read.

@@ -17,6 +17,21 @@ pub struct Listening {
     pub cluster: Option<SocketAddr>,
     /// Monitoring.
     pub monitor: Option<SocketAddr>,
+    /// WebSocket clients.
+    pub websocket: Option<SocketAddr>,
+    /// Which of them ask for TLS.
+    pub secure: Secure,
+}
+
+/// Which listeners ask for TLS.
+#[derive(Clone, Copy, Debug, Default)]
+#[expect(missing_docs, reason = "as in `Listening`")]
+#[expect(clippy::struct_excessive_bools, reason = "one for each listener")]
+pub struct Secure {
+    pub client: bool,
+    pub cluster: bool,
+    pub monitor: bool,
+    pub websocket: bool,
 }
 
 /// A written ports file; it is removed when this is dropped.
@@ -31,6 +46,8 @@ struct Urls {
     monitoring: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     cluster: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    websocket: Vec<String>,
 }
 
 impl PortsFile {
@@ -39,13 +56,16 @@ impl PortsFile {
     /// # Errors
     /// When the folder cannot be written to.
     pub fn write(folder: &Path, program: &str, listening: &Listening) -> io::Result<Self> {
-        let list = |scheme: &str, address: Option<SocketAddr>| {
+        let list = |secure: bool, (clear, tls): (&str, &str), address: Option<SocketAddr>| {
+            let scheme = if secure { tls } else { clear };
             address.map(|address| format!("{scheme}://{address}")).into_iter().collect()
         };
+        let secure = listening.secure;
         let urls = Urls {
-            nats: list("nats", Some(listening.client)),
-            monitoring: list("http", listening.monitor),
-            cluster: list("nats", listening.cluster),
+            nats: list(secure.client, ("nats", "tls"), Some(listening.client)),
+            monitoring: list(secure.monitor, ("http", "https"), listening.monitor),
+            cluster: list(secure.cluster, ("nats", "tls"), listening.cluster),
+            websocket: list(secure.websocket, ("ws", "wss"), listening.websocket),
         };
         let path = folder.join(format!("{program}_{}.ports", std::process::id()));
         let unfinished = path.with_extension("ports.new");

@@ -4,14 +4,22 @@
 
 use std::ffi::OsString;
 
-use crate::auth::Authenticator;
+use crate::auth::{Authenticator, Standing};
+use crate::client::enforce;
 use crate::close::CloseReason;
 use crate::config::conf::System;
 use crate::config::reload::{ClusterChange, Effect, diff};
 use crate::config::{Config, flags};
 use crate::discovery::host_port;
+use crate::net::with_publisher;
 use crate::protocol::error;
-use crate::server::{Server, StartError, own_address, read_certificates, refuse_what_is_missing};
+use crate::registry::Transport;
+use crate::server::{
+    Server, StartError, own_address, read_certificates, read_monitoring_certificates,
+    read_websocket_certificates, refuse_what_is_missing,
+};
+
+const BY_WEBSOCKET: Transport = Transport::Websocket { forwarded_for: None };
 
 /// Why a reload changed nothing.
 #[derive(Debug, thiserror::Error)]
@@ -43,10 +51,20 @@ impl Server {
         let digest = config.source.as_ref().map_or("", |source| &source.digest).to_owned();
         // Certificates may have changed under the same names: they are read anew every time.
         let (client_tls, route_tls) = read_certificates(&config)?;
+        let websocket_tls = read_websocket_certificates(&config)?;
+        let monitoring_tls = read_monitoring_certificates(&config)?;
         self.node.set_tls(client_tls, route_tls);
-        let earlier = self.node.auth();
+        self.node.set_websocket_tls(websocket_tls);
+        self.node.set_monitoring_tls(monitoring_tls);
+        let old = self.node.config();
+        let earlier = (self.node.auth(), self.node.auth_of(&BY_WEBSOCKET));
         self.node.set_config(config.clone());
-        self.close_strangers(&earlier);
+        let accounts = &self.node.accounts;
+        let added = with_publisher(|publisher| accounts.reconfigure(&old, &config, publisher));
+        if let Some(system) = &self.system {
+            added.iter().for_each(|account| system.join(account));
+        }
+        self.look_at_clients(&earlier.0, &earlier.1);
         for change in changes {
             self.apply(&change.effect, &config);
             tracing::info!("{}", change.message);
@@ -60,7 +78,7 @@ impl Server {
         match effect {
             Effect::Logging | Effect::TraceLevel => {
                 if let Err(error) = self.logger.reconfigure(&config.log) {
-                    tracing::error!("Could not open the log file: {error}");
+                    tracing::error!("Could not change the log: {error}");
                 }
             }
             Effect::ClientAdvertise => self.advertise(config),
@@ -79,11 +97,10 @@ impl Server {
                 add.iter().for_each(|route| self.keep_route(route.clone()));
             }
             // Applied with the configuration: see `Server::reload`.
-            Effect::Authorization => {}
+            Effect::Authorization | Effect::Accounts => {}
             // Read from the configuration with every batch, or of what is refused above.
             Effect::None
             | Effect::MaxControlLine
-            | Effect::Accounts
             | Effect::Tls
             | Effect::PinnedCerts
             | Effect::Proxies { .. }
@@ -100,25 +117,39 @@ impl Server {
         }
     }
 
-    /// Ends the connections of clients who are somebody else by now, or nobody. They may connect
-    /// again as what they are now.
-    fn close_strangers(&self, earlier: &Authenticator) {
+    /// Clients who are somebody else by now, or nobody, are sent away; they may connect again as
+    /// what they are now. Those whose permissions changed stay, without what they lost.
+    fn look_at_clients(&self, by_tcp: &Authenticator, by_websocket: &Authenticator) {
         let auth = self.node.auth();
-        self.node.discovery.update(|info| info.auth_required = auth.required());
+        let required = self.node.trust.is_some() || auth.required();
+        self.node.discovery.update(|info| info.auth_required = required);
         for client in self.node.registry.clients() {
-            let identity = client.about().identity;
+            let mut about = client.about();
+            let auth = self.node.auth_of(&client.transport);
+            let earlier = if client.transport.is_websocket() { by_websocket } else { by_tcp };
             // Whoever is on the way in is judged by the new configuration.
-            let stranger = match &identity {
-                Some(identity) => !auth.keeps(earlier, identity),
-                None => auth.required() && !earlier.required(),
+            let standing = match &about.identity {
+                Some(identity) => auth.standing(earlier, identity),
+                None if auth.required() && !earlier.required() => Standing::Stranger,
+                None => Standing::Same,
             };
-            if stranger {
-                tracing::error!("{} - authentication error", client.label());
-                let outbound = &client.subscriber.outbound;
-                outbound.append_bytes(error::line(error::AUTHORIZATION_VIOLATION).as_bytes());
-                outbound.close(CloseReason::AuthenticationFailure);
+            let outbound = &client.subscriber.outbound;
+            match standing {
+                Standing::Same => {}
+                Standing::Changed(identity) => {
+                    about.identity = Some(identity.clone());
+                    client.set_about(about);
+                    with_publisher(|publisher| enforce(&client, &identity, publisher));
+                }
+                Standing::Gone => outbound.close(CloseReason::ClientClosed),
+                Standing::Stranger => {
+                    tracing::error!("{} - authentication error", client.label());
+                    outbound.append_bytes(error::line(error::AUTHORIZATION_VIOLATION).as_bytes());
+                    outbound.close(CloseReason::AuthenticationFailure);
+                }
             }
         }
+        self.node.begin_epoch();
     }
 
     fn close_surplus_clients(&self, config: &Config) {
@@ -135,15 +166,19 @@ impl Server {
         if let (true, Some(mesh), Some(name)) = (change.name, &self.mesh, name) {
             mesh.rename(name);
         }
+        if let (true, Some(mesh), Some(cluster)) = (change.permissions, &self.mesh, &config.cluster)
+        {
+            with_publisher(|publisher| mesh.set_terms(&cluster.permissions, publisher));
+        }
     }
 }
 
 /// natsd does not yet change these while it runs, and never pretends to.
 fn refuse_what_stays(old: &Config, new: &Config) -> Result<(), ReloadError> {
     let changed = [
-        (old.accounts != new.accounts, "accounts"),
         (old.system_account != new.system_account, "system_account"),
         (old.tls.is_some() != new.tls.is_some(), "tls"),
+        (has_websocket_tls(old) != has_websocket_tls(new), "websocket tls"),
     ];
     match changed.iter().find(|(changed, _)| *changed) {
         None => Ok(()),
@@ -151,6 +186,10 @@ fn refuse_what_stays(old: &Config, new: &Config) -> Result<(), ReloadError> {
             "config reload not supported for {what} by natsd yet: restart the server"
         ))),
     }
+}
+
+fn has_websocket_tls(config: &Config) -> bool {
+    config.websocket.as_ref().is_some_and(|websocket| websocket.tls.is_some())
 }
 
 fn report(result: Result<(), StartError>) {

@@ -31,9 +31,9 @@ use crate::net::{
     Bound, TlsPlan, TlsRole, TlsStart, Workers, accept_loop, bind, interface_addresses, serve,
     split, split_tls,
 };
-use crate::node::{Identity, Node, ServerKeys, TOOLCHAIN, VERSION};
+use crate::node::{GIT_COMMIT, Identity, Node, ServerKeys, TOOLCHAIN, VERSION};
 use crate::outbound::Outbound;
-use crate::ports_file::{Listening, PortsFile};
+use crate::ports_file::{Listening, PortsFile, Secure};
 use crate::protocol::error;
 use crate::protocol::info::Info;
 use crate::reload::ReloadError;
@@ -44,8 +44,10 @@ use crate::tls::{TlsError, TlsSetup};
 use crate::trust::Trust;
 
 mod missing;
+mod websocket;
 
 pub(crate) use missing::refuse_what_is_missing;
+pub(crate) use websocket::read_certificates as read_websocket_certificates;
 
 /// How long connections may take to end at shutdown.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_millis(500);
@@ -65,6 +67,17 @@ pub enum StartError {
     Listen {
         /// `port`, `route port` or `http port`.
         what: &'static str,
+        /// `host:port` as configured.
+        address: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The listener for WebSocket clients cannot be had.
+    #[error(
+        "Unable to listen for websocket connections: listen tcp {address}: bind: {}",
+        plain(source)
+    )]
+    Websocket {
         /// `host:port` as configured.
         address: String,
         /// Why.
@@ -104,8 +117,8 @@ fn plain(error: &io::Error) -> String {
 
 /// Runs a server to its end, on this thread and as many more as there are cores.
 pub async fn run(config: Config, logger: Logger, launch: Launch) -> ExitCode {
-    let started = Server::start(config, logger, launch);
-    match started {
+    let started = Server::start(config, logger.clone(), launch);
+    let code = match started {
         Ok(server) => {
             server.serve().await;
             ExitCode::SUCCESS
@@ -114,7 +127,9 @@ pub async fn run(config: Config, logger: Logger, launch: Launch) -> ExitCode {
             tracing::error!(target: FATAL, "{error}");
             ExitCode::FAILURE
         }
-    }
+    };
+    logger.flush();
+    code
 }
 
 /// A running server.
@@ -126,10 +141,11 @@ pub(crate) struct Server {
     /// The command line, for reload.
     launch: Launch,
     signals: Signals,
-    system: Option<Arc<System>>,
+    pub(crate) system: Option<Arc<System>>,
     /// What the system account asks of the server as a whole.
     orders: mpsc::Receiver<Order>,
-    client_listener: JoinHandle<()>,
+    /// Listeners for clients of all kinds.
+    client_listeners: Vec<JoinHandle<()>>,
     others: Vec<JoinHandle<()>>,
     /// The dialers of configured routes, by `host:port`.
     routes: HashMap<String, JoinHandle<()>>,
@@ -161,21 +177,26 @@ impl Server {
             Some(monitor) => Some(listen("http port", &monitor.listen)?),
             None => None,
         };
+        let websocket = websocket::listen(&config)?;
         let (client_tls, route_tls) = read_certificates(&config)?;
+        let websocket_tls = websocket::read_certificates(&config)?;
         let workers = Workers::start(Handle::current(), cores())?;
         let trust = Trust::new(&config).map_err(StartError::Refused)?;
         let resolver = Resolver::open(&config.operators, crate::claims::now());
         let resolver = resolver.map_err(StartError::Refused)?;
         let node = Arc::new(make_node(config, client.address, trust));
         node.set_tls(client_tls, route_tls);
+        node.set_websocket_tls(websocket_tls);
+        node.set_monitoring_tls(read_monitoring_certificates(&node.config())?);
         let config = node.config();
         announce_start(&node);
-        warn_of_missing_log_features(&config);
         write_pid_file(&config)?;
         let listening = Listening {
             client: client.address,
             cluster: routes.as_ref().map(|bound| bound.address),
             monitor: http.as_ref().map(|bound| bound.address),
+            websocket: websocket.as_ref().map(|bound| bound.address),
+            secure: secure_listeners(&config),
         };
         let ports_file = write_ports_file(&config, &launch.program, &listening)?;
         let mesh = routes.as_ref().zip(config.cluster.as_ref()).map(|(bound, cluster)| {
@@ -184,7 +205,8 @@ impl Server {
         let mut others = Vec::new();
         let monitor = Arc::new(Monitor::new(Arc::clone(&node), mesh.clone(), listening));
         if let Some(bound) = http {
-            tracing::info!("Starting http monitor on {}", bound.address);
+            let scheme = if listening.secure.monitor { "https" } else { "http" };
+            tracing::info!("Starting {scheme} monitor on {}", bound.address);
             others.push(crate::monitor::serve(bound, Arc::clone(&monitor))?);
         }
         let (orders_in, orders) = mpsc::channel(ORDERS_MAX);
@@ -205,13 +227,16 @@ impl Server {
         if !complete {
             others.push(tokio::spawn(Arc::clone(&clerk).complete_system_account()));
         }
+        let mut client_listeners = Vec::new();
+        let gate = Gate::new(&config, mesh.as_ref());
+        if let Some(bound) = websocket {
+            client_listeners.push(websocket::accept(&node, &workers, bound, gate.clone())?);
+        }
         tracing::info!("Listening for client connections on {}", client.address);
         if let (Some(mesh), Some(bound)) = (&mesh, routes) {
             others.push(accept_routes(mesh, bound)?);
         }
-        let client_listener = accept_clients(&node, &workers, client)?;
-        monitor.accepts_clients();
-        tracing::info!("Server is ready");
+        client_listeners.push(accept_clients(&node, &workers, client, gate, monitor)?);
         let mut server = Self {
             node,
             mesh,
@@ -221,7 +246,7 @@ impl Server {
             signals,
             system,
             orders,
-            client_listener,
+            client_listeners,
             others,
             routes: HashMap::new(),
             ports_file,
@@ -311,7 +336,7 @@ impl Server {
     /// Stops accepting clients, tells everybody, and moves clients away one by one.
     fn start_lame_duck(&self) -> JoinHandle<()> {
         tracing::info!("Entering lame duck mode, stop accepting new clients");
-        self.client_listener.abort();
+        self.client_listeners.iter().for_each(JoinHandle::abort);
         if let Some(system) = &self.system {
             system.report_end(true);
         }
@@ -329,7 +354,7 @@ impl Server {
         {
             system.report_end(false);
         }
-        self.client_listener.abort();
+        self.client_listeners.iter().for_each(JoinHandle::abort);
         self.others.iter().chain(self.routes.values()).for_each(JoinHandle::abort);
         for client in self.node.registry.clients() {
             client.subscriber.outbound.close(CloseReason::ServerShutdown);
@@ -387,6 +412,7 @@ fn make_node(config: Config, bound: SocketAddr, trust: Option<Trust>) -> Node {
         server_name: identity.name.clone(),
         version: VERSION.into(),
         proto: 1,
+        git_commit: GIT_COMMIT.unwrap_or_default().into(),
         go: TOOLCHAIN.into(),
         host: own.host,
         port: own.port.into(),
@@ -438,11 +464,21 @@ pub(crate) fn own_address(config: &Config, bound_port: u16) -> OwnAddress {
 /// The level that nats-server 2.15.1 announces, with or without JetStream.
 const API_LEVEL: u64 = 5;
 
+/// Which listeners ask for TLS: what the ports file says of them.
+fn secure_listeners(config: &Config) -> Secure {
+    Secure {
+        client: config.tls.is_some() && !config.allow_non_tls,
+        cluster: config.cluster.as_ref().is_some_and(|cluster| cluster.tls.is_some()),
+        monitor: config.monitor.as_ref().is_some_and(|monitor| monitor.tls),
+        websocket: config.websocket.as_ref().is_some_and(|websocket| websocket.tls.is_some()),
+    }
+}
+
 fn announce_start(node: &Node) {
     let config = node.config();
     tracing::info!("Starting nats-server");
     tracing::info!("  Version:  {VERSION}");
-    tracing::info!("  Git:      [not set]");
+    tracing::info!("  Git:      [{}]", GIT_COMMIT.unwrap_or("not set"));
     tracing::debug!("  Go build: {TOOLCHAIN}");
     if let Some(name) = config.cluster.as_ref().and_then(|cluster| cluster.name.as_ref()) {
         tracing::info!("  Cluster:  {name}");
@@ -454,20 +490,6 @@ fn announce_start(node: &Node) {
     }
     if let Some(source) = &config.source {
         tracing::info!("Using configuration file: {} ({})", source.path.display(), source.digest);
-    }
-}
-
-/// Says what the configuration asks of the log that natsd does not do.
-fn warn_of_missing_log_features(config: &Config) {
-    let log = &config.log;
-    let missing = [
-        (log.syslog, "syslog"),
-        (log.remote_syslog.is_some(), "remote_syslog"),
-        (log.size_limit.is_some(), "log_size_limit"),
-        (log.max_files.is_some(), "log_max_num"),
-    ];
-    for (_, name) in missing.iter().filter(|(asked, _)| *asked) {
-        tracing::warn!("`{name}` is not supported by natsd and has no effect");
     }
 }
 
@@ -506,6 +528,8 @@ fn accept_clients(
     node: &Arc<Node>,
     workers: &Workers,
     bound: Bound,
+    gate: Gate,
+    monitor: Arc<Monitor>,
 ) -> Result<JoinHandle<()>, StartError> {
     let listener = TcpListener::from_std(bound.listener)?;
     let (node, workers) = (Arc::clone(node), workers.clone());
@@ -513,7 +537,45 @@ fn accept_clients(
         let node = Arc::clone(&node);
         workers.serve(stream, move |stream| serve_client(node, stream, peer));
     };
-    Ok(tokio::spawn(accept_loop(listener, Arc::new(on_accept))))
+    let open = move || {
+        monitor.accepts_clients();
+        tracing::info!("Server is ready");
+    };
+    if gate.patience.is_none() {
+        open();
+        return Ok(tokio::spawn(accept_loop(listener, Arc::new(on_accept))));
+    }
+    Ok(tokio::spawn(async move {
+        if !gate.pass().await {
+            tracing::warn!("Configured routes are not all up, accepting clients nevertheless");
+        }
+        open();
+        accept_loop(listener, Arc::new(on_accept)).await;
+    }))
+}
+
+/// What clients wait for at the start, if the configuration says so.
+#[derive(Clone)]
+struct Gate {
+    patience: Option<Duration>,
+    mesh: Option<Arc<Mesh>>,
+}
+
+impl Gate {
+    fn new(config: &Config, mesh: Option<&Arc<Mesh>>) -> Self {
+        let patience = config.cluster.as_ref().and_then(|cluster| cluster.start_gate);
+        if let Some(patience) = patience {
+            tracing::info!("Waiting up to {patience:?} for the configured routes");
+        }
+        Self { patience, mesh: mesh.cloned() }
+    }
+
+    /// Waits for the configured routes, but no longer than patience lasts; false when they are
+    /// not all up.
+    async fn pass(&self) -> bool {
+        let (Some(patience), Some(mesh)) = (self.patience, &self.mesh) else { return true };
+        timeout(patience, mesh.wait_for_configured()).await.is_ok()
+    }
 }
 
 async fn serve_client(node: Arc<Node>, stream: TcpStream, peer: SocketAddr) {
@@ -569,6 +631,17 @@ pub(crate) fn read_certificates(
     let routes = config.cluster.as_ref().and_then(|cluster| cluster.tls.as_ref());
     let routes = routes.map(TlsSetup::for_routes).transpose().map_err(fault("cluster tls"))?;
     Ok((clients, routes))
+}
+
+/// Reads the certificates of monitoring: those of clients.
+pub(crate) fn read_monitoring_certificates(
+    config: &Config,
+) -> Result<Option<TlsSetup>, StartError> {
+    let secure = config.monitor.as_ref().is_some_and(|monitor| monitor.tls);
+    let tls = config.tls.as_ref().filter(|_| secure);
+    tls.map(TlsSetup::for_monitoring)
+        .transpose()
+        .map_err(|source| StartError::Tls { what: "tls", source: Box::new(source) })
 }
 
 /// Closes clients one by one, so that they do not all arrive elsewhere at once.

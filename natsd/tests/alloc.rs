@@ -35,13 +35,6 @@ fn scene(node: &Arc<Node>, subscriptions: &[&str]) -> (Peer, Vec<Peer>) {
     (Peer::mute(node), subscribers)
 }
 
-/// What a batch may allocate however long it is: the list of its chunks on their way out, one
-/// for each receiver and flush.
-fn allowed(receivers: usize, bytes: usize) -> u64 {
-    let early_flushes = bytes / (128 * 1024);
-    ((early_flushes + 1) * receivers) as u64
-}
-
 #[test]
 fn a_warm_publish_allocates_nothing() {
     let profiler = dhat::Profiler::builder().testing().build();
@@ -65,15 +58,9 @@ fn a_warm_publish_allocates_nothing() {
         ),
     ] {
         let node = node(Config::default());
-        let (mut publisher, subscribers) = scene(&node, subscriptions);
-        let speech = speech.repeat(300);
-        let found = allocations(&mut publisher, speech.as_bytes());
-        let allowed = allowed(subscribers.len(), speech.len());
-        eprintln!("{title}: {found} of {allowed}");
-        assert!(
-            found <= allowed,
-            "{title}: {found} allocations in 300 publishes, {allowed} allowed"
-        );
+        let (mut publisher, _subscribers) = scene(&node, subscriptions);
+        let found = allocations(&mut publisher, speech.repeat(300).as_bytes());
+        assert_eq!(found, 0, "{title}: allocations in 300 publishes and their flush");
     }
     drop(profiler);
 }

@@ -2,7 +2,7 @@
 //!
 //! Nothing here knows natsd from the inside. [`server`] starts a server process and finds its
 //! ports, [`cluster`] starts several of them in any mix and any order, [`wire`] holds a raw TCP
-//! conversation, [`transcript`] plays the golden files of `tests/wire/`, [`shape`] compares JSON
+//! conversation, [`websocket`] one in frames, [`transcript`] plays the golden files of `tests/wire/`, [`shape`] compares JSON
 //! documents key by key, [`ctl`] runs natsctl, [`lab`] boots guests.
 //!
 //! A harness has nobody to hand an error to: what goes wrong here is a failed test, so it panics
@@ -23,6 +23,7 @@ pub mod operator;
 pub mod server;
 pub mod shape;
 pub mod transcript;
+pub mod websocket;
 pub mod wire;
 
 use std::time::Duration;

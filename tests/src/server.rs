@@ -35,6 +35,14 @@ impl Binary {
         }
     }
 
+    /// The natsd of this workspace, whatever is under test: for what only natsd has.
+    ///
+    /// # Panics
+    /// When natsd cannot be built.
+    pub fn natsd() -> Self {
+        Self { path: built("natsd") }
+    }
+
     /// A stock nats-server, the oracle: `NATS_SERVER_BIN`.
     ///
     /// # Panics
@@ -47,6 +55,14 @@ impl Binary {
             );
         };
         Self { path: existing("NATS_SERVER_BIN", path.into()) }
+    }
+
+    /// The one that lies there.
+    ///
+    /// # Panics
+    /// When there is no such file.
+    pub fn at(path: PathBuf) -> Self {
+        Self { path: existing("the server", path) }
     }
 
     /// Where it lies.
@@ -80,7 +96,15 @@ fn build(name: &str) -> PathBuf {
     };
     let target_dir = profile_dir.parent().expect("target/PROFILE");
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the root");
-    let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // What cargo tells a test of its package would make build scripts of others run again.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&name);
+        }
+    }
+    let status = cargo
         .current_dir(root)
         .args(["build", "--quiet", "--package", name, "--bin", name, "--profile", profile])
         .arg("--target-dir")

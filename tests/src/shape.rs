@@ -24,14 +24,23 @@ pub fn of(document: &Value) -> Value {
 fn merge(a: Value, b: Value) -> Value {
     match (a, b) {
         (Value::Object(a), Value::Object(b)) => {
-            let mut merged: Map<String, Value> = a;
+            let mut merged: Vec<(String, Value)> = a.into_iter().collect();
+            // A key that is new stands behind the one that it follows: then it does not matter
+            // which element came first.
+            let mut next = 0;
             for (key, value) in b {
-                match merged.get_mut(&key) {
-                    Some(known) => *known = merge(known.take(), value),
-                    None => drop(merged.insert(key, value)),
+                match merged.iter().position(|(known, _)| *known == key) {
+                    Some(place) => {
+                        merged[place].1 = merge(merged[place].1.take(), value);
+                        next = place + 1;
+                    }
+                    None => {
+                        merged.insert(next, (key, value));
+                        next += 1;
+                    }
                 }
             }
-            Value::Object(merged)
+            Value::Object(merged.into_iter().collect())
         }
         // Lists of different elements say together what an element may have.
         (Value::Array(a), Value::Array(b)) => {

@@ -103,6 +103,39 @@ fn the_walkthrough_works_from_up_to_down() {
 }
 
 #[test]
+fn clusters_of_two_state_folders_that_come_up_at_once_share_no_address() {
+    let one = Sandbox::new();
+    let mut two = Sandbox::new();
+    two.ports = one.ports;
+    one.cluster("demo", &THREE, "");
+    two.cluster("demo", &THREE, "");
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| up(&two));
+        up(&one);
+        other.join().unwrap();
+    });
+    let urls = |sandbox: &Sandbox| -> Vec<String> {
+        nodes(sandbox).iter().map(|node| node["client_url"].as_str().unwrap().to_owned()).collect()
+    };
+    let (mine, theirs) = (urls(&one), urls(&two));
+    assert!(mine.iter().all(|url| !theirs.contains(url)), "{mine:?} {theirs:?}");
+}
+
+#[test]
+fn random_is_somebody_who_lives() {
+    let sandbox = Sandbox::new();
+    sandbox.cluster("demo", &THREE, "");
+    up(&sandbox);
+    let kill = |whom: &str| sandbox.run(&["kill", whom, "--duration", "100ms"]).expect_code(0);
+    kill("node1");
+    kill("node3");
+    let last = kill("random");
+    assert!(last.stderr.contains("node2 killed"), "{}", last.stderr);
+    let nobody = sandbox.run(&["kill", "random"]).expect_code(5);
+    assert!(nobody.stderr.contains("no node serves"), "{}", nobody.stderr);
+}
+
+#[test]
 fn a_second_up_changes_nothing_and_says_so() {
     let sandbox = Sandbox::new();
     sandbox.cluster("demo", &THREE, "");

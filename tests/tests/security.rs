@@ -10,6 +10,10 @@ use std::time::Duration;
 
 use blackbox::server::{Binary, Server, Setup};
 use blackbox::wire::Conversation;
+use blackbox::{DEADLINE, eventually};
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+use tokio::time::timeout;
 
 /// A configuration, who connects, and what they say in turn.
 struct Scene {
@@ -227,6 +231,35 @@ const ACCOUNTS: Scene = Scene {
     ],
 };
 
+const CROSSING: Scene = Scene {
+    name: "permissions of the cluster",
+    config: r#"
+        cluster {
+            permissions {
+                import { allow: ["both.>", "in.*"], deny: "both.secret" }
+                export: { allow: ["both.>", "out.*"], deny: ["both.secret", "out.x"] }
+            }
+        }"#,
+    clients: &["", ""],
+    talk: &[
+        (0, "SUB both.* 1"),
+        (0, "SUB both.secret 2"),
+        (0, "SUB in.a 3"),
+        (0, "SUB out.a 4"),
+        (0, "SUB > 5"),
+        (0, "SUB both.q q 6"),
+        (1, "PUB both.a 1|1"),
+        (1, "PUB both.secret 1|2"),
+        (1, "PUB in.a 1|3"),
+        (1, "PUB out.a 1|4"),
+        (1, "PUB both.q 1|5"),
+        (1, "PUB other 1|6"),
+        (0, "UNSUB 1"),
+        (1, "PUB both.a 1|7"),
+        (0, "PUB out.x 1|8"),
+    ],
+};
+
 const LIMITS: Scene = Scene {
     name: "account limits",
     config: r#"
@@ -401,7 +434,7 @@ async fn start(scene: &Scene, binaries: &[Binary]) -> Vec<Server> {
         servers.push(setup.start().await);
     }
     if servers.len() > 1 {
-        blackbox::eventually("the servers know each other", async || {
+        eventually("the servers know each other", async || {
             servers
                 .iter()
                 .all(|server| server.log().contains("Route connection created"))
@@ -449,6 +482,19 @@ async fn compare_clusters(scene: &Scene) {
 
 #[tokio::test]
 #[ignore = "needs a stock nats-server"]
+async fn permissions_of_the_cluster() {
+    let (natsd, nats) = (Binary::under_test(), Binary::stock());
+    let stock = play(&CROSSING, &start(&CROSSING, &[nats.clone(), nats.clone()]).await).await;
+    assert!(stock.iter().any(|line| line.contains("0 hears MSG both.a 1 1")), "{stock:#?}");
+    for binaries in [[&natsd, &natsd], [&natsd, &nats], [&nats, &natsd]] {
+        let binaries = binaries.map(Binary::clone);
+        let told = play(&CROSSING, &start(&CROSSING, &binaries).await).await;
+        assert!(stock == told, "{binaries:?} differ\n{}", difference(&stock, &told));
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs a stock nats-server"]
 async fn permissions() {
     compare(&PERMISSIONS).await;
 }
@@ -487,4 +533,39 @@ async fn permissions_in_clusters() {
 #[ignore = "needs a stock nats-server"]
 async fn accounts_in_clusters() {
     compare_clusters(&ACCOUNTS).await;
+}
+
+#[tokio::test]
+async fn a_refused_client_is_reported_by_the_name_that_it_claimed() {
+    let users = "accounts { A { users [ { user: a, password: p } ] }, \
+                 $SYS { users [ { user: s, password: s } ] } }";
+    let server = Setup::new(&Binary::under_test()).config(users).start().await;
+    let login = async_nats::ConnectOptions::with_user_and_password("s".into(), "s".into());
+    let watcher = login.connect(server.url()).await.unwrap();
+    let mut events = watcher.subscribe("$SYS.SERVER.*.CLIENT.AUTH.ERR").await.unwrap();
+    watcher.flush().await.unwrap();
+    for (connect, claimed) in [
+        (r#"{"user":"a","pass":"wrong","name":"x"}"#, Some("a")),
+        (r#"{"user":"nobody","pass":"p"}"#, Some("nobody")),
+        (r#"{"nkey":"UNKEY","sig":"x"}"#, Some("UNKEY")),
+        (r#"{"auth_token":"secret"}"#, Some("[REDACTED]")),
+        ("{}", None),
+    ] {
+        let mut client = Conversation::dial(server.client()).await.unwrap();
+        client.send(format!("CONNECT {connect}\r\nPING\r\n").as_bytes()).await.unwrap();
+        let event = timeout(DEADLINE, events.next()).await.expect(connect).unwrap();
+        let event: Value = serde_json::from_slice(&event.payload).unwrap();
+        assert_eq!(event["client"].get("user").and_then(Value::as_str), claimed, "{event}");
+        assert_eq!(
+            (&event["client"]["acc"], &event["reason"]),
+            (&json!("$G"), &json!("Authentication Failure"))
+        );
+        let id = event["client"]["id"].clone();
+        let closed = eventually("it is among the closed", async || {
+            let connz = server.monitor("/connz?state=closed&auth=1").await;
+            connz["connections"].as_array()?.iter().find(|client| client["cid"] == id).cloned()
+        })
+        .await;
+        assert_eq!(closed.get("authorized_user").and_then(Value::as_str), claimed, "{closed}");
+    }
 }

@@ -2,12 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_nats::ConnectOptions;
 use blackbox::server::{Binary, Server, Setup};
-use blackbox::wire::Conversation;
+use blackbox::wire::{Conversation, http_get, https_get};
 use futures_util::StreamExt;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -238,4 +239,29 @@ async fn a_route_needs_the_right_certificate() {
     })
     .await;
     assert!(!is_member(&bad) && !is_member(&deceived));
+}
+
+#[tokio::test]
+async fn monitoring_by_https_asks_for_no_certificate() {
+    let pki = Pki::new();
+    pki.server("server");
+    let config = pki.block("server", "verify: true");
+    let setup = Setup::new(&Binary::under_test()).config(config).unmonitored().args(["-ms", "-1"]);
+    let server = setup.start().await;
+    let address: SocketAddr = ([127, 0, 0, 1], server.port("monitoring")).into();
+    assert_eq!(server.ports()["monitoring"][0], format!("https://{address}"));
+    assert_eq!(server.ports()["nats"][0], format!("tls://{}", server.client()));
+    let (status, body) = https_get(address, "/varz", &pki.path("ca.pem")).await.unwrap();
+    let varz: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((status, &varz["http_port"]), (200, &0.into()));
+    // For a port that the system chose nats-server shows what was asked for.
+    assert!([address.port().into(), (-1).into()].contains(&varz["https_port"]), "{varz}");
+    let (status, _) = https_get(address, "/healthz", &pki.path("ca.pem")).await.unwrap();
+    assert_eq!(status, 200);
+    let stranger = Pki::new();
+    https_get(address, "/varz", &stranger.path("ca.pem")).await.unwrap_err();
+    let in_clear = http_get(address, "/varz").await;
+    assert!(!in_clear.is_ok_and(|(status, _)| status == 200), "served in clear");
+    let line = format!("Starting https monitor on {address}");
+    assert!(server.log().contains(&line), "{}", server.log());
 }

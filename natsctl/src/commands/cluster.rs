@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use futures_util::future::join_all;
+use rand::seq::IndexedRandom as _;
 
 use crate::cli::{Global, Source};
 use crate::clients::Login;
@@ -15,7 +16,7 @@ use crate::provider::multipass::Multipass;
 use crate::provider::{Provider, ProviderError};
 use crate::state::{ClusterDir, Rest, State};
 use crate::topology::{Node, ProviderKind, Topology, file};
-use crate::verify::Subject;
+use crate::verify::{self, Subject};
 
 /// Where a cluster.yaml is looked for.
 const HERE: &str = "cluster.yaml";
@@ -188,6 +189,25 @@ impl Cluster {
         Login::of(&self.topology.server)
     }
 
+    /// Nodes by selector, where `random` means one of those that serve.
+    pub(crate) async fn select_serving(&self, words: &[String]) -> Result<Vec<String>, Failure> {
+        if !words.iter().any(|word| word == "random") {
+            return self.select(words);
+        }
+        let views = verify::views(&self.addressed().await?).await;
+        let serving: Vec<String> =
+            views.into_iter().filter(|view| view.peers.is_ok()).map(|view| view.node).collect();
+        let Some(one) = serving.choose(&mut rand::rng()) else {
+            let failure = Failure::new(Kind::Remote, "no node serves, so none can be chosen");
+            return Err(failure.hint("natsctl status"));
+        };
+        let words: Vec<String> = words
+            .iter()
+            .map(|word| if word == "random" { one.clone() } else { word.clone() })
+            .collect();
+        self.select(&words)
+    }
+
     /// Nodes by selector: names, `all`, `seed`, `random`.
     pub(crate) fn select(&self, words: &[String]) -> Result<Vec<String>, Failure> {
         let names: Vec<&str> = self.topology.nodes.iter().map(|node| node.name.as_str()).collect();
@@ -196,10 +216,7 @@ impl Cluster {
             match word.as_str() {
                 "all" => chosen.extend(&names),
                 "seed" => chosen.extend(self.topology.seed().map(|seed| seed.name.as_str())),
-                "random" => {
-                    use rand::seq::IndexedRandom as _;
-                    chosen.extend(names.choose(&mut rand::rng()));
-                }
+                "random" => chosen.extend(names.choose(&mut rand::rng())),
                 name => match names.iter().find(|known| **known == name) {
                     Some(known) => chosen.push(known),
                     None => return Err(no_node(name, &names)),

@@ -12,7 +12,7 @@ use crate::verify::{self, View};
 
 pub(super) async fn run(global: &Global, args: &Kill) -> Ended {
     let cluster = Cluster::known(global)?;
-    let nodes = cluster.select(&args.nodes.nodes)?;
+    let nodes = cluster.select_serving(&args.nodes.nodes).await?;
     let report = reporter(global, args.output);
     let _lock = cluster.dir.lock("kill")?;
     let drill = prepare(&cluster, args, &nodes).await?;

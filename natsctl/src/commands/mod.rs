@@ -7,6 +7,7 @@ mod init;
 mod kill;
 mod logs;
 mod messages;
+mod passwd;
 mod plan;
 mod power;
 mod status;
@@ -64,6 +65,7 @@ async fn verb(global: &Global, verb: Verb) -> Ended {
         Verb::Logs(args) => logs::run(global, &args).await,
         Verb::Pub(args) => messages::publish(global, &args).await,
         Verb::Sub(args) => messages::subscribe(global, &args).await,
+        Verb::Passwd(args) => passwd::run(&args),
         Verb::Version(args) => version::run(global, &args).await,
         Verb::Completion(args) => Ok(completion::run(&args)),
     }

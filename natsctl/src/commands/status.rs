@@ -106,7 +106,8 @@ fn pretty(sheet: &Sheet) -> String {
 }
 
 async fn sheet(cluster: &Cluster) -> Result<Sheet, Failure> {
-    let machines = cluster.provider.list().await?;
+    // Each row asks its own machine: one that is away costs one timeout.
+    let machines = cluster.provider.known().await?;
     let rows = cluster.topology.nodes.iter().map(|node| {
         let machine = machines.iter().find(|machine| machine.node == node.name);
         row(cluster, node, machine)
@@ -167,6 +168,9 @@ async fn row(cluster: &Cluster, node: &Node, machine: Option<&Machine>) -> Row {
     row.monitor_url = Some(format!("http://{}", endpoint.monitor()));
     let (pid, seen) = tokio::join!(pid(cluster, machine), ask(&endpoint));
     let unreachable = pid.as_ref().err().cloned();
+    if machine.state == MachineState::Unknown && unreachable.is_none() {
+        row.machine_state = state_word(MachineState::Running);
+    }
     row.pid = pid.ok().flatten();
     row.judge(cluster, seen, unreachable);
     row

@@ -188,14 +188,16 @@ impl Hosts {
         ProviderError { hint: Some(hint), ..self.failed("become root on", node, host, cause) }
     }
 
-    /// Who takes a connection on its SSH port, asked of all at once.
-    async fn answering(&self) -> Vec<Machine> {
+    /// All machines at once; with `probe`, whether each takes a connection on its SSH port.
+    async fn machines(&self, probe: bool) -> Vec<Machine> {
         let mut probes = JoinSet::new();
         for (index, (node, host)) in self.hosts.iter().cloned().enumerate() {
             probes.spawn(async move {
                 let address = timeout(PROBE_LIMIT, resolve(&host)).await.ok().flatten();
                 let state = match address {
-                    Some(address) if answers(address, host.port).await => MachineState::Running,
+                    Some(address) if probe && answers(address, host.port).await => {
+                        MachineState::Running
+                    }
                     _ => MachineState::Unknown,
                 };
                 (index, machine(&node, &host, state, address))
@@ -225,7 +227,11 @@ impl Provider for Hosts {
     }
 
     fn list(&self) -> BoxFuture<'_, Result<Vec<Machine>, ProviderError>> {
-        Box::pin(async { Ok(self.answering().await) })
+        Box::pin(async { Ok(self.machines(true).await) })
+    }
+
+    fn known(&self) -> BoxFuture<'_, Result<Vec<Machine>, ProviderError>> {
+        Box::pin(async { Ok(self.machines(false).await) })
     }
 
     fn create<'a>(
@@ -325,8 +331,21 @@ mod tests {
         assert_eq!(error.to_string(), "cannot reach 127.0.0.1 for node `node1`");
         assert_eq!(error.hint.as_deref(), Some("ssh -p 1 ubuntu@127.0.0.1"));
         assert!(error.transient);
-        let states: Vec<_> = provider.answering().await.into_iter().map(|m| m.state).collect();
+        let states: Vec<_> = provider.machines(true).await.into_iter().map(|m| m.state).collect();
         assert_eq!(states, [MachineState::Unknown]);
+    }
+
+    #[tokio::test]
+    async fn machines_are_known_without_asking_whether_they_are_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut provider = hosts(folder.path(), None);
+        provider.hosts[0].1.port = listener.local_addr().unwrap().port();
+        let listed = provider.list().await.unwrap();
+        assert_eq!(listed[0].state, MachineState::Running);
+        let known = provider.known().await.unwrap();
+        assert_eq!(known[0].state, MachineState::Unknown);
+        assert_eq!(known[0].address, listed[0].address);
     }
 
     #[tokio::test]

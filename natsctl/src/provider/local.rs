@@ -7,14 +7,17 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use self::roots::Roots;
 use super::{Capabilities, Machine, MachineState, Opened, Power, Progress};
 use super::{Provider, ProviderError};
 use crate::remote::local::LocalRemote;
 use crate::remote::{BoxFuture, Remote};
 use crate::state::ClusterDir;
 use crate::topology::{Endpoint, Node, Server, Topology};
+
+mod roots;
 
 /// Addresses from here on are given out, in blocks.
 const FIRST_ADDRESS: u32 = u32::from_be_bytes([127, 0, 0, 11]);
@@ -41,6 +44,12 @@ type Place = Endpoint;
 enum LocalError {
     #[error("{}", path.display())]
     File {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("the list of state folders, {}", path.display())]
+    Roots {
         path: PathBuf,
         #[source]
         source: std::io::Error,
@@ -95,11 +104,12 @@ impl Local {
         if let Some(place) = self.place(&node.name) {
             return Ok(self.machine(&node.name, &place));
         }
-        // One natsctl at a time chooses: a lock on the folder of all clusters.
-        let root = self.dir.path().parent().unwrap_or_else(|| self.dir.path()).to_owned();
-        let lock = fs::File::open(&root).and_then(|root| root.lock().map(|()| root));
-        let _lock = lock.map_err(|source| LocalError::File { path: root, source })?;
-        let place = self.choose(&node.name)?;
+        // One natsctl at a time chooses, whatever state folder it works in: loopback addresses
+        // are the machine's, and a server that has not started yet cannot be seen.
+        let root = self.dir.path().parent().unwrap_or_else(|| self.dir.path());
+        let roots =
+            Roots::lock(root).map_err(|(path, source)| LocalError::Roots { path, source })?;
+        let place = self.choose(&node.name, &roots)?;
         let file = self.place_file(&node.name);
         let failed = |source| LocalError::File { path: file.clone(), source };
         fs::create_dir_all(self.dir.node(&node.name)).map_err(failed)?;
@@ -109,9 +119,9 @@ impl Local {
     }
 
     /// A place nobody has: neither a node of any cluster nor another program.
-    fn choose(&self, node: &str) -> Result<Place, LocalError> {
-        let mine = self.places_of(&self.dir);
-        let others = self.others();
+    fn choose(&self, node: &str, roots: &Roots) -> Result<Place, LocalError> {
+        let mine = places_of(self.dir.path());
+        let others = self.others(roots);
         let index = self.topology.nodes.iter().position(|other| other.name == node).unwrap_or(0);
         let server = &self.topology.server;
         if self.shared_address {
@@ -162,19 +172,13 @@ impl Local {
         (0..BLOCKS_MAX).map(|block| block * BLOCK).find(free).ok_or(LocalError::NoBlock)
     }
 
-    fn places_of(&self, dir: &ClusterDir) -> Vec<Place> {
-        let names = fs::read_dir(dir.path().join("nodes")).into_iter().flatten();
-        let mut places: Vec<Place> = names
-            .filter_map(|entry| fs::read(entry.ok()?.path().join("machine.json")).ok())
-            .filter_map(|bytes| serde_json::from_slice(&bytes).ok())
-            .collect();
-        places.sort_by_key(|place: &Place| place.client());
-        places
-    }
-
-    fn others(&self) -> Vec<Place> {
-        let all = ClusterDir::all().unwrap_or_default();
-        all.iter().filter(|dir| **dir != self.dir).flat_map(|dir| self.places_of(dir)).collect()
+    fn others(&self, roots: &Roots) -> Vec<Place> {
+        let clusters = roots.clusters();
+        clusters
+            .iter()
+            .filter(|path| *path != self.dir.path())
+            .flat_map(|path| places_of(path))
+            .collect()
     }
 
     fn error(attempt: String, node: Option<&str>, cause: LocalError) -> ProviderError {
@@ -268,6 +272,17 @@ impl Provider for Local {
     fn home(&self, machine: &Machine) -> Option<PathBuf> {
         Some(self.dir.node(&machine.node))
     }
+}
+
+/// The places of the nodes of the cluster in a folder.
+fn places_of(cluster: &Path) -> Vec<Place> {
+    let names = fs::read_dir(cluster.join("nodes")).into_iter().flatten();
+    let mut places: Vec<Place> = names
+        .filter_map(|entry| fs::read(entry.ok()?.path().join("machine.json")).ok())
+        .filter_map(|bytes| serde_json::from_slice(&bytes).ok())
+        .collect();
+    places.sort_by_key(|place: &Place| place.client());
+    places
 }
 
 fn nth_address(nth: usize) -> IpAddr {

@@ -101,6 +101,15 @@ pub trait Provider: Send + Sync {
     /// When the provider cannot be asked.
     fn list(&self) -> BoxFuture<'_, Result<Vec<Machine>, ProviderError>>;
 
+    /// As [`Provider::list`], but where that would wait for each machine to answer, nobody is
+    /// waited for: the machines come back as `Unknown`. For callers who ask each one themselves.
+    ///
+    /// # Errors
+    /// When the provider cannot be asked.
+    fn known(&self) -> BoxFuture<'_, Result<Vec<Machine>, ProviderError>> {
+        self.list()
+    }
+
     /// Makes the machine of a node and waits until it can be reached.
     ///
     /// # Errors

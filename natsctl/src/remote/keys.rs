@@ -47,11 +47,37 @@ pub fn load(path: &Path) -> Result<PrivateKey, KeyError> {
         russh::keys::Error::KeyIsEncrypted => {
             unusable("it has a passphrase, and natsctl never asks for one".into())
         }
-        other => unusable(other.to_string()),
+        // What kind it is, is said below in clearer words.
+        other => match kind_of(&text) {
+            Some(kind) if !signs(&kind) => unusable(unsupported(&kind)),
+            _ => unusable(other.to_string()),
+        },
     })?;
     match key.algorithm() {
-        Algorithm::Ed25519 | Algorithm::Ecdsa { .. } => Ok(key),
-        other => Err(unusable(format!("{other} keys are not supported, use ed25519"))),
+        kind if signs(&kind) => Ok(key),
+        kind => Err(unusable(unsupported(&kind))),
+    }
+}
+
+/// Whether we can sign with such a key: with `ring` alone there is no RSA.
+fn signs(kind: &Algorithm) -> bool {
+    matches!(kind, Algorithm::Ed25519 | Algorithm::Ecdsa { .. })
+}
+
+fn unsupported(kind: &Algorithm) -> String {
+    format!(
+        "natsctl cannot sign with {kind} keys; make another with `ssh-keygen -t ed25519`, put its \
+         public half (.pub) into authorized_keys on the machine, and name it in cluster.yaml"
+    )
+}
+
+/// What kind of key a file holds that could not be read as one.
+fn kind_of(text: &str) -> Option<Algorithm> {
+    match PrivateKey::from_openssh(text) {
+        Ok(key) => Some(key.algorithm()),
+        Err(_) if text.contains("BEGIN RSA PRIVATE KEY") => Some(Algorithm::Rsa { hash: None }),
+        Err(_) if text.contains("BEGIN DSA PRIVATE KEY") => Some(Algorithm::Dsa),
+        Err(_) => None,
     }
 }
 
@@ -130,6 +156,20 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let left: Vec<_> = fs::read_dir(path.parent().unwrap()).unwrap().collect();
         assert_eq!(left.len(), 2, "only the key and its public half: {left:?}");
+    }
+
+    #[test]
+    fn a_key_that_we_cannot_sign_with_is_named_with_the_way_out() {
+        let folder = tempfile::tempdir().unwrap();
+        for (kind, pem) in [("ssh-rsa", "RSA"), ("ssh-dss", "DSA")] {
+            let path = folder.path().join(kind);
+            let text = format!(
+                "-----BEGIN {pem} PRIVATE KEY-----\nAAAA\n-----END {pem} PRIVATE KEY-----\n"
+            );
+            fs::write(&path, text).unwrap();
+            let error = load(&path).unwrap_err().to_string();
+            assert!(error.contains(kind) && error.contains("ssh-keygen -t ed25519"), "{error}");
+        }
     }
 
     #[test]

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use crate::config::Config;
+use crate::config::{AccountLimits, Config};
 
 use super::imports;
-use super::{Account, GLOBAL_ACCOUNT, Link, SYSTEM_ACCOUNT, Touch};
+use super::{Account, ClusterOf, GLOBAL_ACCOUNT, Link, Mappings, SYSTEM_ACCOUNT, Touch, Unheard};
 
 /// All accounts of this server, by name.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub struct Accounts {
     pub global: Arc<Account>,
     /// The account of servers.
     pub system: Arc<Account>,
+    /// Name of this server's cluster, for mappings.
+    pub(super) cluster: ClusterOf,
     inner: RwLock<Inner>,
 }
 
@@ -48,8 +50,83 @@ impl Accounts {
             Arc::clone(account)
         };
         let (global, system) = (one(GLOBAL_ACCOUNT), one(system));
-        imports::connect(&by_name, &config.accounts);
-        Self { global, system, inner: RwLock::new(Inner { by_name, links: Vec::new() }) }
+        imports::connect(&by_name, &[], &config.accounts, &mut Unheard);
+        let cluster = ClusterOf::default();
+        cluster.store(config.cluster_name.clone().unwrap_or_default().into());
+        let inner = RwLock::new(Inner { by_name, links: Vec::new() });
+        let accounts = Self { global, system, cluster, inner };
+        accounts.map(config);
+        accounts
+    }
+
+    /// Makes accounts what another configuration says (reload); returns those that are new. Those
+    /// that it names no more go: whoever is in them is sent away by the caller. Accounts that a
+    /// JWT describes are no business of it.
+    pub fn reconfigure(
+        &self,
+        old: &Config,
+        new: &Config,
+        touched: &mut dyn Touch,
+    ) -> Vec<Arc<Account>> {
+        let mut added = Vec::new();
+        let mut inner = self.inner.write();
+        for source in &new.accounts {
+            if let Some(held) = inner.by_name.get(source.name.as_str()) {
+                held.set_limits(source.limits);
+                continue;
+            }
+            let account = Arc::new(Account::configured(source));
+            for link in inner.links.iter().filter(|link| link.scope.carries(&account.name)) {
+                account.add_link(link, touched);
+            }
+            inner.by_name.insert(Arc::clone(&account.name), Arc::clone(&account));
+            added.push(account);
+        }
+        let names = |config: &Config, account: &Account| {
+            config.accounts.iter().any(|source| *source.name == *account.name)
+        };
+        let loses_name = |account: &Account| names(old, account) && !names(new, account);
+        let stays = |account: &Arc<Account>| {
+            Arc::ptr_eq(account, &self.global)
+                || Arc::ptr_eq(account, &self.system)
+                || !loses_name(account)
+        };
+        let gone: Vec<Arc<Account>> =
+            inner.by_name.values().filter(|account| !stays(account)).cloned().collect();
+        inner.by_name.retain(|_, account| stays(account));
+        let by_name = inner.by_name.clone();
+        drop(inner);
+        gone.iter().for_each(|account| account.remove(touched));
+        imports::connect(&by_name, &old.accounts, &new.accounts, touched);
+        // An account that is configured no more, but always there, takes nothing.
+        for account in [&self.global, &self.system] {
+            if loses_name(account) {
+                account.set_imports(None, touched);
+                account.set_limits(AccountLimits::default());
+            }
+        }
+        self.map(new);
+        added
+    }
+
+    /// Sets what is configured to go elsewhere, and where traces go. Mappings of the top level are
+    /// those of the account of clients that name none.
+    pub fn map(&self, config: &Config) {
+        for account in self.all().into_iter().filter(|account| !account.was_claimed()) {
+            let own = config.accounts.iter().filter(|source| *source.name == *account.name);
+            let mut list: Vec<_> = own.flat_map(|source| source.mappings.clone()).collect();
+            if Arc::ptr_eq(&account, &self.global) {
+                list.extend(config.mappings.iter().cloned());
+            }
+            account.set_mappings(Mappings::new(&list, &self.cluster));
+            let own = config.accounts.iter().find(|source| *source.name == *account.name);
+            account.set_trace(own.and_then(|source| source.trace.clone()));
+        }
+    }
+
+    /// This server's cluster has another name.
+    pub fn set_cluster(&self, name: &str) {
+        self.cluster.store(Arc::new(name.to_owned()));
     }
 
     /// The account of a name as it stands on the wire.
@@ -90,6 +167,19 @@ impl Accounts {
         let carried = |account: &&Arc<Account>| link.scope.carries(&account.name);
         for account in inner.by_name.values().filter(carried) {
             account.add_link(link, touched);
+        }
+    }
+
+    /// Tells a route anew of local interest; see [`Account::announce_anew`].
+    pub fn announce_anew(
+        &self,
+        link: &Link,
+        change: impl Fn(&[u8]) -> Option<bool>,
+        touched: &mut dyn Touch,
+    ) {
+        let inner = self.inner.read();
+        for account in inner.by_name.values().filter(|held| link.scope.carries(&held.name)) {
+            account.announce_anew(link, &change, touched);
         }
     }
 

@@ -17,6 +17,8 @@ use crate::config::ResponseType;
 const MOST: usize = 1 << 20;
 /// Requests after which those are sought whose answers never came.
 const SOUGHT_BEYOND: usize = 1024;
+/// How long reports of a traced request are waited for.
+const REPORTS_THRESHOLD: Duration = Duration::from_secs(10);
 /// Letters of the random tokens.
 const LETTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
@@ -68,6 +70,22 @@ impl Answers {
         reply: &[u8],
         service: &ServiceTarget,
     ) -> Option<Vec<u8>> {
+        self.hold(importer, reply, service.response_type, service.threshold)
+    }
+
+    /// Expects reports of a traced request, one from each server that it comes to.
+    #[must_use]
+    pub fn expect_reports(&self, importer: &Arc<Account>, to: &[u8]) -> Option<Vec<u8>> {
+        self.hold(importer, to, ResponseType::Chunked, REPORTS_THRESHOLD)
+    }
+
+    fn hold(
+        &self,
+        importer: &Arc<Account>,
+        reply: &[u8],
+        response_type: ResponseType,
+        threshold: Duration,
+    ) -> Option<Vec<u8>> {
         let now = Instant::now();
         let subject = [&self.prefix, &random_token()[..]].concat();
         let mut open = self.open.lock();
@@ -81,8 +99,8 @@ impl Answers {
         let request = Request {
             importer: Arc::clone(importer),
             reply: reply.into(),
-            response_type: service.response_type,
-            threshold: service.threshold,
+            response_type,
+            threshold,
             since: now,
         };
         open.requests.insert(subject.as_slice().into(), request);

@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 use jiff::Timestamp;
 
 use super::imports::{Imports, service_import, stream_link};
-use super::{Account, Accounts, Subscription, Touch};
-use crate::config::{ServiceExport, ServiceImport, StreamImport};
+use super::{Account, Accounts, Mappings, Touch};
+use crate::config::{self, ServiceExport, ServiceImport, StreamImport};
 use crate::subject;
 use crate::trust::{Claims, Imported, imported};
 
@@ -23,6 +23,8 @@ pub struct Applied {
     pub earlier: Option<Arc<Claims>>,
     /// It was not there before, or nothing was known of it.
     pub is_new: bool,
+    /// What is wrong with mappings that are left out: source and reason.
+    pub faults: Vec<(String, String)>,
 }
 
 /// The imports of an account as they are in effect.
@@ -30,7 +32,6 @@ pub struct Applied {
 pub(super) struct Linked {
     streams: Vec<StreamImport>,
     services: Vec<(ServiceImport, ServiceExport)>,
-    subscriptions: Vec<Arc<Subscription>>,
     /// Imports that have no effect, with the reason.
     missing: Vec<(String, &'static str)>,
     /// When the first leave to import ends; 0 is never.
@@ -59,12 +60,22 @@ impl Account {
         *self.updated.lock()
     }
 
-    /// What it imports, as far as that is in effect by its JWT.
+    /// The account as a configuration file would have it that its JWT describes, with the imports
+    /// that are in effect.
     #[must_use]
-    pub fn imports_in_effect(&self) -> Vec<Imported> {
+    pub fn claimed(&self) -> Option<config::Account> {
+        let source = self.claims()?.configured();
         let linked = self.linked.lock();
-        let streams = linked.streams.iter().cloned().map(Imported::Stream);
-        streams.chain(linked.services.iter().map(|(s, _)| Imported::Service(s.clone()))).collect()
+        Some(config::Account {
+            stream_imports: linked.streams.clone(),
+            service_imports: linked.services.iter().map(|(import, _)| import.clone()).collect(),
+            ..source
+        })
+    }
+
+    /// Whether a JWT described it once: the configuration is no business of it.
+    pub(super) fn was_claimed(&self) -> bool {
+        self.was_claimed.load(Ordering::Relaxed)
     }
 
     /// Whether all it imports is there.
@@ -72,46 +83,21 @@ impl Account {
     pub fn is_complete(&self) -> bool {
         self.linked.lock().missing.is_empty()
     }
-
-    /// Changes what it takes from other accounts, for the subscriptions that it has, too.
-    fn replace_imports(&self, imports: Option<Imports>, touched: &mut dyn Touch) {
-        let earlier = self.imports.swap(imports.map(Arc::new));
-        let mut held = Vec::new();
-        self.for_each(|subscription| {
-            if subscription.is_local() {
-                held.push(Arc::clone(subscription));
-            }
-        });
-        let now = self.imports.load_full();
-        for subscription in &held {
-            if let Some(earlier) = &earlier {
-                earlier.dispel(subscription, touched);
-            }
-            if let Some(now) = &now {
-                now.cast(subscription, touched);
-                // It may have ended meanwhile: whoever ends it looks for shadows afterwards.
-                if !self.has(subscription) {
-                    now.dispel(subscription, touched);
-                }
-            }
-        }
-    }
-
-    fn has(&self, subscription: &Arc<Subscription>) -> bool {
-        let inner = self.inner.read();
-        inner.interest.of(&subscription.pattern).iter().any(|held| Arc::ptr_eq(held, subscription))
-    }
 }
 
 impl Accounts {
     /// From now on an account is what its JWT says. Imports take effect with [`Self::relink`].
     pub fn apply(&self, claims: Arc<Claims>, touched: &mut dyn Touch) -> Applied {
         let account = self.known_or_new(&claims.standard.subject, touched);
-        account.limits.store(Arc::new(claims.limits()));
+        let source = claims.configured();
+        account.set_limits(source.limits);
+        account.set_trace(source.trace);
         let earlier = account.claims.swap(Some(claims));
+        let (mappings, faults) = mappings_of(source.mappings, earlier.as_deref());
+        account.set_mappings(Mappings::new(&mappings, &self.cluster));
         *account.updated.lock() = Some(Timestamp::now());
         let is_new = !account.was_claimed.swap(true, Ordering::Relaxed);
-        Applied { account, earlier, is_new }
+        Applied { account, earlier, is_new, faults }
     }
 
     /// Nothing is known of an account any more: it lets nobody in and takes nothing.
@@ -147,36 +133,23 @@ impl Accounts {
     fn relink_one(&self, account: &Arc<Account>, now: i64, touched: &mut dyn Touch) {
         let wanted = self.linkable(account, now);
         let mut linked = account.linked.lock();
-        let same_streams = linked.streams == wanted.streams;
-        let same_services = linked.services == wanted.services;
-        let ended = std::mem::take(&mut linked.subscriptions);
-        *linked = Linked { subscriptions: ended.clone(), ..wanted };
+        let same = linked.streams == wanted.streams && linked.services == wanted.services;
+        *linked = wanted;
+        if same {
+            return;
+        }
         let (streams, services) = (linked.streams.clone(), linked.services.clone());
         drop(linked);
-        if !same_streams {
-            let links: Vec<_> = streams
-                .iter()
-                .filter_map(|import| stream_link(import, &self.find(import.account.as_bytes())?))
-                .collect();
-            let imports = (!links.is_empty()).then(|| Imports::new(account, links));
-            account.replace_imports(imports, touched);
-        }
-        if !same_services {
-            for subscription in &ended {
-                account.unsubscribe(subscription, touched);
-            }
-            let made: Vec<Arc<Subscription>> = services
-                .iter()
-                .filter_map(|(import, export)| {
-                    let exporter = self.find(import.account.as_bytes())?;
-                    service_import(import, std::slice::from_ref(export), &exporter).map(Arc::new)
-                })
-                .collect();
-            for subscription in &made {
-                account.subscribe(subscription, touched);
-            }
-            account.linked.lock().subscriptions = made;
-        }
+        let streams = streams.iter().filter_map(|import| {
+            let exporter = self.find(import.account.as_bytes())?;
+            stream_link(import, &exporter)
+        });
+        let services = services.iter().filter_map(|(import, export)| {
+            let exporter = self.find(import.account.as_bytes())?;
+            service_import(import, std::slice::from_ref(export), &exporter).map(Arc::new)
+        });
+        let imports = Imports::new(account, streams.collect(), services.collect());
+        account.set_imports(imports, touched);
     }
 
     /// What an account may import now.
@@ -246,6 +219,31 @@ impl Account {
     pub fn missing_imports(&self) -> Vec<(String, &'static str)> {
         self.linked.lock().missing.clone()
     }
+}
+
+/// Mappings that are good, and faults of the others. While there are such, mappings of before stay
+/// (nats-server 2.15): an account does not lose them by a slip.
+fn mappings_of(
+    wanted: Vec<config::Mapping>,
+    earlier: Option<&Claims>,
+) -> (Vec<config::Mapping>, Vec<(String, String)>) {
+    let mut faults = Vec::new();
+    let mut good = Vec::new();
+    for mapping in wanted {
+        match mapping.check() {
+            Ok(()) => good.push(mapping),
+            Err(error) => faults.push((mapping.source, error)),
+        }
+    }
+    if let Some(earlier) = earlier.filter(|_| !faults.is_empty()) {
+        let before = earlier.configured().mappings.into_iter();
+        let stays = |held: &config::Mapping| {
+            held.check().is_ok() && good.iter().all(|new| new.source != held.source)
+        };
+        let kept: Vec<config::Mapping> = before.filter(stays).collect();
+        good.extend(kept);
+    }
+    (good, faults)
 }
 
 fn export_of(exports: Vec<ServiceExport>, import: &ServiceImport) -> Option<ServiceExport> {

@@ -5,7 +5,6 @@
 //! importing account; `router` carries requests over and answers back.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -23,8 +22,17 @@ const RESPONSE_THRESHOLD: Duration = Duration::from_secs(120);
 pub(super) struct Imports {
     importer: Weak<Account>,
     streams: Vec<StreamLink>,
-    /// Shadows by the address of the subscription that they belong to.
-    shadows: Mutex<HashMap<usize, Vec<Shadow>>>,
+    /// The server's own subscriptions for imported services.
+    services: Vec<Arc<Subscription>>,
+    shadows: Mutex<Shadows>,
+}
+
+#[derive(Debug, Default)]
+struct Shadows {
+    /// By the address of the subscription that they belong to, which is held with them.
+    of: HashMap<usize, (Arc<Subscription>, Vec<Shadow>)>,
+    /// Others have taken the place of these imports: no new shadows.
+    retired: bool,
 }
 
 /// A shadow and the account it is in.
@@ -40,6 +48,8 @@ pub(super) struct StreamLink {
     inward: Transform,
     /// Our patterns to theirs, where that is possible.
     outward: Option<Transform>,
+    /// Traces may come in.
+    allow_trace: bool,
 }
 
 /// Delivery of an imported stream: by the subscription that the client made, under its subject.
@@ -51,6 +61,23 @@ pub struct RenamedTarget {
     pub importer: Weak<Account>,
     /// Makes subjects of the exporting account into those of the importing one.
     pub rename: Transform,
+    /// Traces may come in with the stream.
+    pub allow_trace: bool,
+}
+
+impl RenamedTarget {
+    /// What a message becomes behind all imports of imports: its subject, the last import, and
+    /// the account that imports it there.
+    #[must_use]
+    pub fn resolve(&self, subject: &[u8]) -> Option<(Vec<u8>, &Self, Arc<Account>)> {
+        let mut last = self;
+        let mut subject = self.rename.apply(subject)?;
+        while let Target::Renamed(inner) = &last.original.target {
+            last = inner;
+            subject = last.rename.apply(&subject)?;
+        }
+        Some((subject, last, last.importer.upgrade()?))
+    }
 }
 
 /// Delivery of requests to a service of another account.
@@ -66,16 +93,40 @@ pub struct ServiceTarget {
     pub response_type: ResponseType,
     /// How long they are waited for.
     pub threshold: Duration,
+    /// Traces may go on there.
+    pub allow_trace: bool,
+}
+
+impl ServiceTarget {
+    /// What a request is called in the account of the service.
+    #[must_use]
+    pub fn subject_of(&self, subject: &[u8]) -> Option<Vec<u8>> {
+        let subject = self.rename.apply(subject)?;
+        Some(self.exporter.map(&subject).unwrap_or(subject))
+    }
 }
 
 impl Imports {
-    pub(super) fn new(importer: &Arc<Account>, streams: Vec<StreamLink>) -> Self {
-        Self { importer: Arc::downgrade(importer), streams, shadows: Mutex::default() }
+    /// What an account takes from others; `None` when that is nothing.
+    pub(super) fn new(
+        importer: &Arc<Account>,
+        streams: Vec<StreamLink>,
+        services: Vec<Arc<Subscription>>,
+    ) -> Option<Self> {
+        (!streams.is_empty() || !services.is_empty()).then(|| Self {
+            importer: Arc::downgrade(importer),
+            streams,
+            services,
+            shadows: Mutex::default(),
+        })
     }
 
-    /// Gives a new subscription its shadows in the accounts that its subject comes from.
+    /// Gives a subscription its shadows in the accounts that its subject comes from, once.
     pub(super) fn cast(&self, subscription: &Arc<Subscription>, touched: &mut dyn Touch) {
-        if matches!(subscription.target, Target::Service(_) | Target::Answers(_)) {
+        if matches!(
+            subscription.target,
+            Target::Service(_) | Target::Answers(_) | Target::Internal(_)
+        ) {
             return;
         }
         let made: Vec<Shadow> = self
@@ -87,18 +138,52 @@ impl Imports {
         if made.is_empty() {
             return;
         }
-        {
-            let mut shadows = self.shadows.lock();
-            // Whoever replaces imports may have been faster.
-            match shadows.entry(Arc::as_ptr(subscription).addr()) {
-                Entry::Occupied(_) => return,
-                Entry::Vacant(entry) => {
-                    entry.insert(made.clone());
-                }
-            }
+        let mut shadows = self.shadows.lock();
+        let key = Arc::as_ptr(subscription).addr();
+        if shadows.retired || shadows.of.contains_key(&key) {
+            return;
         }
+        shadows.of.insert(key, (Arc::clone(subscription), made.clone()));
+        drop(shadows);
         for (exporter, shadow) in &made {
             exporter.subscribe(shadow, touched);
+        }
+        if self.shadows.lock().retired {
+            for (exporter, shadow) in &made {
+                exporter.unsubscribe(shadow, touched);
+            }
+        }
+    }
+
+    /// Whether all accounts that it names are still there.
+    pub(super) fn are_whole(&self) -> bool {
+        let service = |held: &Arc<Subscription>| match &held.target {
+            Target::Service(service) => !service.exporter.is_removed(),
+            _ => true,
+        };
+        self.streams.iter().all(|link| !link.exporter.is_removed())
+            && self.services.iter().all(service)
+    }
+
+    /// Begins: the services are subscribed to.
+    fn begin(&self, touched: &mut dyn Touch) {
+        let Some(importer) = self.importer.upgrade() else { return };
+        self.services.iter().for_each(|service| importer.subscribe(service, touched));
+    }
+
+    /// Ends: services are unsubscribed from, and all shadows go.
+    pub(super) fn retire(&self, touched: &mut dyn Touch) {
+        if let Some(importer) = self.importer.upgrade() {
+            for service in &self.services {
+                importer.unsubscribe(service, touched);
+            }
+        }
+        let mut shadows = self.shadows.lock();
+        shadows.retired = true;
+        let gone = std::mem::take(&mut shadows.of);
+        drop(shadows);
+        for (exporter, shadow) in gone.into_values().flat_map(|(_, made)| made) {
+            exporter.unsubscribe(&shadow, touched);
         }
     }
 
@@ -113,51 +198,109 @@ impl Imports {
                 original: Arc::clone(subscription),
                 importer: Weak::clone(&self.importer),
                 rename: link.inward.clone(),
+                allow_trace: link.allow_trace,
             })),
         })
     }
 
     /// Removes the shadows of a subscription that is gone.
     pub(super) fn dispel(&self, subscription: &Arc<Subscription>, touched: &mut dyn Touch) {
-        let shadows = self.shadows.lock().remove(&Arc::as_ptr(subscription).addr());
-        for (exporter, shadow) in shadows.into_iter().flatten() {
+        let shadows = self.shadows.lock().of.remove(&Arc::as_ptr(subscription).addr());
+        for (exporter, shadow) in shadows.into_iter().flat_map(|(_, made)| made) {
             exporter.unsubscribe(&shadow, touched);
         }
     }
 }
 
 /// Connects accounts as they are configured; what does not fit was refused with the
-/// configuration.
-pub(super) fn connect(accounts: &HashMap<Arc<str>, Arc<Account>>, configured: &[config::Account]) {
+/// configuration. Accounts for which nothing changes since `before` are left alone.
+pub(super) fn connect(
+    accounts: &HashMap<Arc<str>, Arc<Account>>,
+    before: &[config::Account],
+    configured: &[config::Account],
+    touched: &mut dyn Touch,
+) {
     for source in configured {
         let Some(importer) = accounts.get(source.name.as_str()) else { continue };
-        let streams: Vec<StreamLink> = source
-            .stream_imports
-            .iter()
-            .filter_map(|import| stream_link(import, accounts.get(import.account.as_str())?))
-            .collect();
-        if !streams.is_empty() {
-            importer.set_imports(Imports::new(importer, streams));
+        if importer.is_connected() && sources(source, configured) == earlier(source, before) {
+            continue;
         }
-        for import in &source.service_imports {
-            let exports = configured
-                .iter()
-                .find(|account| account.name == import.account)
-                .map_or(&[][..], |account| &account.service_exports);
-            if let Some(exporter) = accounts.get(import.account.as_str())
-                && let Some(service) = service_import(import, exports, exporter)
-            {
-                importer.subscribe(&Arc::new(service), &mut Nobody);
-            }
-        }
+        let imports = imports_of(importer, source, accounts, configured);
+        importer.set_imports(imports, touched);
     }
 }
 
-/// At the start there is nobody to tell.
-struct Nobody;
+/// All that the imports of an account depend on.
+type Sources<'a> = (
+    &'a [config::StreamImport],
+    &'a [config::ServiceImport],
+    Vec<Option<&'a [config::ServiceExport]>>,
+);
 
-impl Touch for Nobody {
-    fn touch(&mut self, _outbound: &Arc<crate::outbound::Outbound>) {}
+fn sources<'a>(source: &'a config::Account, all: &'a [config::Account]) -> Sources<'a> {
+    let services = source.service_imports.iter().map(|import| import.account.as_str());
+    let streams = source.stream_imports.iter().map(|import| import.account.as_str());
+    let exports = services.chain(streams).map(|name| {
+        let exporter = all.iter().find(|account| account.name == name);
+        exporter.map(|account| &*account.service_exports)
+    });
+    (&source.stream_imports, &source.service_imports, exports.collect())
+}
+
+fn earlier<'a>(source: &config::Account, before: &'a [config::Account]) -> Sources<'a> {
+    let held = before.iter().find(|account| account.name == source.name);
+    held.map_or_else(|| (&[][..], &[][..], Vec::new()), |held| sources(held, before))
+}
+
+fn imports_of(
+    importer: &Arc<Account>,
+    source: &config::Account,
+    accounts: &HashMap<Arc<str>, Arc<Account>>,
+    configured: &[config::Account],
+) -> Option<Imports> {
+    let streams: Vec<StreamLink> = source
+        .stream_imports
+        .iter()
+        .filter_map(|import| stream_link(import, accounts.get(import.account.as_str())?))
+        .collect();
+    let services: Vec<Arc<Subscription>> = source
+        .service_imports
+        .iter()
+        .filter_map(|import| {
+            let exporter = configured.iter().find(|account| account.name == import.account);
+            let exports = exporter.map_or(&[][..], |account| &account.service_exports);
+            let exporter = accounts.get(import.account.as_str())?;
+            service_import(import, exports, exporter).map(Arc::new)
+        })
+        .collect();
+    Imports::new(importer, streams, services)
+}
+
+/// Puts new imports in the place of older ones. What a subscription gets by both it gets on;
+/// services go first, so that no request is served twice.
+pub(super) fn replace(
+    account: &Account,
+    old: Option<Arc<Imports>>,
+    new: Option<Arc<Imports>>,
+    touched: &mut dyn Touch,
+) {
+    if let Some(new) = &new {
+        let mut held = Vec::new();
+        account.for_each(|subscription| held.push(Arc::clone(subscription)));
+        for subscription in held.iter().filter(|held| held.is_local()) {
+            new.cast(subscription, touched);
+            // It may have ended meanwhile: whoever ends it looks for shadows afterwards.
+            if !account.has(subscription) {
+                new.dispel(subscription, touched);
+            }
+        }
+    }
+    if let Some(old) = old {
+        old.retire(touched);
+    }
+    if let Some(new) = new {
+        new.begin(touched);
+    }
 }
 
 pub(super) fn stream_link(
@@ -165,12 +308,8 @@ pub(super) fn stream_link(
     exporter: &Arc<Account>,
 ) -> Option<StreamLink> {
     let theirs = import.subject.as_bytes();
-    let to = match (&import.to, &import.prefix) {
-        (Some(to), _) => to.clone(),
-        (None, Some(prefix)) => format!("{}.{}", prefix.trim_end_matches('.'), import.subject),
-        (None, None) => import.subject.clone(),
-    };
-    let ours = untokenize(&to);
+    let to = import.destination();
+    let ours = import.local_subject();
     let outward = if ours == to { Transform::new(ours.as_bytes(), theirs) } else { None };
     Some(StreamLink {
         exporter: Arc::clone(exporter),
@@ -178,19 +317,8 @@ pub(super) fn stream_link(
         inward: Transform::new(theirs, to.as_bytes())?,
         ours: ours.into_bytes().into(),
         outward,
+        allow_trace: import.allow_trace,
     })
-}
-
-/// The pattern of what a destination with `$1` or `{{wildcard(1)}}` makes.
-fn untokenize(destination: &str) -> String {
-    let tokens = destination.split('.').map(|token| {
-        if token.starts_with('$') && token.len() > 1 || token.starts_with("{{") {
-            "*"
-        } else {
-            token
-        }
-    });
-    tokens.collect::<Vec<_>>().join(".")
 }
 
 pub(super) fn service_import(
@@ -203,7 +331,7 @@ pub(super) fn service_import(
             .iter()
             .find(|export| subject::is_subset(import.subject.as_bytes(), export.subject.as_bytes()))
     })?;
-    let ours = untokenize(&import.to);
+    let ours = config::untokenize(&import.to);
     Some(Subscription {
         pattern: ours.as_bytes().into(),
         queue: None,
@@ -213,6 +341,7 @@ pub(super) fn service_import(
             share: import.share,
             response_type: export.response_type,
             threshold: export.response_threshold.unwrap_or(RESPONSE_THRESHOLD),
+            allow_trace: export.allow_trace,
         })),
     })
 }

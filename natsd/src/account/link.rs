@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::Touch;
+use arc_swap::ArcSwapOption;
+
+use super::{Terms, Touch};
 use crate::outbound::Outbound;
 use crate::protocol::args::Decimal;
 
@@ -58,6 +60,17 @@ fn slot_of(account: &str, pool_size: u32) -> u32 {
     hash % pool_size.max(1)
 }
 
+/// What is known of a peer when it registers.
+#[derive(Clone, Debug)]
+pub struct PeerAbout {
+    /// Server id.
+    pub id: Arc<str>,
+    /// It understands headers.
+    pub headers: bool,
+    /// It goes on tracing messages that are traced.
+    pub traces: bool,
+}
+
 /// A registered route connection.
 #[derive(Debug)]
 pub struct Link {
@@ -71,6 +84,10 @@ pub struct Link {
     pub scope: Scope,
     /// The peer understands headers.
     pub headers: bool,
+    /// The peer goes on tracing messages that are traced.
+    pub traces: bool,
+    /// What may cross it; `None` is everything.
+    terms: ArcSwapOption<Terms>,
     open: AtomicBool,
 }
 
@@ -79,12 +96,45 @@ impl Link {
     #[must_use]
     pub fn new(
         outbound: Arc<Outbound>,
-        peer: Arc<str>,
+        peer: PeerAbout,
         order: u64,
         scope: Scope,
-        headers: bool,
+        terms: Option<Arc<Terms>>,
     ) -> Self {
-        Self { outbound, peer, order, scope, headers, open: AtomicBool::new(true) }
+        Self {
+            outbound,
+            peer: peer.id,
+            order,
+            scope,
+            headers: peer.headers,
+            traces: peer.traces,
+            terms: ArcSwapOption::new(terms),
+            open: AtomicBool::new(true),
+        }
+    }
+
+    /// From now on this may cross it. Those who announce and match look again afterwards.
+    pub fn set_terms(&self, terms: Option<Arc<Terms>>) {
+        self.terms.store(terms);
+    }
+
+    /// Whether local interest is told to the peer.
+    #[must_use]
+    pub fn may_announce(&self, pattern: &[u8]) -> bool {
+        self.terms.load().as_ref().is_none_or(|terms| terms.may_import(pattern))
+    }
+
+    /// Whether interest of the peer counts.
+    #[must_use]
+    pub fn may_take(&self, pattern: &[u8]) -> bool {
+        self.terms.load().as_ref().is_none_or(|terms| terms.may_export(pattern))
+    }
+
+    /// Whether a message goes to the peer, which announced this pattern. Asked when matches are
+    /// taken, not for every message.
+    #[must_use]
+    pub(super) fn delivers(&self, pattern: &[u8], subject: &[u8]) -> bool {
+        self.terms.load().as_ref().is_none_or(|terms| terms.delivers(pattern, subject))
     }
 
     /// Whether ops on it do not name the account.

@@ -10,9 +10,11 @@ mod answers;
 mod claimed;
 mod imports;
 mod link;
+mod mappings;
 mod replies;
 mod subscriber;
 mod subscription;
+mod terms;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -25,14 +27,16 @@ pub use accounts::Accounts;
 pub use answers::Answers;
 pub use claimed::Applied;
 pub use imports::{RenamedTarget, ServiceTarget};
-pub use link::{Link, Scope};
+pub use link::{Link, PeerAbout, Scope};
+pub use mappings::{ClusterOf, Destination, Mapping, Mappings};
 pub use subscriber::Subscriber;
 pub use subscription::{InternalHandler, LocalTarget, PeerTarget, Sid, Subscription, Take, Target};
+pub use terms::{Terms, takes_interest};
 
 use claimed::Linked;
 use imports::Imports;
 
-use crate::config::{self, AccountLimits};
+use crate::config::{self, AccountLimits, MessageTrace};
 use crate::interest::Interest;
 use crate::outbound::Outbound;
 use crate::trust::Claims;
@@ -56,6 +60,14 @@ pub struct Account {
     pub clients_total: AtomicU64,
     /// What is configured for it, or claimed.
     limits: ArcSwap<AccountLimits>,
+    /// Where traces go of messages that other systems want traced.
+    trace: ArcSwapOption<MessageTrace>,
+    /// It is configured no more.
+    removed: AtomicBool,
+    /// Where messages go instead.
+    mappings: ArcSwapOption<Mappings>,
+    /// There are such: one load for the many accounts without.
+    mapped: AtomicBool,
     /// What it takes from other accounts.
     imports: ArcSwapOption<Imports>,
     /// What its JWT says.
@@ -104,6 +116,10 @@ impl Account {
             clients: AtomicUsize::new(0),
             clients_total: AtomicU64::new(0),
             limits: ArcSwap::default(),
+            trace: ArcSwapOption::empty(),
+            removed: AtomicBool::new(false),
+            mappings: ArcSwapOption::empty(),
+            mapped: AtomicBool::new(false),
             imports: ArcSwapOption::empty(),
             claims: ArcSwapOption::empty(),
             updated: Mutex::default(),
@@ -125,9 +141,63 @@ impl Account {
         **self.limits.load()
     }
 
-    /// Says once, before there are clients, what it takes from other accounts.
-    fn set_imports(&self, imports: Imports) {
-        self.imports.store(Some(Arc::new(imports)));
+    /// From now on it has these limits.
+    fn set_limits(&self, limits: AccountLimits) {
+        self.limits.store(Arc::new(limits));
+    }
+
+    /// Where traces go of messages that other systems want traced, if anywhere.
+    #[must_use]
+    pub fn trace(&self) -> Option<Arc<MessageTrace>> {
+        self.trace.load_full()
+    }
+
+    /// Whether such messages are traced.
+    #[must_use]
+    pub fn traces_others(&self) -> bool {
+        self.trace.load().is_some()
+    }
+
+    /// From now on traces go there.
+    fn set_trace(&self, trace: Option<MessageTrace>) {
+        self.trace.store(trace.map(Arc::new));
+    }
+
+    /// Whether it is configured no more: whoever holds it looks for another of its name.
+    #[must_use]
+    pub fn is_removed(&self) -> bool {
+        self.removed.load(Ordering::Acquire)
+    }
+
+    /// It is configured no more.
+    fn remove(&self, touched: &mut dyn Touch) {
+        self.removed.store(true, Ordering::Release);
+        self.set_imports(None, touched);
+    }
+
+    /// Whether a subscription is in it.
+    fn has(&self, subscription: &Arc<Subscription>) -> bool {
+        let inner = self.inner.read();
+        inner.interest.of(&subscription.pattern).iter().any(|held| Arc::ptr_eq(held, subscription))
+    }
+
+    /// Whether it takes anything from other accounts, all of which are there.
+    fn is_connected(&self) -> bool {
+        self.imports.load().as_ref().is_some_and(|imports| imports.are_whole())
+    }
+
+    /// From now on it takes this from other accounts.
+    fn set_imports(&self, imports: Option<Imports>, touched: &mut dyn Touch) {
+        let new = imports.map(Arc::new);
+        let old = self.imports.swap(new.clone());
+        imports::replace(self, old, new, touched);
+    }
+
+    /// Matches that were taken before hold no more: what a receiver may hear has changed.
+    pub fn renew(&self) {
+        let inner = self.inner.write();
+        self.generation.fetch_add(1, Ordering::Release);
+        drop(inner);
     }
 
     /// Where answers to requests of other accounts arrive; announced to peers at the first call.
@@ -146,6 +216,34 @@ impl Account {
             self.subscribe(&Arc::new(subscription), touched);
         }
         answers
+    }
+
+    /// From now on messages of its clients go where these say.
+    pub fn set_mappings(&self, mappings: Option<Mappings>) {
+        let any = mappings.is_some();
+        self.mappings.store(mappings.map(Arc::new));
+        self.mapped.store(any, Ordering::Release);
+    }
+
+    /// Whether messages may go elsewhere than where they are published to.
+    #[must_use]
+    pub fn has_mappings(&self) -> bool {
+        self.mapped.load(Ordering::Relaxed)
+    }
+
+    /// Where messages go instead.
+    #[must_use]
+    pub fn mappings(&self) -> Option<Arc<Mappings>> {
+        self.mappings.load_full()
+    }
+
+    /// Where a message goes instead of this subject, if anywhere else.
+    #[must_use]
+    pub fn map(&self, subject: &[u8]) -> Option<Vec<u8>> {
+        if !self.has_mappings() {
+            return None;
+        }
+        self.mappings.load().as_ref().and_then(|mappings| mappings.map(subject))
     }
 
     /// Whether it may have no more clients.
@@ -168,38 +266,17 @@ impl Account {
         if let Some(imports) = &imports {
             imports.cast(subscription, touched);
         }
+        let mut inner = self.inner.write();
+        inner.insert(subscription);
+        self.generation.fetch_add(1, Ordering::Release);
+        inner.announce(self, subscription, Change::Added, touched);
+        drop(inner);
+        // Imports that came meanwhile may not have seen it yet.
+        let now = self.imports.load_full();
+        if now.as_ref().map(Arc::as_ptr) != imports.as_ref().map(Arc::as_ptr)
+            && let Some(now) = now
         {
-            let mut inner = self.inner.write();
-            inner.insert(subscription);
-            self.generation.fetch_add(1, Ordering::Release);
-            inner.announce(self, subscription, Change::Added, touched);
-        }
-        self.follow_imports(imports, subscription, touched);
-    }
-
-    /// Imports that were replaced meanwhile count for a new subscription as they are now.
-    fn follow_imports(
-        &self,
-        mut seen: Option<Arc<Imports>>,
-        subscription: &Arc<Subscription>,
-        touched: &mut dyn Touch,
-    ) {
-        loop {
-            let now = self.imports.load_full();
-            let same = match (&seen, &now) {
-                (Some(seen), Some(now)) => Arc::ptr_eq(seen, now),
-                (seen, now) => seen.is_none() && now.is_none(),
-            };
-            if same {
-                return;
-            }
-            if let Some(seen) = &seen {
-                seen.dispel(subscription, touched);
-            }
-            if let Some(now) = &now {
-                now.cast(subscription, touched);
-            }
-            seen = now;
+            now.cast(subscription, touched);
         }
     }
 
@@ -215,7 +292,7 @@ impl Account {
             removed
         };
         // Afterwards: whoever replaces imports looks whether it is still there.
-        if let Some(imports) = &*self.imports.load() {
+        if let Some(imports) = self.imports.load_full() {
             imports.dispel(subscription, touched);
         }
         removed
@@ -243,13 +320,39 @@ impl Account {
         inner.interest.for_each_pattern(|subscriptions| {
             for (queue, count) in local_groups(subscriptions) {
                 let pattern = subscriptions.first().map_or(&[][..], |first| &first.pattern);
-                link.write_interest(&mut text, &self.name, pattern, queue, count);
+                if link.may_announce(pattern) {
+                    link.write_interest(&mut text, &self.name, pattern, queue, count);
+                }
             }
         });
         if !text.is_empty() {
             link.send(&text, touched);
         }
         inner.links.push(Arc::clone(link));
+    }
+
+    /// Tells a route anew of local interest: `change` says of each pattern whether it is to be
+    /// announced (true), taken back (false), or left as it is. Matches are taken anew afterwards.
+    pub fn announce_anew(
+        &self,
+        link: &Link,
+        change: impl Fn(&[u8]) -> Option<bool>,
+        touched: &mut dyn Touch,
+    ) {
+        let inner = self.inner.write();
+        self.generation.fetch_add(1, Ordering::Release);
+        let mut text = Vec::new();
+        inner.interest.for_each_pattern(|subscriptions| {
+            let pattern = subscriptions.first().map_or(&[][..], |first| &first.pattern);
+            let Some(announce) = change(pattern) else { return };
+            for (queue, count) in local_groups(subscriptions) {
+                let count = if announce { count } else { 0 };
+                link.write_interest(&mut text, &self.name, pattern, queue, count);
+            }
+        });
+        if !text.is_empty() {
+            link.send(&text, touched);
+        }
     }
 
     /// No longer tells this route anything.
@@ -335,7 +438,7 @@ impl Inner {
             return;
         }
         let mut text = Vec::with_capacity(128);
-        for link in &self.links {
+        for link in self.links.iter().filter(|link| link.may_announce(&subscription.pattern)) {
             text.clear();
             link.write_interest(&mut text, &account.name, &subscription.pattern, queue, count);
             link.send(&text, touched);

@@ -1,10 +1,10 @@
 //! The receiving side of a client connection: its queue and its subscriptions by sid.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use hashbrown::HashTable;
+use hashbrown::{DefaultHashBuilder, HashTable};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -26,7 +26,7 @@ pub struct Subscriber {
     filtered: AtomicBool,
     limits: Mutex<Option<Box<Limited>>>,
     subscriptions: Mutex<HashTable<Arc<Subscription>>>,
-    hasher: RandomState,
+    hasher: DefaultHashBuilder,
 }
 
 /// What only clients with permissions need.
@@ -48,7 +48,7 @@ impl Subscriber {
             filtered: AtomicBool::new(false),
             limits: Mutex::new(None),
             subscriptions: Mutex::new(HashTable::new()),
-            hasher: RandomState::new(),
+            hasher: DefaultHashBuilder::default(),
         }
     }
 
@@ -136,16 +136,16 @@ impl Subscriber {
             .insert_unique(hash, subscription, |held| hasher.hash_one(sid_of(held)));
     }
 
-    /// Removes the subscription of a sid.
-    pub fn remove(&self, sid: &[u8]) -> Option<Arc<Subscription>> {
-        let hash = self.hasher.hash_one(sid);
+    /// Removes a subscription, never another one that has its sid by now.
+    pub fn remove(&self, subscription: &Arc<Subscription>) {
+        let hash = self.hasher.hash_one(sid_of(subscription));
         let mut subscriptions = self.subscriptions.lock();
-        let found = subscriptions.find_entry(hash, |held| sid_of(held) == sid).ok()?;
-        let (subscription, _) = found.remove();
+        if let Ok(found) = subscriptions.find_entry(hash, |held| Arc::ptr_eq(held, subscription)) {
+            drop(found.remove());
+        }
         if subscriptions.is_empty() {
             *subscriptions = HashTable::new();
         }
-        Some(subscription)
     }
 
     /// Removes all subscriptions.

@@ -159,11 +159,12 @@ impl Subscription {
     }
 
     /// Whether it takes a subject that its pattern matches: permissions of the receiving client
-    /// may keep it away, and an import may be wider than what the client subscribed to.
+    /// or of the cluster may keep it away, and an import may be wider than what the client subscribed to.
     #[must_use]
     pub fn takes(&self, subject: &[u8]) -> bool {
         match &self.target {
             Target::Local(target) => !target.subscriber.is_kept_from(subject),
+            Target::Peer(peer) => peer.link.delivers(&self.pattern, subject),
             Target::Renamed(target) => target.rename.apply(subject).is_some_and(|subject| {
                 subject::matches(&target.original.pattern, &subject)
                     && target.original.takes(&subject)

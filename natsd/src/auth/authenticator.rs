@@ -33,6 +33,19 @@ pub struct Authenticator {
     callout: Option<AuthCallout>,
 }
 
+/// What a client is after a reload.
+#[derive(Debug)]
+pub enum Standing {
+    /// What it was.
+    Same,
+    /// The same user with other permissions.
+    Changed(Identity),
+    /// Its user is no more, or in another account.
+    Gone,
+    /// Its credentials are good no more.
+    Stranger,
+}
+
 /// One who may connect.
 #[derive(Debug, PartialEq)]
 struct Login {
@@ -101,6 +114,31 @@ impl Authenticator {
         }
     }
 
+    /// The same for clients that come by WebSocket: the block may have credentials of its own,
+    /// which then stand for those of everybody else (nats-server 2.15).
+    #[must_use]
+    pub fn for_websocket(config: &Config) -> Self {
+        let general = Self::new(config);
+        let Some(websocket) = &config.websocket else { return general };
+        let map_certificates = websocket.tls.as_ref().is_some_and(|tls| tls.verify_and_map);
+        let has_own = websocket.user.is_some()
+            || websocket.token.is_some()
+            || websocket.no_auth_user.is_some();
+        if !has_own {
+            return Self { map_certificates, ..general };
+        }
+        let password = websocket.password.clone().unwrap_or_default();
+        Self {
+            required: true,
+            map_certificates,
+            single: websocket.user.as_deref().map(|user| (user.into(), password)),
+            token: websocket.token.clone(),
+            no_auth_user: websocket.no_auth_user.as_deref().map(Into::into),
+            open_default: false,
+            ..general
+        }
+    }
+
     /// Whether clients must say who they are.
     #[must_use]
     pub fn required(&self) -> bool {
@@ -111,6 +149,12 @@ impl Authenticator {
     #[must_use]
     pub fn admits_strangers(&self) -> bool {
         self.no_auth_user.is_some() || self.open_default
+    }
+
+    /// Whether everybody but the system's users comes in without credentials.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.open_default
     }
 
     /// Whether clients need something to sign.
@@ -129,23 +173,23 @@ impl Authenticator {
     /// the same: the same secret, account and permissions.
     #[must_use]
     pub fn keeps(&self, earlier: &Self, identity: &Identity) -> bool {
-        let same = |held: &HashMap<Arc<str>, Login>, before: &HashMap<Arc<str>, Login>| match (
-            held.get(&identity.user),
-            before.get(&identity.user),
-        ) {
-            (Some(now), Some(before)) => now == before,
-            _ => false,
-        };
+        matches!(self.standing(earlier, identity), Standing::Same)
+    }
+
+    /// What a client that an earlier configuration admitted is by now.
+    #[must_use]
+    pub fn standing(&self, earlier: &Self, identity: &Identity) -> Standing {
+        let same = |kept: bool| if kept { Standing::Same } else { Standing::Stranger };
         match identity.proof {
-            Proof::None => !self.required || self.open_default,
-            Proof::Token => self.token == earlier.token,
-            Proof::Nkey => same(&self.nkeys, &earlier.nkeys),
             // Operators do not change while the server runs, and services are asked at login.
-            Proof::Jwt | Proof::Callout => true,
-            Proof::User => {
-                same(&self.users, &earlier.users)
-                    || (self.single.is_some() && self.single == earlier.single)
+            Proof::Jwt | Proof::Callout => Standing::Same,
+            Proof::None => same(!self.required || self.open_default),
+            Proof::Token => same(self.token == earlier.token),
+            Proof::Nkey => compare(&self.nkeys, &earlier.nkeys, identity),
+            Proof::User if self.single.is_some() || earlier.single.is_some() => {
+                same(self.single == earlier.single)
             }
+            Proof::User => compare(&self.users, &earlier.users, identity),
         }
     }
 
@@ -282,6 +326,28 @@ pub(crate) fn without_callout_subject(identity: Identity) -> Identity {
     let permissions = identity.permissions.unwrap_or_default();
     let permissions = permissions.without_publishing(CALLOUT_SUBJECT);
     Identity { permissions: Some(Arc::new(permissions)), ..identity }
+}
+
+/// What a user is by now.
+fn compare(
+    logins: &HashMap<Arc<str>, Login>,
+    earlier: &HashMap<Arc<str>, Login>,
+    identity: &Identity,
+) -> Standing {
+    let (Some(now), Some(before)) = (logins.get(&identity.user), earlier.get(&identity.user))
+    else {
+        return Standing::Gone;
+    };
+    if now == before {
+        return Standing::Same;
+    }
+    if now.identity.account != identity.account {
+        return Standing::Gone;
+    }
+    if now.password != before.password || now.kinds != before.kinds {
+        return Standing::Stranger;
+    }
+    Standing::Changed(now.identity.clone())
 }
 
 fn conclude(verdict: Verdict, identity: Identity) -> Judgement {

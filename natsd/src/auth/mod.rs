@@ -14,7 +14,7 @@ mod permissions;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use authenticator::Authenticator;
+pub use authenticator::{Authenticator, Standing};
 pub(crate) use authenticator::{CALLOUT_SUBJECT, is_signed, without_callout_subject};
 pub use certificate::PeerNames;
 pub use password::{HashCheck, Verdict, verify};
@@ -57,6 +57,18 @@ impl Credentials<'_> {
             " - Token \"[REDACTED]\"".into()
         } else {
             String::new()
+        }
+    }
+
+    /// Whom they claim to be of, proven or not, as monitoring and events show it.
+    #[must_use]
+    pub fn claimed(&self) -> &str {
+        if !self.nkey.is_empty() {
+            self.nkey
+        } else if self.user.is_empty() && !self.token.is_empty() {
+            "[REDACTED]"
+        } else {
+            self.user
         }
     }
 

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::Clerk;
 use crate::account::Account;
 use crate::auth::{CALLOUT_SUBJECT, Grant, Identity, Permissions, Proof, without_callout_subject};
-use crate::config::{AuthCallout, Secret};
+use crate::config::{AuthCallout, ConnectionType, Secret};
 use crate::errand::Question;
 use crate::jwt::{self, AuthorizationResponse, Issue, Token, User, in_time};
 use crate::node::VERSION;
@@ -153,7 +153,10 @@ impl Clerk {
                 "tags": question.tags,
                 "name_tag": question.name_tag,
                 "kind": "Client",
-                "type": "nats",
+                "type": match question.kind {
+                    ConnectionType::Websocket => "websocket",
+                    _ => "nats",
+                },
                 "nonce": nonce,
             },
             "connect_opts": {

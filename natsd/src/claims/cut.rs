@@ -1,13 +1,15 @@
-//! Clients that may not stay.
+//! Clients that may not stay, or may do less or more than before.
 
 use std::sync::Arc;
 
 use crate::account::Account;
-use crate::auth::Grant;
+use crate::auth::{Grant, Identity};
+use crate::client::enforce;
 use crate::close::CloseReason;
+use crate::net::with_publisher;
 use crate::node::Node;
 use crate::protocol::error;
-use crate::registry::ClientEntry;
+use crate::registry::{About, ClientEntry};
 use crate::trust::Claims;
 
 /// Ends all connections of an account: its time is up.
@@ -17,8 +19,9 @@ pub(super) fn expire_all(node: &Node, account: &Arc<Account>) {
     }
 }
 
-/// Ends the connections that an account's new claims do not allow.
-pub(super) fn those_who_may_not_stay(
+/// Ends the connections that an account's new claims do not allow; to the others applies what the
+/// account gives to all.
+pub(super) fn judge_anew(
     node: &Node,
     account: &Arc<Account>,
     claims: &Claims,
@@ -39,8 +42,8 @@ pub(super) fn those_who_may_not_stay(
             continue;
         }
         let about = client.about();
-        let Some(identity) = about.identity else { continue };
-        let Some(grant) = &identity.grant else { continue };
+        let Some(identity) = &about.identity else { continue };
+        let Some(grant) = identity.grant.clone() else { continue };
         let subscriptions = [grant.max_subscriptions, claims.limits().max_subscriptions];
         let too_many = subscriptions
             .into_iter()
@@ -52,13 +55,22 @@ pub(super) fn those_who_may_not_stay(
             cut(client, Some(error::AUTHORIZATION_VIOLATION), reason);
         } else if claims.is_revoked(&identity.user, grant.issued_at) {
             cut(client, Some(error::USER_REVOKED), CloseReason::Revocation);
-        } else if lost_its_signer(grant, claims, earlier) {
+        } else if lost_its_signer(&grant, claims, earlier) {
             cut(client, None, CloseReason::AuthenticationFailure);
         } else if too_many {
             let reason = CloseReason::MaxSubscriptionsExceeded;
             cut(client, Some(error::MAX_SUBSCRIPTIONS), reason);
+        } else if grant.default_permissions
+            && claims.default_permissions != earlier.default_permissions
+        {
+            let permissions = claims.default_permissions.clone();
+            let identity = Identity { permissions, ..identity.clone() };
+            client.set_about(About { identity: Some(identity.clone()), ..about });
+            with_publisher(|publisher| enforce(client, &identity, publisher));
         }
     }
+    // Clients that wait in their own threads see what they may do by now.
+    node.begin_epoch();
 }
 
 /// Whether the key that signed a user may do so no more, or for other rights.

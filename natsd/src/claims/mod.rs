@@ -204,11 +204,17 @@ impl Clerk {
         let claims = Arc::new(claims);
         tracing::debug!("Updating account claims: {}", claims.label());
         let _one = self.changing.lock();
-        let Applied { account, earlier, is_new } = with_publisher(|publisher| {
+        let Applied { account, earlier, is_new, faults } = with_publisher(|publisher| {
             let applied = self.node.accounts.apply(Arc::clone(&claims), publisher);
             self.node.accounts.relink(&applied.account, now(), publisher);
             applied
         });
+        for (source, why) in faults {
+            tracing::error!(
+                "Error adding subject mapping {source:?} for account [{}]: {why}",
+                claims.label()
+            );
+        }
         for (subject, why) in account.missing_imports() {
             tracing::debug!(
                 "Error adding import of {subject:?} to account [{}]: {why}",
@@ -218,7 +224,7 @@ impl Clerk {
         if is_new {
             (self.on_account)(&account);
         }
-        cut::those_who_may_not_stay(&self.node, &account, &claims, earlier.as_deref());
+        cut::judge_anew(&self.node, &account, &claims, earlier.as_deref());
         account
     }
 

@@ -14,11 +14,13 @@ use super::{Client, Options};
 use crate::account::Account;
 use crate::auth::{Authenticator, Credentials, Identity, Judgement, Proof};
 use crate::close::CloseReason;
+use crate::config::ConnectionType;
 use crate::log;
 use crate::protocol::error;
 use crate::protocol::info::{Connect, InfoEnd};
-use crate::registry::About;
+use crate::registry::{About, Transport};
 use crate::router::Publisher;
+use crate::websocket::Cookies;
 
 /// What a client may do before it is known.
 #[derive(Debug)]
@@ -72,12 +74,17 @@ impl Client {
             tracing::debug!("{} - Client connection created", self.entry.label());
         }
         let config = self.node.config();
-        let auth = self.node.auth();
+        let auth = self.node.auth_of(&self.entry.transport);
         let mut info = self.node.discovery.info_for(&self.entry);
         let trusts = self.node.trust.is_some();
         if auth.required() || trusts {
-            self.gate = Gate::Shut(Instant::now() + config.limits.auth_timeout);
-            info.auth_required = trusts || !auth.admits_strangers();
+            self.gate = Gate::Shut(Instant::now() + self.auth_timeout());
+            // Observed: a WebSocket client is asked for credentials though it may have none.
+            info.auth_required = trusts
+                || match self.entry.transport {
+                    Transport::Tcp => !auth.admits_strangers(),
+                    Transport::Websocket { .. } => !auth.is_open(),
+                };
         } else {
             self.join(Arc::clone(&self.node.accounts.global));
         }
@@ -93,6 +100,13 @@ impl Client {
             return Err(CloseReason::MaxConnectionsExceeded);
         }
         Ok(())
+    }
+
+    /// How long a client may take to say who it is.
+    fn auth_timeout(&self) -> Duration {
+        let config = self.node.config();
+        let own = config.websocket.as_ref().and_then(|websocket| websocket.auth_timeout);
+        own.filter(|_| self.entry.transport.is_websocket()).unwrap_or(config.limits.auth_timeout)
     }
 
     /// Somebody unknown says something: only CONNECT will do, unless strangers are somebody.
@@ -114,7 +128,7 @@ impl Client {
             }
             Gate::Shut(_) => {
                 let stranger = Connect::default();
-                let judge = self.node.auth();
+                let judge = self.node.auth_of(&self.entry.transport);
                 match judge.judge(&self.credentials(&stranger)) {
                     Judgement::Admitted(identity) => {
                         self.admit(&judge, identity, &stranger, publisher)?;
@@ -132,16 +146,19 @@ impl Client {
         json: &[u8],
         publisher: &mut Publisher,
     ) -> Result<(), CloseReason> {
-        let connect = Connect::parse(json).map_err(|error| {
+        let mut connect = Connect::parse(json).map_err(|error| {
             self.log_error(&error.to_string());
             CloseReason::ParseError
         })?;
+        if let Some(session) = &self.session {
+            complete(&mut connect, &session.cookies);
+        }
         if self.connected {
             self.drop_subscriptions(publisher);
         }
         self.last_line.forget();
         self.set_about(&connect, None);
-        let judge = self.node.auth();
+        let judge = self.node.auth_of(&self.entry.transport);
         let step = self.first_step(&judge, &connect);
         self.take(step, judge, connect, publisher)
     }
@@ -183,10 +200,8 @@ impl Client {
             Step::In(identity) => self.connect(&judge, *identity, connect, publisher),
             Step::Out => Err(self.refuse(&connect, publisher)),
             Step::Wait(stage) => {
-                let until = self
-                    .gate
-                    .deadline()
-                    .unwrap_or_else(|| Instant::now() + self.node.config().limits.auth_timeout);
+                let until =
+                    self.gate.deadline().unwrap_or_else(|| Instant::now() + self.auth_timeout());
                 let held = Vec::new();
                 let waiting = Waiting { until, stage, judge, connect, held };
                 self.gate = Gate::Waiting(Box::new(waiting));
@@ -219,6 +234,14 @@ impl Client {
         Ok(())
     }
 
+    /// By what it came.
+    pub(super) fn kind(&self) -> ConnectionType {
+        match self.entry.transport {
+            Transport::Tcp => ConnectionType::Standard,
+            Transport::Websocket { .. } => ConnectionType::Websocket,
+        }
+    }
+
     pub(super) fn credentials<'a>(&'a self, connect: &'a Connect) -> Credentials<'a> {
         Credentials {
             user: &connect.user,
@@ -228,7 +251,7 @@ impl Client {
             signature: &connect.sig,
             jwt: &connect.jwt,
             nonce: &self.nonce,
-            kind: crate::config::ConnectionType::Standard,
+            kind: self.kind(),
             certificate: self.certificate.as_ref().map(|held| &held.names),
         }
     }
@@ -260,10 +283,10 @@ impl Client {
         let responses = identity.permissions.as_ref().and_then(|held| held.responses());
         self.subscriber.track_replies(responses.copied());
         self.permissions.clone_from(&identity.permissions);
-        self.terms = Terms::of(&identity, &self.account);
+        self.terms = Terms::of(&identity);
         self.set_about(connect, Some(&identity));
         // A reload looks at those who are in; whoever was on the way looks for itself.
-        let now = self.node.auth();
+        let now = self.node.auth_of(&self.entry.transport);
         if !Arc::ptr_eq(judge, &now) && !now.keeps(judge, &identity) {
             return Err(self.refuse(connect, publisher));
         }
@@ -279,6 +302,9 @@ impl Client {
             (Some(identity), Some(account)) => describe(identity, account),
             _ => (String::new(), String::new()),
         };
+        // Where nobody was asked, or somebody refused, what they claimed to be (nats-server).
+        let claimed = || self.credentials(connect).claimed().to_owned();
+        let user = if user.is_empty() { claimed() } else { user };
         self.entry.set_about(About {
             name: connect.name.clone(),
             lang: connect.lang.clone(),
@@ -374,6 +400,20 @@ fn describe(identity: &Identity, account: &Account) -> (String, String) {
 fn user_of(jwt: &str) -> String {
     let user = crate::jwt::Token::<crate::jwt::User>::decode(jwt);
     user.map(|user| user.standard.subject).unwrap_or_default()
+}
+
+/// Credentials that the CONNECT of a WebSocket client lacks are those of its cookies.
+fn complete(connect: &mut Connect, cookies: &Cookies) {
+    for (said, cookie) in [
+        (&mut connect.jwt, &cookies.jwt),
+        (&mut connect.user, &cookies.user),
+        (&mut connect.pass, &cookies.password),
+        (&mut connect.auth_token, &cookies.token),
+    ] {
+        if said.is_empty() {
+            said.clone_from(cookie);
+        }
+    }
 }
 
 /// What a client signs to show that it has a key: 11 random bytes in base64url.

@@ -144,7 +144,7 @@ impl Client {
             account,
             id: self.entry.id,
             peer: self.entry.peer,
-            kind: crate::config::ConnectionType::Standard,
+            kind: self.kind(),
             nonce: self.nonce.clone(),
             jwt,
             name_tag: name,

@@ -5,10 +5,12 @@
 
 mod connect;
 mod consider;
+mod permissions;
 mod publish;
 mod requester;
 mod subscribe;
 mod terms;
+mod traced;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,10 +33,12 @@ use crate::protocol::error;
 use crate::protocol::info::Connect;
 use crate::protocol::line::{Bounds, Need, ParseError, Step};
 use crate::protocol::stash::Stash;
-use crate::registry::ClientEntry;
+use crate::registry::{ClientEntry, Transport};
 use crate::router::{Matches, Publisher};
 use crate::tls::Certificate;
+use crate::websocket::Session;
 use connect::Gate;
+pub use permissions::enforce;
 use publish::LastLine;
 use terms::Terms;
 
@@ -50,6 +54,8 @@ pub struct Client {
     gate: Gate,
     /// What it was given to sign; empty when no key is asked for.
     nonce: String,
+    /// What was agreed on, and cookies, when it came by WebSocket.
+    session: Option<Box<Session>>,
     /// Names in its verified TLS certificate.
     certificate: Option<Arc<Certificate>>,
     /// TLS as authorization services are told of it.
@@ -67,6 +73,8 @@ pub struct Client {
     connected: bool,
     /// The INFO that follows the first PONG was sent.
     introduced: bool,
+    /// The configuration that it was admitted under.
+    epoch: u64,
 }
 
 /// What CONNECT chose. Without CONNECT the reference's defaults hold.
@@ -107,11 +115,44 @@ impl Client {
     /// Makes the state of a connection that was just accepted.
     #[must_use]
     pub fn new(node: Arc<Node>, peer: SocketAddr, outbound: Arc<Outbound>) -> Self {
+        Self::carried_by(Transport::Tcp, node, peer, outbound)
+    }
+
+    /// The same for one that was upgraded to a WebSocket.
+    #[must_use]
+    pub fn by_websocket(
+        node: Arc<Node>,
+        peer: SocketAddr,
+        outbound: Arc<Outbound>,
+        session: Session,
+        secured: Option<&Secured>,
+    ) -> Self {
+        let transport = Transport::Websocket { forwarded_for: session.forwarded_for.clone() };
+        let client = Self::carried_by(transport, node, peer, outbound);
+        Self {
+            session: Some(Box::new(session)),
+            certificate: secured.and_then(|secured| secured.certificate.clone()),
+            tls_facts: secured.map(tls_facts),
+            ..client
+        }
+    }
+
+    fn carried_by(
+        transport: Transport,
+        node: Arc<Node>,
+        peer: SocketAddr,
+        outbound: Arc<Outbound>,
+    ) -> Self {
         let id = outbound.id;
         let subscriber = Arc::new(Subscriber::new(outbound));
-        let entry = Arc::new(ClientEntry::new(id, peer, Arc::clone(&subscriber)));
-        let limits = node.config().limits.clone();
-        let heartbeat = Heartbeat::of_client(Instant::now(), limits.ping_interval, limits.ping_max);
+        let config = node.config();
+        let limits = &config.limits;
+        let own_interval = config.websocket.as_ref().and_then(|held| held.ping_interval);
+        let interval =
+            own_interval.filter(|_| transport.is_websocket()).unwrap_or(limits.ping_interval);
+        let heartbeat = Heartbeat::of_client(Instant::now(), interval, limits.ping_max);
+        let entry = ClientEntry::new(id, peer, Arc::clone(&subscriber)).carried_by(transport);
+        let entry = Arc::new(entry);
         Self {
             entry,
             subscriber,
@@ -119,6 +160,7 @@ impl Client {
             joined: false,
             gate: Gate::Open,
             nonce: String::new(),
+            session: None,
             certificate: None,
             tls_facts: None,
             permissions: None,
@@ -131,6 +173,7 @@ impl Client {
             heartbeat,
             connected: false,
             introduced: false,
+            epoch: node.epoch(),
             node,
         }
     }
@@ -318,11 +361,7 @@ impl Conversation for Client {
             );
         }
         self.certificate.clone_from(&secured.certificate);
-        self.tls_facts = Some(TlsFacts {
-            version: secured.version.to_owned(),
-            cipher: secured.cipher.clone(),
-            chain: Vec::new(),
-        });
+        self.tls_facts = Some(tls_facts(secured));
         self.gate.restart(self.node.config().limits.auth_timeout);
         Ok(())
     }
@@ -336,13 +375,15 @@ impl Conversation for Client {
         self.heartbeat.heard(now);
         self.entry.note_activity(now);
         self.bounds = self.node.client_bounds();
+        if self.epoch != self.node.epoch() {
+            self.look_again(publisher);
+        }
         if let Some(most) = self.account.limits().max_payload {
             self.bounds.payload_max = self.bounds.payload_max.min(most as usize);
         }
         if let Some(most) = self.terms.max_payload {
             self.bounds.payload_max = self.bounds.payload_max.min(most);
         }
-        self.follow_account();
         let mut input = self.finish_stashed(input, publisher)?;
         while !input.is_empty() {
             if !self.gate.is_open() && !self.pass_gate(input, publisher)? {
@@ -357,6 +398,14 @@ impl Conversation for Client {
             }
         }
         Ok(())
+    }
+
+    fn on_broken(&mut self, text: &str) {
+        self.log_error(&format!("read error: {text}"));
+    }
+
+    fn payload_max(&self) -> usize {
+        self.bounds.payload_max
     }
 
     fn read_into(&mut self) -> Option<(&mut BytesMut, usize)> {
@@ -410,6 +459,14 @@ impl Conversation for Client {
         if log::debugging() {
             tracing::debug!("{} - Client connection closed: {reason}", self.entry.label());
         }
+    }
+}
+
+fn tls_facts(secured: &Secured) -> TlsFacts {
+    TlsFacts {
+        version: secured.version.to_owned(),
+        cipher: secured.cipher.clone(),
+        chain: Vec::new(),
     }
 }
 

@@ -67,6 +67,9 @@ impl Client {
         if line_len == 0 || !input.starts_with(&last.text) || last.size > self.bounds.payload_max {
             return Ok(None);
         }
+        if self.account.has_mappings() {
+            return Ok(None); // where it goes may differ from message to message
+        }
         let total = line_len + last.size + 2;
         let Some(whole) = input.get(..total) else {
             return Ok(None); // the parser says what is missing, or what is wrong
@@ -82,7 +85,7 @@ impl Client {
             tail: whole.get(last.subject.end + 1..).unwrap_or_default(),
             shared: None,
         };
-        if message.has_headers() && headers::may_ask_for_trace(message.headers()) {
+        if message.has_headers() && self.may_trace(&message) {
             return Ok(None); // what headers ask for may differ from message to message
         }
         self.entry.received.count(message.size());
@@ -104,6 +107,13 @@ impl Client {
             self.send_error(error::INVALID_PUBLISH_SUBJECT, publisher);
         }
         self.send_ok_if_verbose(publisher);
+        if message.has_headers() && self.may_trace(&message) {
+            self.last_line.forget();
+            return self.publish_traced(&message, publisher);
+        }
+        // As in the reference everything below is about the subject that it is mapped to.
+        let mapped = self.account.map(message.subject);
+        let message = Message { subject: mapped.as_deref().unwrap_or(message.subject), ..message };
         let leave = self.leave_to_publish(&message);
         if let Leave::No(violation) = leave {
             self.last_line.forget();
@@ -111,12 +121,8 @@ impl Client {
             self.send_error(&violation.text(), publisher);
             return;
         }
-        if message.has_headers() && headers::is_trace_only(message.headers()) {
-            self.last_line.forget();
-            return;
-        }
         match line {
-            Some(line) if !invalid && matches!(leave, Leave::Always) => {
+            Some(line) if !invalid && mapped.is_none() && matches!(leave, Leave::Always) => {
                 self.last_line.remember(&message, line)
             }
             _ => self.last_line.forget(),
@@ -125,7 +131,7 @@ impl Client {
     }
 
     /// Whether a message may be published.
-    fn leave_to_publish<'m>(&self, message: &Message<'m>) -> Leave<'m> {
+    pub(super) fn leave_to_publish<'m>(&self, message: &Message<'m>) -> Leave<'m> {
         if let Some(violation) = violation(message) {
             return Leave::No(violation);
         }
@@ -140,7 +146,12 @@ impl Client {
     }
 
     /// Hands a message that may be published to its receivers.
-    fn route(&mut self, message: Message<'_>, frame: Option<&Bytes>, publisher: &mut Publisher) {
+    pub(super) fn route(
+        &mut self,
+        message: Message<'_>,
+        frame: Option<&Bytes>,
+        publisher: &mut Publisher,
+    ) {
         if !self.matches.hold_for(&self.account, message.subject) {
             self.matches.take(&self.account, message.subject);
         }
@@ -155,7 +166,7 @@ impl Client {
     }
 
     /// Answers a request that nobody takes, on the requester's own subscription to the reply.
-    fn report_no_responders(&self, message: &Message<'_>, publisher: &mut Publisher) {
+    pub(super) fn report_no_responders(&self, message: &Message<'_>, publisher: &mut Publisher) {
         let mut sid = None;
         self.account.for_each_match(message.reply, |subscription| {
             if let Target::Local(target) = &subscription.target
@@ -185,7 +196,7 @@ fn share(message: &Message<'_>, frame: Option<&Bytes>) -> Option<Bytes> {
 }
 
 /// Whether a message may be published.
-enum Leave<'m> {
+pub(super) enum Leave<'m> {
     /// Yes, and every further one on this subject.
     Always,
     /// Yes, as one of so many answers to a request.
@@ -196,14 +207,14 @@ enum Leave<'m> {
 
 /// What was wrong with a publish.
 #[derive(Clone, Copy)]
-enum Violation<'m> {
+pub(super) enum Violation<'m> {
     Subject(&'m [u8]),
     Reply(&'m [u8]),
 }
 
 impl Violation<'_> {
     /// As the client is told.
-    fn text(self) -> String {
+    pub(super) fn text(self) -> String {
         match self {
             Self::Subject(subject) => error::publish_violation(subject),
             Self::Reply(reply) => error::reply_violation(reply),

@@ -124,7 +124,7 @@ impl Client {
                 _ => true,
             };
             if now {
-                self.unsubscribe(&subscription, sid, publisher);
+                self.unsubscribe(&subscription, publisher);
             } else if log::debugging() {
                 let received = target.map_or(0, LocalTarget::delivered);
                 tracing::debug!(
@@ -138,11 +138,11 @@ impl Client {
         self.send_ok_if_verbose(publisher);
     }
 
-    fn unsubscribe(&self, subscription: &Arc<Subscription>, sid: &[u8], publisher: &mut Publisher) {
+    fn unsubscribe(&self, subscription: &Arc<Subscription>, publisher: &mut Publisher) {
         if let Some(target) = subscription.local() {
             target.end();
         }
-        self.subscriber.remove(sid);
+        self.subscriber.remove(subscription);
         self.account.unsubscribe(subscription, publisher);
     }
 

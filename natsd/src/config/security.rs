@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{HostPort, Listen, Secret};
+use super::{HostPort, Listen, Secret, subjects};
 
 /// TLS of one listener. Files are named, readable when the configuration was read, not loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -333,6 +333,24 @@ pub struct StreamImport {
     pub allow_trace: bool,
 }
 
+impl StreamImport {
+    /// What its subjects are made into: with `$1` where `to` has it.
+    #[must_use]
+    pub fn destination(&self) -> String {
+        match (&self.to, &self.prefix) {
+            (Some(to), _) => to.clone(),
+            (None, Some(prefix)) => format!("{}.{}", prefix.trim_end_matches('.'), self.subject),
+            (None, None) => self.subject.clone(),
+        }
+    }
+
+    /// The pattern of its subjects here.
+    #[must_use]
+    pub fn local_subject(&self) -> String {
+        subjects::untokenize(&self.destination())
+    }
+}
+
 /// A service used of another account.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServiceImport {
@@ -435,8 +453,8 @@ pub struct Websocket {
     pub same_origin: bool,
     /// Or one of these (`https://example.com:8443`).
     pub allowed_origins: Vec<String>,
-    /// How long the upgrade may take (2 s).
-    pub handshake_timeout: Duration,
+    /// How long the upgrade may take, if that is said.
+    pub handshake_timeout: Option<Duration>,
     /// Offer permessage-deflate.
     pub compression: bool,
     /// Credentials of its own: user.

@@ -1,5 +1,6 @@
 //! Checks of subjects that stand in a configuration: permissions, exports, imports, mappings.
 
+use super::Mapping;
 use crate::subject;
 
 /// Tells whether a text is a subject, wildcards included.
@@ -20,6 +21,19 @@ pub(crate) fn is_subset(inner: &str, outer: &str) -> bool {
 /// Tells whether there is a subject that both stand for.
 pub(crate) fn collide(left: &str, right: &str) -> bool {
     subject::overlaps(left.as_bytes(), right.as_bytes())
+}
+
+/// The pattern of what a destination with `$1` or `{{wildcard(1)}}` makes.
+#[must_use]
+pub fn untokenize(destination: &str) -> String {
+    let tokens = destination.split('.').map(|token| {
+        if token.starts_with('$') && token.len() > 1 || token.starts_with("{{") {
+            "*"
+        } else {
+            token
+        }
+    });
+    tokens.collect::<Vec<_>>().join(".")
 }
 
 /// The functions that a mapping's destination may use, lower case.
@@ -90,6 +104,28 @@ pub(crate) fn check_mapping(source: &str, destination: &str) -> Result<(), Strin
         }
     }
     Ok(())
+}
+
+impl Mapping {
+    /// Checks destinations and weights.
+    ///
+    /// # Errors
+    /// In nats-server's words.
+    pub fn check(&self) -> Result<(), String> {
+        for (i, destination) in self.destinations.iter().enumerate() {
+            let before = self.destinations.get(..i).unwrap_or_default();
+            if before.iter().any(|other| other.subject == destination.subject) {
+                return Err(format!("duplicate entry for {:?}", destination.subject));
+            }
+            let of_cluster = before.iter().filter(|other| other.cluster == destination.cluster);
+            let total: u32 = of_cluster.map(|other| u32::from(other.weight)).sum();
+            if total + u32::from(destination.weight) > 100 {
+                return Err("total weight needs to be <= 100".into());
+            }
+            check_mapping(&self.source, &destination.subject)?;
+        }
+        Ok(())
+    }
 }
 
 fn is_call(token: &str) -> bool {

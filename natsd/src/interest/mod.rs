@@ -5,14 +5,16 @@
 //!
 //! Literal patterns live in one hash table keyed by the whole subject (one look-up, no walk);
 //! patterns with wildcards live in a trie of tokens. An account without wildcards never walks.
+//! The hash is keyed anew in each table, as Go's maps are; SipHash, which the standard library
+//! would use, was measured at twice the cost of a look-up.
 
 mod set;
 mod trie;
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 
-use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
+use hashbrown::{DefaultHashBuilder, HashTable};
 use smallvec::SmallVec;
 
 use crate::subject;
@@ -36,7 +38,7 @@ type Values<S> = SmallVec<[S; 2]>;
 pub struct Interest<S> {
     literals: HashTable<Values<S>>,
     wildcards: Trie<S>,
-    hasher: RandomState,
+    hasher: DefaultHashBuilder,
     count: usize,
 }
 
@@ -47,7 +49,7 @@ impl<S: Interested> Interest<S> {
         Self {
             literals: HashTable::new(),
             wildcards: Trie::new(),
-            hasher: RandomState::new(),
+            hasher: DefaultHashBuilder::default(),
             count: 0,
         }
     }

@@ -1,7 +1,5 @@
 //! Patterns with wildcards, as a trie of tokens.
 
-use std::hash::RandomState;
-
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
@@ -25,7 +23,7 @@ struct Level<S> {
     rest: Values<S>,
 }
 
-type Literals<S> = HashMap<Box<[u8]>, Branch<S>, RandomState>;
+type Literals<S> = HashMap<Box<[u8]>, Branch<S>>;
 
 /// What follows one token.
 #[derive(Debug)]

@@ -1,5 +1,7 @@
 //! Makes `/accountz` and `/accstatz`.
 
+mod offers;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -10,13 +12,15 @@ use super::query::BadRequest;
 use super::subsz::stats_of;
 use super::varz::{received, sent};
 use super::view::{
-    AccountInfo, AccountStat, AccountStatz, Accountz, DataStats, Import, Traffic as Portion,
+    AccountInfo, AccountStat, AccountStatz, Accountz, DataStats, Import, MappedTo,
+    Traffic as Portion,
 };
-use super::{Monitor, now};
-use crate::account::Account;
+use super::{Monitor, now, text};
+use crate::account::{Account, Destination};
+use crate::config;
 use crate::jwt::{Standard, payload};
 use crate::registry::Traffic;
-use crate::trust::{Claims, Imported};
+use crate::trust::Claims;
 
 impl Monitor {
     /// All accounts by name, or one of them.
@@ -45,28 +49,43 @@ impl Monitor {
     pub fn account_info(&self, name: &str) -> Result<AccountInfo, BadRequest> {
         let missing = || BadRequest(format!("Account {name} does not exist"));
         let account = self.node.accounts.find(name.as_bytes()).ok_or_else(missing)?;
+        let configured = account.claimed().or_else(|| self.configured_account(name));
+        let is_system = *account.name == *self.system_account_name();
         let claims = account.claims();
         let standard = claims.as_ref().map(|claims| &claims.standard);
-        let text = |part: fn(&Standard) -> &String| standard.map(part).cloned().unwrap_or_default();
+        let said = |part: fn(&Standard) -> &String| standard.map(part).cloned().unwrap_or_default();
         Ok(AccountInfo {
             account_name: account.name.to_string(),
             update_time: account.updated().unwrap_or_else(|| self.node.config_loaded()),
-            is_system: *account.name == *self.system_account_name(),
+            is_system,
             expired: self.node.trust.is_some()
                 && claims.as_ref().is_none_or(|claims| claims.is_expired(now().as_second())),
             complete: account.is_complete(),
-            imports: account.imports_in_effect().iter().map(import).collect(),
             jwt: claims.as_ref().map(|claims| claims.jwt.to_string()).unwrap_or_default(),
-            issuer_key: text(|standard| &standard.issuer),
+            issuer_key: said(|standard| &standard.issuer),
             tags: claims.as_ref().map(|claims| claims.account.tags.clone()).unwrap_or_default(),
             decoded_jwt: claims.as_ref().and_then(|claims| payload(&claims.jwt)),
             revoked_user: claims.as_ref().map(|claims| revoked(claims)).unwrap_or_default(),
             client_connections: self.clients_of(&account),
             subscriptions: account.subscriptions(),
+            mappings: mappings_of(&account),
+            exports: offers::exports(configured.as_ref(), is_system),
+            imports: offers::imports(configured.as_ref(), self.system_imports(&account)),
             name_tag: account.name_tag(),
             sublist_stats: Some(stats_of(&account)),
             ..AccountInfo::default()
         })
+    }
+
+    /// An account as it is configured.
+    fn configured_account(&self, name: &str) -> Option<config::Account> {
+        self.node.config().accounts.iter().find(|account| account.name == name).cloned()
+    }
+
+    /// What every account has of the system account, if there is one.
+    fn system_imports(&self, account: &Account) -> Vec<Import> {
+        let system = self.system_account_name();
+        if system.is_empty() { Vec::new() } else { offers::of_system(&account.name, &system) }
     }
 
     /// What each account did.
@@ -143,31 +162,26 @@ impl Monitor {
     }
 }
 
-fn import(source: &Imported) -> Import {
-    match source {
-        Imported::Stream(stream) => Import {
-            subject: stream.subject.clone(),
-            account: stream.account.clone(),
-            local_subject: stream.to.clone().unwrap_or_else(|| match &stream.prefix {
-                Some(prefix) => format!("{}.{}", prefix.trim_end_matches('.'), stream.subject),
-                None => stream.subject.clone(),
-            }),
-            kind: "stream".into(),
-            ..Import::default()
-        },
-        Imported::Service(service) => Import {
-            subject: service.subject.clone(),
-            account: service.account.clone(),
-            to: service.to.clone(),
-            kind: "service".into(),
-            share: service.share,
-            ..Import::default()
-        },
-    }
-}
-
 /// Revoked users and since when.
 fn revoked(claims: &Claims) -> BTreeMap<String, Timestamp> {
     let time = |(key, at): (&String, &i64)| Some((key.clone(), Timestamp::from_second(*at).ok()?));
     claims.account.revocations.iter().filter_map(time).collect()
+}
+
+fn mappings_of(account: &Account) -> BTreeMap<String, Vec<MappedTo>> {
+    let Some(mappings) = account.mappings() else { return BTreeMap::new() };
+    let shown = mappings.list().iter().map(|mapping| {
+        let show = |held: &Destination, cluster: &str| MappedTo {
+            subject: held.subject.to_string(),
+            weight: held.below,
+            cluster: cluster.to_owned(),
+        };
+        let everywhere = mapping.everywhere.iter().map(|held| show(held, ""));
+        let by_cluster = mapping
+            .by_cluster
+            .iter()
+            .flat_map(|(cluster, list)| list.iter().map(|held| show(held, cluster)));
+        (text(&mapping.source), everywhere.chain(by_cluster).collect())
+    });
+    shown.collect()
 }

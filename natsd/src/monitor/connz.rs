@@ -10,7 +10,7 @@ use super::subsz::detail_of;
 use super::view::{ConnInfo, Connz, SubDetail};
 use super::{Monitor, age, now, text};
 use crate::account::GLOBAL_ACCOUNT;
-use crate::registry::{About, ClientEntry, ClosedClient, ClosedSubscription, Traffic};
+use crate::registry::{About, ClientEntry, ClosedClient, ClosedSubscription, Traffic, Transport};
 use crate::subject;
 
 /// What a sort compares: what the document has, and what it shows in words only.
@@ -113,7 +113,15 @@ fn open(client: &ClientEntry, options: &ConnzOptions, now: Timestamp) -> Candida
         idle: age::since(last_activity, now),
         pending_bytes: client.subscriber.outbound.delivered().pending_bytes,
         subscriptions: client.subscriber.count(),
-        ..described(client.id, client.peer, &client.about(), client.traffic(), rtt_nanos, options)
+        ..described(
+            client.id,
+            client.peer,
+            &client.transport,
+            &client.about(),
+            client.traffic(),
+            rtt_nanos,
+            options,
+        )
     };
     if options.subscriptions_detail || options.subscriptions {
         let details = client.subscriber.all().iter().filter_map(|held| detail_of(held)).collect();
@@ -133,7 +141,15 @@ fn closed(client: &ClosedClient, options: &ConnzOptions) -> Candidate {
         uptime: age::since(client.started, client.stopped),
         idle: age::since(last_activity, client.stopped),
         subscriptions: client.subscription_count,
-        ..described(client.id, client.peer, &client.about, client.traffic, rtt_nanos, options)
+        ..described(
+            client.id,
+            client.peer,
+            &client.transport,
+            &client.about,
+            client.traffic,
+            rtt_nanos,
+            options,
+        )
     };
     if options.subscriptions_detail || options.subscriptions {
         let detail = |held| closed_detail(held, client.id);
@@ -146,6 +162,7 @@ fn closed(client: &ClosedClient, options: &ConnzOptions) -> Candidate {
 fn described(
     id: u64,
     peer: std::net::SocketAddr,
+    transport: &Transport,
     about: &About,
     traffic: Traffic,
     rtt_nanos: u64,
@@ -154,7 +171,7 @@ fn described(
     let mut info = ConnInfo {
         cid: id,
         kind: "Client".into(),
-        client_type: "nats".into(),
+        client_type: transport.client_type().into(),
         ip: peer.ip().to_canonical().to_string(),
         port: peer.port(),
         rtt: age::rtt(rtt_nanos),

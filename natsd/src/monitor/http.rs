@@ -21,10 +21,13 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use super::options::{
     AccountStatzOptions, ConnzOptions, HealthzOptions, RoutezOptions, SubszOptions,
@@ -32,6 +35,7 @@ use super::options::{
 use super::query::{BadRequest, Query};
 use super::{Monitor, json, page};
 use crate::net::{Bound, accept_loop};
+use crate::tls::TlsSetup;
 
 /// Connections at once; further ones are closed.
 const CONNECTIONS_MAX: usize = 256;
@@ -69,12 +73,19 @@ pub fn serve(bound: Bound, monitor: Arc<Monitor>) -> io::Result<JoinHandle<()>> 
         connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
         makers: Semaphore::new(MAKERS_MAX),
     });
-    let on_accept = move |stream: TcpStream, _: SocketAddr| {
+    let on_accept = move |stream: TcpStream, peer: SocketAddr| {
         if let Ok(permit) = Arc::clone(&shared.connections).try_acquire_owned() {
             let shared = Arc::clone(&shared);
             tokio::spawn(async move {
                 // What goes wrong on a connection is its client's business.
-                drop(converse(shared, stream).await);
+                match shared.monitor.node.monitoring_tls() {
+                    None => drop(converse(shared, stream).await),
+                    Some(tls) => {
+                        if let Some(stream) = secure(&tls, stream, peer).await {
+                            drop(converse(shared, stream).await);
+                        }
+                    }
+                }
                 drop(permit);
             });
         }
@@ -82,7 +93,27 @@ pub fn serve(bound: Bound, monitor: Arc<Monitor>) -> io::Result<JoinHandle<()>> 
     Ok(tokio::spawn(accept_loop(listener, Arc::new(on_accept))))
 }
 
-async fn converse(shared: Arc<Shared>, stream: TcpStream) -> Result<(), hyper::Error> {
+/// Shakes hands as the server; the reference's words when that fails.
+async fn secure(
+    tls: &TlsSetup,
+    stream: TcpStream,
+    peer: SocketAddr,
+) -> Option<TlsStream<TcpStream>> {
+    let accepted = TlsAcceptor::from(Arc::clone(&tls.server)).accept(stream);
+    match timeout(HEAD_TIMEOUT, accepted).await {
+        Ok(Ok(stream)) => Some(stream),
+        Ok(Err(error)) => {
+            tracing::error!("monitoring: http: TLS handshake error from {peer}: {error}");
+            None
+        }
+        Err(_elapsed) => None,
+    }
+}
+
+async fn converse(
+    shared: Arc<Shared>,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+) -> Result<(), hyper::Error> {
     let service = service_fn(move |request| respond(Arc::clone(&shared), request));
     let mut builder = http1::Builder::new();
     builder

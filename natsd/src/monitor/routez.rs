@@ -5,11 +5,10 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 
 use super::options::RoutezOptions;
-use super::view::{RouteInfo, Routez, SubDetail, SubjectPermission};
+use super::view::{RouteInfo, Routez, SubDetail};
 use super::{Monitor, age, now, text};
 use crate::account::{Account, Subscription, Target};
-use crate::config;
-use crate::route::RouteEntry;
+use crate::route::{RouteEntry, permission_of};
 
 impl Monitor {
     /// Connections to other servers of the cluster.
@@ -39,8 +38,8 @@ impl Monitor {
             server_id: self.server_id(),
             server_name: self.node.identity.name.clone(),
             now,
-            import: permissions.and_then(|held| permission(held.import.as_ref())),
-            export: permissions.and_then(|held| permission(held.export.as_ref())),
+            import: permissions.and_then(|held| permission_of(held.import.as_ref())),
+            export: permissions.and_then(|held| permission_of(held.export.as_ref())),
             num_routes: routes.len(),
             routes,
         }
@@ -88,6 +87,8 @@ fn route_info(entry: &RouteEntry, now: Timestamp) -> RouteInfo {
         subscriptions: entry.subscriptions.load(std::sync::atomic::Ordering::Relaxed),
         account: remote.account,
         compression: remote.compression.into(),
+        import: remote.import,
+        export: remote.export,
         ..RouteInfo::default()
     }
 }
@@ -105,15 +106,4 @@ fn detail_of(held: &Subscription, account: Option<&Account>, rid: u64) -> SubDet
         sid.push_str(&format!(" {qgroup}"));
     }
     SubDetail { subject, qgroup, sid, cid: rid, ..SubDetail::default() }
-}
-
-fn permission(of: Option<&config::SubjectPermission>) -> Option<SubjectPermission> {
-    let of = of?;
-    let subjects = |list: &[config::PermissionSubject]| {
-        list.iter().map(|held| held.subject.clone()).collect::<Vec<_>>()
-    };
-    Some(SubjectPermission {
-        allow: of.allow.as_deref().map(subjects).unwrap_or_default(),
-        deny: subjects(&of.deny),
-    })
 }

@@ -9,7 +9,8 @@ use super::view::{
 };
 use super::{Monitor, age, now};
 use crate::config::{Cluster, Config, Websocket, WriteTimeout};
-use crate::node::{TOOLCHAIN, VERSION};
+use crate::discovery::host_port;
+use crate::node::{GIT_COMMIT, TOOLCHAIN, VERSION};
 use crate::registry::Traffic;
 
 /// Seconds that a TLS handshake may take unless configured (nats-server 2.15).
@@ -32,19 +33,21 @@ impl Monitor {
         let port = self.listening.monitor.map_or(0, |address| address.port());
         let secure = monitor.is_some_and(|monitor| monitor.tls);
         let client_tls = config.tls.as_ref();
+        let urls = self.node.discovery.listed_urls();
         Varz {
             server_id: identity.id.clone(),
             server_name: identity.name.clone(),
             version: VERSION.into(),
             proto: 1,
-            git_commit: option_env!("NATSD_GIT_COMMIT").unwrap_or("not set").into(),
+            git_commit: GIT_COMMIT.unwrap_or("not set").into(),
             go: TOOLCHAIN.into(),
             host: config.client.host.clone(),
             port: self.listening.client.port(),
             auth_required: config.requires_auth(),
             tls_required: client_tls.is_some() && !config.allow_non_tls,
             tls_verify: client_tls.is_some_and(|tls| tls.verify),
-            connect_urls: self.node.discovery.listed_urls(),
+            connect_urls: urls.nats,
+            ws_connect_urls: urls.websocket,
             max_connections: signed(limits.max_connections),
             max_subscriptions: signed(limits.max_subscriptions),
             ping_interval: nanos(limits.ping_interval),
@@ -58,7 +61,11 @@ impl Monitor {
             max_payload: limits.max_payload as u64,
             max_pending: limits.max_pending as u64,
             cluster: config.cluster.as_ref().map(|held| self.cluster(held)).unwrap_or_default(),
-            websocket: config.websocket.as_ref().map(websocket).unwrap_or_default(),
+            websocket: config
+                .websocket
+                .as_ref()
+                .map(|held| self.websocket(held))
+                .unwrap_or_default(),
             tls_timeout: client_tls.map_or(TLS_TIMEOUT, |tls| tls.timeout.as_secs_f64()),
             write_deadline: nanos(limits.write_deadline),
             write_timeout: write_timeout(limits.write_timeout),
@@ -82,6 +89,32 @@ impl Monitor {
             system_account: self.system_account_name(),
             proxies: proxies(config),
             ..Varz::default()
+        }
+    }
+
+    fn websocket(&self, websocket: &Websocket) -> WebsocketVarz {
+        WebsocketVarz {
+            host: websocket.listen.host.clone(),
+            port: self.listening.websocket.map_or(0, |address| address.port()),
+            advertise: websocket
+                .advertise
+                .as_ref()
+                .map(|address| host_port(&address.host, address.port))
+                .unwrap_or_default(),
+            no_auth_user: websocket.no_auth_user.clone().unwrap_or_default(),
+            jwt_cookie: websocket.jwt_cookie.clone().unwrap_or_default(),
+            handshake_timeout: websocket.handshake_timeout.map_or(0, nanos),
+            auth_timeout: websocket.auth_timeout.map_or(0.0, |timeout| timeout.as_secs_f64()),
+            no_tls: websocket.no_tls,
+            tls_map: websocket.tls.as_ref().is_some_and(|tls| tls.verify_and_map),
+            tls_pinned_certs: websocket
+                .tls
+                .iter()
+                .flat_map(|tls| tls.pinned_certs.iter().cloned())
+                .collect(),
+            same_origin: websocket.same_origin,
+            allowed_origins: websocket.allowed_origins.clone(),
+            compression: websocket.compression,
         }
     }
 
@@ -135,11 +168,7 @@ impl Monitor {
             addr: cluster.listen.host.clone(),
             cluster_port: self.listening.cluster.map_or(0, |address| address.port()),
             auth_timeout: auth_timeout.as_secs_f64(),
-            urls: cluster
-                .routes
-                .iter()
-                .map(|route| crate::discovery::host_port(&route.host, route.port))
-                .collect(),
+            urls: cluster.routes.iter().map(|route| host_port(&route.host, route.port)).collect(),
             tls_timeout: cluster.tls.as_ref().map_or(TLS_TIMEOUT, |tls| tls.timeout.as_secs_f64()),
             tls_required: cluster.tls.is_some(),
             tls_verify: cluster.tls.is_some(),
@@ -206,22 +235,6 @@ impl Monitor {
             pending: entry.outbound.delivered().pending_bytes,
         };
         self.routes().into_iter().map(stat).collect()
-    }
-}
-
-fn websocket(websocket: &Websocket) -> WebsocketVarz {
-    WebsocketVarz {
-        host: websocket.listen.host.clone(),
-        port: websocket.listen.port,
-        no_auth_user: websocket.no_auth_user.clone().unwrap_or_default(),
-        jwt_cookie: websocket.jwt_cookie.clone().unwrap_or_default(),
-        handshake_timeout: nanos(websocket.handshake_timeout),
-        auth_timeout: websocket.auth_timeout.map_or(0.0, |timeout| timeout.as_secs_f64()),
-        no_tls: websocket.no_tls,
-        same_origin: websocket.same_origin,
-        allowed_origins: websocket.allowed_origins.clone(),
-        compression: websocket.compression,
-        ..WebsocketVarz::default()
     }
 }
 

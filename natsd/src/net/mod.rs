@@ -10,6 +10,7 @@ mod interfaces;
 mod listener;
 mod tls;
 mod upgrade;
+mod websocket;
 mod workers;
 
 use std::sync::Arc;
@@ -28,6 +29,7 @@ pub use interfaces::interface_addresses;
 pub use listener::{Bound, accept_loop, bind};
 pub use tls::{Role as TlsRole, Secured};
 pub use upgrade::{TlsPlan, TlsStart};
+pub use websocket::{Upgraded, WebsocketPlan, accept_websocket};
 pub use workers::Workers;
 
 /// One end of a connection as a state machine: bytes in, queues touched.
@@ -49,6 +51,14 @@ pub trait Conversation: Send + 'static {
 
     /// TLS was not agreed on; the connection ends.
     fn on_insecure(&mut self, error: &std::io::Error);
+
+    /// The peer broke the rules of what carries the conversation; the connection ends.
+    fn on_broken(&mut self, _text: &str) {}
+
+    /// The largest message that may be unpacked for it.
+    fn payload_max(&self) -> usize {
+        usize::MAX
+    }
 
     /// Takes the bytes that were read; what they ask for is queued when it returns.
     ///

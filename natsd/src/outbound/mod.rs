@@ -24,6 +24,10 @@ use crate::close::CloseReason;
 /// each queue. Measured: a copy is cheaper than a reference and one more slice below about this.
 pub const SHARED_BODY_BYTES: usize = 16 * 1024;
 
+/// An empty list of this many chunks at most keeps its memory: most queues never need more, and
+/// each flush would allocate it anew.
+const CHUNKS_KEPT: usize = 4;
+
 /// Most slices handed to one vectored write.
 const SLICES_MAX: usize = 64;
 
@@ -185,7 +189,7 @@ impl Outbound {
         queue.pending_bytes = queue.pending_bytes.saturating_sub(batch.written);
         queue.written_of_first = batch.written_of_first;
         let mut chunks = batch.chunks;
-        if !chunks.is_empty() {
+        if !chunks.is_empty() || queue.full.is_empty() && chunks.capacity() <= CHUNKS_KEPT {
             chunks.append(&mut queue.full);
             queue.full = chunks;
         }

@@ -110,6 +110,21 @@ pub fn subscription_violation(subject: &[u8], queue: Option<&[u8]>) -> String {
     }
 }
 
+/// Text of a subscription that a reload took away.
+#[must_use]
+pub fn subscription_removed(subject: &[u8], queue: Option<&[u8]>, sid: &[u8]) -> String {
+    let sid = sid.escape_ascii();
+    format!("{} (sid \"{sid}\")", subscription_violation(subject, queue))
+}
+
+/// The same for the log: what was removed.
+#[must_use]
+pub fn removed(subject: &[u8], queue: Option<&[u8]>, sid: &[u8]) -> String {
+    let queue =
+        queue.map_or_else(String::new, |q| format!(" using queue \"{}\"", q.escape_ascii()));
+    format!("\"{}\"{queue} (sid \"{}\")", subject.escape_ascii(), sid.escape_ascii())
+}
+
 /// Text of a subscription with too many tokens.
 #[must_use]
 pub fn too_many_tokens(subject: &[u8]) -> String {

@@ -1,8 +1,10 @@
 //! Header blocks (ADR-4): the status line the server itself writes, and look-ups in a block.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
+use smallvec::SmallVec;
 
 /// First line of every header block.
 pub const VERSION: &[u8] = b"NATS/1.0";
@@ -48,22 +50,68 @@ fn is_named(line: &[u8], name: &str) -> bool {
     })
 }
 
-/// Whether a block may hold tracing headers; cheap, and never wrong when it says no.
+/// Header that asks for a trace, and where to.
+pub const TRACE_DEST: &str = "Nats-Trace-Dest";
+/// Header that numbers the way of a traced message over peers.
+pub const TRACE_HOP: &str = "Nats-Trace-Hop";
+/// In place of a destination: not to be traced any further.
+pub const TRACE_DISABLED: &str = "trace disabled";
+
+/// All headers of a block, names as they are written.
+pub type TraceHeaders = BTreeMap<String, Vec<String>>;
+
+/// The headers of a message that asks for tracing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TraceRequest {
+    /// All of them.
+    pub all: TraceHeaders,
+    /// Only a `traceparent` asks, which means other systems' tracing.
+    pub external: bool,
+}
+
+/// Whether a block may hold tracing headers of NATS; cheap, and never wrong when it says no.
 #[must_use]
 pub fn may_ask_for_trace(block: &[u8]) -> bool {
     static NAME: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("Nats-Trace-"));
     NAME.find(block).is_some()
 }
 
-/// Whether a message is to be traced only, not delivered (ADR-41).
+/// What a message asks for, if it asks to be traced: by `Nats-Trace-Dest`, or by a `traceparent`
+/// (in any case) that says "sampled". Source: nats-server 2.15.1, msgtrace.go.
 #[must_use]
-pub fn is_trace_only(block: &[u8]) -> bool {
-    if !may_ask_for_trace(block) {
-        return false;
+pub fn trace_headers(block: &[u8]) -> Option<TraceRequest> {
+    let lines = block.strip_prefix(VERSION)?.strip_prefix(b"\r\n")?;
+    let mut all = TraceHeaders::new();
+    let (mut asked, mut sampled) = (false, false);
+    for line in lines.split(|&byte| byte == b'\n') {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let Some(colon) = memchr::memchr(b':', line) else { continue };
+        let (name, value) = line.split_at_checked(colon)?;
+        let value = value.get(1..).unwrap_or_default().trim_ascii();
+        if name.is_empty() || value.is_empty() {
+            continue;
+        }
+        if name.eq_ignore_ascii_case(b"traceparent") {
+            sampled |= is_sampled(value);
+        } else if name == TRACE_DEST.as_bytes() {
+            if value == TRACE_DISABLED.as_bytes() {
+                return None;
+            }
+            asked = true;
+        }
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        all.entry(text(name)).or_default().push(text(value));
     }
-    let on =
-        |value: &[u8]| matches!(value, b"1" | b"true" | b"True" | b"TRUE" | b"on" | b"On" | b"ON");
-    find(block, "Nats-Trace-Dest").is_some() && find(block, "Nats-Trace-Only").is_some_and(on)
+    (asked || sampled).then_some(TraceRequest { all, external: !asked })
+}
+
+/// Whether the flags of a `traceparent` (W3C trace context) say that it is sampled.
+fn is_sampled(value: &[u8]) -> bool {
+    let parts: SmallVec<[&[u8]; 4]> = value.split(|&byte| byte == b'-').collect();
+    let [_, _, _, flags] = *parts else { return false };
+    let flags = std::str::from_utf8(flags).ok().filter(|flags| flags.len() == 2);
+    // Eight bits with a sign in the reference: what is above 7f is no number there.
+    flags.is_some_and(|flags| i8::from_str_radix(flags, 16).is_ok_and(|flags| flags & 1 == 1))
 }
 
 #[cfg(test)]
@@ -85,5 +133,19 @@ mod tests {
         assert_eq!(block.len(), 32 + b"svc.none".len());
         assert_eq!(find(&block, "Nats-Subject"), Some(&b"svc.none"[..]));
         assert_eq!(find(&block, "Nats"), None);
+    }
+
+    #[test]
+    fn tracing_is_asked_for_in_two_ways() {
+        let ask = |block: &[u8]| trace_headers(block).map(|found| found.external);
+        assert_eq!(ask(b"NATS/1.0\r\nA: b\r\n\r\n"), None);
+        assert_eq!(ask(b"NATS/1.0\r\nNats-Trace-Dest: d\r\n\r\n"), Some(false));
+        assert_eq!(ask(b"NATS/1.0\r\nNats-Trace-Dest: trace disabled\r\n\r\n"), None);
+        assert_eq!(ask(b"NATS/1.0\r\nTraceParent: 00-1-2-01\r\n\r\n"), Some(true));
+        assert_eq!(ask(b"NATS/1.0\r\ntraceparent: 00-1-2-00\r\n\r\n"), None);
+        let both =
+            b"NATS/1.0\r\ntraceparent: 0-1-2-01\r\nNats-Trace-Dest: d\r\nX: 1\r\nX:2\r\n\r\n";
+        let found = trace_headers(both).unwrap();
+        assert_eq!((found.external, &found.all["X"][..]), (false, &["1".into(), "2".into()][..]));
     }
 }

@@ -11,6 +11,36 @@ use tokio::time::Instant;
 use crate::account::{Account, GLOBAL_ACCOUNT, Subscriber};
 use crate::auth::Identity;
 
+/// What a client's protocol is carried by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Transport {
+    /// TCP, with or without TLS.
+    #[default]
+    Tcp,
+    /// A WebSocket.
+    Websocket {
+        /// Where a proxy says the client comes from.
+        forwarded_for: Option<String>,
+    },
+}
+
+impl Transport {
+    /// Whether it is a WebSocket.
+    #[must_use]
+    pub const fn is_websocket(&self) -> bool {
+        matches!(self, Self::Websocket { .. })
+    }
+
+    /// How monitoring and events name it.
+    #[must_use]
+    pub const fn client_type(&self) -> &'static str {
+        match self {
+            Self::Tcp => "nats",
+            Self::Websocket { .. } => "websocket",
+        }
+    }
+}
+
 /// What is known of one client connection.
 #[derive(Debug)]
 pub struct ClientEntry {
@@ -18,6 +48,8 @@ pub struct ClientEntry {
     pub id: u64,
     /// Where it comes from.
     pub peer: SocketAddr,
+    /// What carries its protocol.
+    pub transport: Transport,
     /// When it was accepted.
     pub started: Timestamp,
     /// The same, on the clock that never jumps.
@@ -108,6 +140,7 @@ impl ClientEntry {
         Self {
             id,
             peer,
+            transport: Transport::Tcp,
             started: Timestamp::now(),
             started_at: Instant::now(),
             subscriber,
@@ -117,6 +150,12 @@ impl ClientEntry {
             takes_info: AtomicBool::new(false),
             about: Mutex::default(),
         }
+    }
+
+    /// The same of a connection that is carried by something else than TCP.
+    #[must_use]
+    pub fn carried_by(self, transport: Transport) -> Self {
+        Self { transport, ..self }
     }
 
     /// Notes that the peer was heard of.
@@ -190,7 +229,15 @@ impl ClientEntry {
     #[must_use]
     pub fn label(&self) -> String {
         let about = self.about.lock();
-        let mut label = format!("{} - cid:{}", self.peer, self.id);
+        let mut label = match &self.transport {
+            Transport::Tcp => format!("{} - cid:{}", self.peer, self.id),
+            Transport::Websocket { forwarded_for } => {
+                let proxied = forwarded_for
+                    .as_ref()
+                    .map(|ip| if ip.contains(':') { format!("[{ip}]/") } else { format!("{ip}/") });
+                format!("{}{} - wid:{}", proxied.unwrap_or_default(), self.peer, self.id)
+            }
+        };
         if !(about.name.is_empty() && about.lang.is_empty() && about.version.is_empty()) {
             label.push_str(" - \"");
             if !about.version.is_empty() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{About, ClientEntry, Traffic};
+use super::{About, ClientEntry, Traffic, Transport};
 use crate::account::{LocalTarget, Sid, Subscription};
 use crate::close::CloseReason;
 
@@ -16,6 +16,8 @@ pub struct ClosedClient {
     pub id: u64,
     /// Where it came from.
     pub peer: std::net::SocketAddr,
+    /// What carried its protocol.
+    pub transport: Transport,
     /// When it was accepted.
     pub started: Timestamp,
     /// When it ended.
@@ -70,6 +72,7 @@ impl ClosedClient {
                 .collect(),
             id: client.id,
             peer: client.peer,
+            transport: client.transport.clone(),
             started: client.started,
             stopped: Timestamp::now(),
             activity_millis: client.activity_millis(),

@@ -14,7 +14,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::mpsc::Sender;
 
 use crate::close::CloseReason;
-pub use client_entry::{About, ClientEntry, Traffic, TrafficCounters};
+pub use client_entry::{About, ClientEntry, Traffic, TrafficCounters, Transport};
 pub use closed::{ClosedClient, ClosedClients, ClosedSubscription};
 
 /// All client connections of this server.

@@ -32,6 +32,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Longest pause for a gossiped one, and for a configured one with `connect_backoff`.
 const LONG_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// How often it is looked at most whether configured routes are up.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// A gossiped server that was never reached is forgotten after this time.
 const GOSSIPED_LIFETIME: Duration = Duration::from_secs(600);
 
@@ -138,6 +140,32 @@ impl Mesh {
             }
             changed.await;
         }
+    }
+
+    /// Waits until all configured routes are up; those that lead to this server itself are.
+    pub async fn wait_for_configured(&self) {
+        loop {
+            let changed = self.changed.notified();
+            let config = self.node.config();
+            let routes = config.cluster.iter().flat_map(|cluster| &cluster.routes);
+            if routes.map(|url| host_port(&url.host, url.port)).all(|target| self.is_up(&target)) {
+                return;
+            }
+            // A route that is up by another connection is known a moment after it came.
+            drop(timeout(LOOK_AGAIN, changed).await);
+        }
+    }
+
+    fn is_up(&self, target: &str) -> bool {
+        let dialing = self.dialing.lock();
+        if dialing.own_urls.contains(target) {
+            return true;
+        }
+        let id = dialing.ids.get(target).cloned();
+        drop(dialing);
+        let serving = self.entries().into_iter().find(|e| e.configured.as_deref() == Some(target));
+        let ids = [id, serving.map(|entry| entry.remote().id)];
+        ids.into_iter().flatten().any(|id| self.is_member(&id))
     }
 
     /// A URL that leads to this very server is not dialed again.

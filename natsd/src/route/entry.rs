@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::outbound::Outbound;
+use crate::protocol::info::SubjectPermission;
 use crate::registry::{Traffic, TrafficCounters};
 
 /// What is known of one route connection.
@@ -48,6 +49,10 @@ pub struct Remote {
     pub account: String,
     /// What was agreed on compression: `off`, or `not supported` by the peer.
     pub compression: &'static str,
+    /// What it takes from us, if it said so.
+    pub import: Option<SubjectPermission>,
+    /// What it gives us, if it said so.
+    pub export: Option<SubjectPermission>,
 }
 
 impl RouteEntry {

@@ -1,14 +1,15 @@
 //! CONNECT and INFO between servers: who is there, and may it join.
 
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use super::mesh::{Admission, Admitted};
 use super::{Phase, Remote, Role, Route};
-use crate::account::Scope;
+use crate::account::{Link, Scope, takes_interest};
 use crate::auth::Verdict;
 use crate::close::CloseReason;
 use crate::protocol::error;
-use crate::protocol::info::{Info, InfoEnd, RouteConnect};
+use crate::protocol::info::{Info, InfoEnd, RouteConnect, SubjectPermission};
 use crate::router::Publisher;
 use crate::verifier::Answer;
 
@@ -173,7 +174,7 @@ impl Route {
             CloseReason::ParseError
         })?;
         if self.phase == Phase::Registered {
-            return self.on_later_info(&info);
+            return self.on_later_info(&info, publisher);
         }
         self.introduce(info, publisher)
     }
@@ -217,6 +218,8 @@ impl Route {
                 "" | "not supported" => "not supported",
                 _ => "off",
             },
+            import: info.import.clone(),
+            export: info.export.clone(),
         });
         self.answer(&scope, publisher);
         let admission = Admission {
@@ -246,16 +249,40 @@ impl Route {
     }
 
     /// A member says something new of itself, or tells of another server.
-    fn on_later_info(&self, info: &Info) -> Result<(), CloseReason> {
+    fn on_later_info(&self, info: &Info, publisher: &mut Publisher) -> Result<(), CloseReason> {
         let Some(link) = &self.link else { return Ok(()) };
         if info.server_id == self.node.identity.id {
             return Err(CloseReason::DuplicateRoute);
         }
         if *info.server_id == *link.peer {
             self.mesh.update_peer(link, info);
+            if !info.ldm {
+                self.note_terms_of_peer(link, info, publisher);
+            }
         } else {
             self.mesh.learn(info);
         }
         Ok(())
+    }
+
+    /// A peer that takes interest which it did not take before is told it again.
+    fn note_terms_of_peer(&self, link: &Arc<Link>, info: &Info, publisher: &mut Publisher) {
+        let mut remote = self.entry.remote();
+        if remote.import == info.import && remote.export == info.export {
+            return;
+        }
+        let takes = |export: &Option<SubjectPermission>, pattern: &[u8]| {
+            export
+                .as_ref()
+                .is_none_or(|export| takes_interest(&export.allow, &export.deny, pattern))
+        };
+        let change = |pattern: &[u8]| {
+            let news = takes(&info.export, pattern) && !takes(&remote.export, pattern);
+            (news && link.may_announce(pattern)).then_some(true)
+        };
+        self.node.accounts.announce_anew(link, change, publisher);
+        remote.import.clone_from(&info.import);
+        remote.export.clone_from(&info.export);
+        self.entry.set_remote(remote);
     }
 }

@@ -1,10 +1,10 @@
 //! What a peer subscribes to: RS+ and RS-.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use hashbrown::HashTable;
+use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::Route;
 use crate::account::{Account, PeerTarget, Subscription, Target};
@@ -17,7 +17,7 @@ use crate::subject;
 #[derive(Debug, Default)]
 pub(super) struct RemoteInterest {
     held: HashTable<Held>,
-    hasher: RandomState,
+    hasher: DefaultHashBuilder,
 }
 
 #[derive(Debug)]
@@ -106,6 +106,14 @@ impl Route {
             self.early_interest.push(named, weight);
             return;
         };
+        if !link.may_take(named.subject) {
+            tracing::debug!(
+                "{} - Can not export \"{}\", ignoring remote subscription request",
+                self.entry.label(),
+                named.subject.escape_ascii()
+            );
+            return;
+        }
         self.send_ok_if_verbose(publisher);
         if !subject::is_valid_pattern(named.subject) {
             self.log_error("Could not insert subscription: invalid subject");
@@ -114,7 +122,11 @@ impl Route {
         }
         let Some(account) = self.account_of(named.account) else { return };
         let key = (&*account.name, named.subject, named.queue);
-        if let Some(held) = self.interest.find(key) {
+        let held = self.interest.find(key);
+        if held.is_some_and(|held| held.account.is_removed()) {
+            // The account went and came again by reloads.
+            self.interest.remove(key);
+        } else if let Some(held) = held {
             if let Target::Peer(peer) = &held.subscription.target {
                 peer.weight.store(weight, Ordering::Relaxed);
             }

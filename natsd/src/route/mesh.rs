@@ -6,19 +6,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::{Role, RouteEntry};
-use crate::account::{Link, Scope};
+use crate::account::{Link, PeerAbout, Scope, Terms};
 use crate::auth::{Verdict, verify};
 use crate::close::CloseReason;
-use crate::config::{Cluster, Listen, Secret};
-use crate::discovery::host_port;
+use crate::config::{self, Cluster, ClusterPermissions, Listen, Secret};
+use crate::discovery::{ClientUrls, host_port};
 use crate::net::Workers;
 use crate::node::{Node, TOOLCHAIN, VERSION};
 use crate::outbound::Outbound;
-use crate::protocol::info::{Info, InfoEnd, RouteConnect};
+use crate::protocol::info::{Info, InfoEnd, RouteConnect, SubjectPermission};
 use crate::registry::Traffic;
 use crate::router::Publisher;
 
@@ -50,6 +51,8 @@ pub struct Mesh {
     /// What connections that are gone left behind.
     gone: Mutex<GoneRoutes>,
     orders: AtomicU64,
+    /// What may cross routes; `None` is everything.
+    terms: ArcSwapOption<Terms>,
     /// Rung whenever a member comes or goes.
     pub(super) changed: Notify,
     pub(super) dialing: Mutex<super::dial::Dialing>,
@@ -80,7 +83,7 @@ pub struct GoneRoutes {
 struct Member {
     info: Info,
     /// What clients were told of it.
-    urls: Vec<String>,
+    urls: ClientUrls,
     links: Vec<HeldLink>,
 }
 
@@ -121,6 +124,7 @@ impl Mesh {
             Some(name) => ClusterName { name: name.clone(), dynamic: false },
             None => ClusterName { name: generated_name(), dynamic: true },
         };
+        node.accounts.set_cluster(&name.name);
         Self {
             address,
             advertised: advertised.is_some(),
@@ -131,6 +135,7 @@ impl Mesh {
             entries: Mutex::default(),
             gone: Mutex::default(),
             orders: AtomicU64::new(0),
+            terms: ArcSwapOption::new(Terms::new(&cluster.permissions).map(Arc::new)),
             changed: Notify::new(),
             dialing: Mutex::default(),
         }
@@ -222,7 +227,11 @@ impl Mesh {
         let ClusterName { name, dynamic } = self.name();
         let private = config.cluster.as_ref().is_some_and(|cluster| cluster.no_advertise);
         let lame_duck = self.node.is_lame_duck();
-        let urls = self.node.discovery.own_urls();
+        let urls = if private || lame_duck {
+            ClientUrls::default()
+        } else {
+            self.node.discovery.own_urls()
+        };
         Info {
             server_id: self.node.identity.id.clone(),
             server_name: self.node.identity.name.clone(),
@@ -239,9 +248,16 @@ impl Mesh {
             ip: if self.advertised { self.route_url() } else { String::new() },
             cluster: name,
             cluster_dynamic: dynamic,
-            connect_urls: if private || lame_duck { Vec::new() } else { urls },
+            connect_urls: urls.nats,
+            ws_connect_urls: urls.websocket,
             ldm: lame_duck,
             compression: COMPRESSION.into(),
+            import: permission_of(
+                config.cluster.as_ref().and_then(|c| c.permissions.import.as_ref()),
+            ),
+            export: permission_of(
+                config.cluster.as_ref().and_then(|c| c.permissions.export.as_ref()),
+            ),
             route_pool_size: self.pool_size().map_or(0, u64::from),
             ..Info::default()
         }
@@ -301,6 +317,7 @@ impl Mesh {
         drop(ours);
         tracing::info!("Cluster name updated to {theirs}");
         self.node.discovery.update(|info| info.cluster = theirs.into());
+        self.node.accounts.set_cluster(theirs);
         for entry in self.entries().iter().filter(|entry| entry.id != rid) {
             entry.outbound.close(CloseReason::ClusterNameConflict);
         }
@@ -318,12 +335,18 @@ impl Mesh {
         let order = self.orders.fetch_add(1, Ordering::Relaxed);
         let link = Arc::new(Link::new(
             Arc::clone(outbound),
-            info.server_id.as_str().into(),
+            PeerAbout {
+                id: info.server_id.as_str().into(),
+                headers: info.headers,
+                traces: info.proto >= ROUTE_PROTO,
+            },
             order,
             scope,
-            info.headers,
+            self.terms.load_full(),
         ));
         let mut members = self.members.lock();
+        // A reload may have come between, and looks at those who are in.
+        link.set_terms(self.terms.load_full());
         let known = members.get_mut(&link.peer);
         let newcomer = known.is_none();
         // Of a pool the first connection speaks, and each dedicated one for its account.
@@ -337,7 +360,7 @@ impl Mesh {
             member.links.push(HeldLink::new(&link, role));
         } else {
             let member = Member {
-                urls: info.connect_urls.clone(),
+                urls: client_urls_of(&info),
                 info: info.clone(),
                 links: vec![HeldLink::new(&link, role)],
             };
@@ -350,7 +373,7 @@ impl Mesh {
         }
         if newcomer {
             // Under the lock, so that news and farewells of a peer keep their order.
-            self.node.discovery.add_peer(&info.connect_urls, &self.node.registry);
+            self.node.discovery.add_peer(&client_urls_of(&info), &self.node.registry);
         }
         drop(members);
         if let (true, Role::Dialed(dialed)) = (is_news, role) {
@@ -471,7 +494,7 @@ impl Mesh {
     pub(super) fn update_peer(&self, link: &Arc<Link>, info: &Info) {
         let mut members = self.members.lock();
         let Some(member) = members.get_mut(&link.peer) else { return };
-        let urls = if info.ldm { Vec::new() } else { info.connect_urls.clone() };
+        let urls = if info.ldm { ClientUrls::default() } else { client_urls_of(info) };
         if urls != member.urls {
             self.node.discovery.add_peer(&urls, &self.node.registry);
             let old = std::mem::replace(&mut member.urls, urls);
@@ -491,6 +514,28 @@ impl Mesh {
         }
     }
 
+    /// From now on this may cross routes (reload): peers are told of interest that they could not
+    /// have before, and of what they may not have any more. Then they are told the new terms, so
+    /// that they tell us theirs.
+    pub fn set_terms(&self, permissions: &ClusterPermissions, publisher: &mut Publisher) {
+        let (old, new) = (self.terms.load_full(), Terms::new(permissions).map(Arc::new));
+        let info = self.own_info().to_line(InfoEnd::Spaced);
+        let may = |terms: &Option<Arc<Terms>>, pattern: &[u8]| {
+            terms.as_ref().is_none_or(|terms| terms.may_import(pattern))
+        };
+        let members = self.members.lock();
+        self.terms.store(new.clone());
+        for held in members.values().flat_map(|member| &member.links) {
+            held.link.set_terms(new.clone());
+            held.link.send(&info, publisher);
+            let change = |pattern: &[u8]| {
+                let (before, now) = (may(&old, pattern), may(&new, pattern));
+                (before != now).then_some(now)
+            };
+            self.node.accounts.announce_anew(&held.link, change, publisher);
+        }
+    }
+
     /// A configured route is no longer wanted: closes what serves it.
     pub fn drop_route(&self, target: &str) {
         for entry in self.entries() {
@@ -504,6 +549,7 @@ impl Mesh {
     pub fn rename(&self, name: &str) {
         *self.name.lock() = ClusterName { name: name.into(), dynamic: false };
         self.node.discovery.update(|info| info.cluster = name.into());
+        self.node.accounts.set_cluster(name);
         tracing::info!("Cluster name updated to {name}");
     }
 
@@ -537,6 +583,19 @@ impl HeldLink {
     }
 }
 
+/// Permissions as peers and monitoring are told.
+#[must_use]
+pub fn permission_of(of: Option<&config::SubjectPermission>) -> Option<SubjectPermission> {
+    let of = of?;
+    let subjects = |list: &[config::PermissionSubject]| {
+        list.iter().map(|held| held.subject.clone()).collect::<Vec<_>>()
+    };
+    Some(SubjectPermission {
+        allow: of.allow.as_deref().map(subjects).unwrap_or_default(),
+        deny: subjects(&of.deny),
+    })
+}
+
 /// Whether a peer is a natsd, which settles duplicates by the same rule as we do.
 fn is_natsd(info: &Info) -> bool {
     info.version.contains("+natsd.")
@@ -550,4 +609,9 @@ fn generated_name() -> String {
         char::from(LETTERS.get(index).copied().unwrap_or(b'0'))
     };
     (0..22).map(letter).collect()
+}
+
+/// The client URLs that a peer tells of itself.
+fn client_urls_of(info: &Info) -> ClientUrls {
+    ClientUrls { nats: info.connect_urls.clone(), websocket: info.ws_connect_urls.clone() }
 }

@@ -14,6 +14,7 @@ mod handshake;
 mod interest;
 mod mesh;
 mod pool;
+mod traced;
 
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -38,7 +39,7 @@ use handshake::Waiting;
 use interest::{EarlyInterest, RemoteInterest};
 
 pub use entry::{Remote, RouteEntry};
-pub use mesh::{ClusterName, GoneRoutes, Mesh};
+pub use mesh::{ClusterName, GoneRoutes, Mesh, permission_of};
 
 /// A connection to a peer server.
 #[derive(Debug)]
@@ -214,10 +215,12 @@ impl Route {
         publisher: &mut Publisher,
     ) {
         self.entry.received.count(message.size());
-        if message.has_headers() && headers::is_trace_only(message.headers()) {
-            return;
-        }
         let Some(account) = self.account_of(account) else { return };
+        if message.has_headers() && headers::may_ask_for_trace(message.headers())
+            || message.has_headers() && account.traces_others()
+        {
+            return self.on_traced_message(&account, &message, queues, publisher);
+        }
         if !self.matches.hold_for(&account, message.subject) {
             self.matches.take(&account, message.subject);
         }
@@ -240,6 +243,7 @@ impl Route {
         let Some(name) = name else { return self.dedicated.clone() };
         if let Some(last) = &self.last_account
             && last.name.as_bytes() == name
+            && !last.is_removed()
         {
             return Some(Arc::clone(last));
         }

@@ -6,7 +6,8 @@ use bytes::Bytes;
 
 use super::Matches;
 use super::publish::{Origin, Publisher};
-use crate::account::{Account, Answers, RenamedTarget, ServiceTarget, Target};
+use super::trace::Trace;
+use crate::account::{Account, Answers, RenamedTarget, ServiceTarget};
 use crate::outbound::SHARED_BODY_BYTES;
 use crate::protocol::headers;
 use crate::protocol::message::{CRLF, Message};
@@ -33,17 +34,10 @@ impl Publisher {
         message: &Message<'_>,
         origin: Origin<'_>,
     ) -> bool {
-        let mut renamed = renamed;
-        let mut subject = renamed.rename.apply(message.subject);
-        while let Target::Renamed(inner) = &renamed.original.target {
-            renamed = inner;
-            subject = subject.and_then(|subject| renamed.rename.apply(&subject));
-        }
-        let (Some(subject), Some(target), Some(importer)) =
-            (subject, renamed.original.local(), renamed.importer.upgrade())
-        else {
+        let Some((subject, renamed, importer)) = renamed.resolve(message.subject) else {
             return false;
         };
+        let Some(target) = renamed.original.local() else { return false };
         let head = [b"HMSG ", subject.as_slice(), b" "].concat();
         self.deliver_to(&importer, &renamed.original, target, message, &head, origin)
     }
@@ -55,12 +49,13 @@ impl Publisher {
         service: &ServiceTarget,
         message: &Message<'_>,
         origin: Origin<'_>,
+        trace: Option<&mut Trace>,
     ) -> bool {
         // The asker's own server has done it already.
         if matches!(origin, Origin::Route { .. }) || self.nested.depth >= DEPTH_MAX {
             return false;
         }
-        let Some(subject) = service.rename.apply(message.subject) else { return false };
+        let Some(subject) = service.subject_of(message.subject) else { return false };
         let answers = Arc::clone(service.exporter.answers(self));
         let reply = if message.reply.is_empty() {
             Vec::new()
@@ -80,8 +75,9 @@ impl Publisher {
             tail: &[],
             shared: shared.as_ref(),
         };
-        let served = self.publish_nested(&service.exporter, &request, origin) > 0;
-        if !served && !reply.is_empty() {
+        let only = trace.as_ref().is_some_and(|trace| trace.only);
+        let served = self.publish_nested(&service.exporter, &request, origin, trace) > 0;
+        if (!served || only) && !reply.is_empty() {
             answers.forget(&reply);
         }
         served
@@ -96,7 +92,7 @@ impl Publisher {
             return false;
         };
         let answer = Message { subject: &subject, ..*message };
-        self.publish_nested(&asker, &answer, Origin::Server) > 0
+        self.publish_nested(&asker, &answer, Origin::Server, None) > 0
     }
 
     /// Publishes while a message is being published.
@@ -105,6 +101,7 @@ impl Publisher {
         account: &Arc<Account>,
         message: &Message<'_>,
         origin: Origin<'_>,
+        trace: Option<&mut Trace>,
     ) -> usize {
         let spare = &mut self.nested.spare;
         let held = spare.iter().position(|matches| matches.hold_for(account, message.subject));
@@ -120,7 +117,10 @@ impl Publisher {
         // The sizes of the outer message are still needed.
         let sizes = std::mem::take(&mut self.sizes);
         self.nested.depth += 1;
-        let count = self.publish(account, message, &matches, origin);
+        let count = match trace {
+            None => self.publish(account, message, &matches, origin),
+            Some(trace) => self.publish_traced(account, message, &matches, origin, trace),
+        };
         self.nested.depth -= 1;
         self.sizes = sizes;
         if message.subject.starts_with(b"_R_.") || message.subject.starts_with(b"_INBOX.") {

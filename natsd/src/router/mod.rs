@@ -3,12 +3,15 @@
 //! `publish.rs` carries one message to all its receivers; `matches.rs` is what an account says
 //! about one subject; `queue_group.rs` picks the member. A [`Publisher`] belongs to a reading
 //! thread: it remembers which queues it appended to and writes each of them once at the end of
-//! the batch. No lock is held while a message is queued.
+//! the batch. No lock is held while a message is queued. `trace.rs` is the same for messages whose
+//! way is to be reported, step by step.
 
 mod import;
 mod matches;
 mod publish;
 mod queue_group;
+mod trace;
 
 pub use matches::Matches;
 pub use publish::{Asker, Origin, Publisher};
+pub use trace::{Begun, Egress, Event, Ingress, Kind, Source, Trace, without_tracing};

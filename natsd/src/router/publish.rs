@@ -47,14 +47,14 @@ pub trait Asker {
 pub struct Publisher {
     touched: Vec<Arc<Outbound>>,
     pub(super) sizes: Vec<u8>,
-    dice: Dice,
+    pub(super) dice: Dice,
     choked: bool,
     /// How deep in imports of imports it is, and matches for each depth.
     pub(super) nested: Nested,
 }
 
 /// A peer server and the queue groups that are directed to it.
-type Directed<'m> = SmallVec<[(&'m Arc<Link>, SmallVec<[&'m [u8]; 2]>); 4]>;
+pub(super) type Directed<'m> = SmallVec<[(&'m Arc<Link>, SmallVec<[&'m [u8]; 2]>); 4]>;
 
 impl Touch for Publisher {
     fn touch(&mut self, outbound: &Arc<Outbound>) {
@@ -105,10 +105,7 @@ impl Publisher {
         if matches.is_nobody() {
             return 0;
         }
-        self.sizes.clear();
-        if message.tail.is_empty() {
-            message.write_sizes(&mut self.sizes);
-        }
+        self.set_sizes(message);
         let mut count = 0;
         for subscription in &matches.plain {
             count += usize::from(self.deliver(account, subscription, message, matches, origin));
@@ -135,6 +132,14 @@ impl Publisher {
             self.send_to_peer(account, message, link, queues);
         }
         count + directed.len()
+    }
+
+    /// Renders what stands between subject and body, unless the input holds it.
+    pub(super) fn set_sizes(&mut self, message: &Message<'_>) {
+        self.sizes.clear();
+        if message.tail.is_empty() {
+            message.write_sizes(&mut self.sizes);
+        }
     }
 
     /// Delivers to one member of a group, here or on a peer.
@@ -194,7 +199,7 @@ impl Publisher {
     }
 
     /// Delivers to one local subscription; false when it does not want the message.
-    fn deliver(
+    pub(super) fn deliver(
         &mut self,
         account: &Arc<Account>,
         subscription: &Arc<Subscription>,
@@ -210,7 +215,9 @@ impl Publisher {
             }
             Target::Peer(_) => return false,
             Target::Renamed(renamed) => return self.deliver_renamed(renamed, message, origin),
-            Target::Service(service) => return self.ask(account, service, message, origin),
+            Target::Service(service) => {
+                return self.ask(account, service, message, origin, None);
+            }
             Target::Answers(answers) => return self.answer(answers, message),
         };
         self.deliver_to(account, subscription, target, message, &matches.head, origin)
@@ -248,7 +255,7 @@ impl Publisher {
             outbound.flush();
         }
         if take == Take::Last {
-            target.subscriber.remove(&target.sid);
+            target.subscriber.remove(subscription);
             account.unsubscribe(subscription, self);
         }
         true
@@ -299,7 +306,7 @@ impl Publisher {
     }
 
     /// Appends RMSG or HMSG for a peer, once per message whatever it is for there.
-    fn send_to_peer(
+    pub(super) fn send_to_peer(
         &mut self,
         account: &Account,
         message: &Message<'_>,
@@ -336,7 +343,7 @@ impl Origin<'_> {
         }
     }
 
-    fn is_echo_to(self, outbound: &Outbound) -> bool {
+    pub(super) fn is_echo_to(self, outbound: &Outbound) -> bool {
         matches!(self, Self::Client { id, echo: false, .. } if id == outbound.id)
     }
 }
@@ -350,7 +357,7 @@ impl Matches {
 }
 
 /// Directs a queue group to a peer, along with whatever else goes there.
-fn direct<'m>(directed: &mut Directed<'m>, link: &'m Arc<Link>, queue: &'m [u8]) {
+pub(super) fn direct<'m>(directed: &mut Directed<'m>, link: &'m Arc<Link>, queue: &'m [u8]) {
     match directed.iter_mut().find(|(held, _)| held.peer == link.peer) {
         Some((_, queues)) => queues.push(queue),
         None => directed.push((link, SmallVec::from_slice(&[queue]))),

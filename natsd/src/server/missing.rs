@@ -6,13 +6,6 @@ use crate::config::Config;
 /// natsd never serves without protection that the configuration asks for.
 pub(crate) fn refuse_what_is_missing(config: &Config) -> Result<(), StartError> {
     let missing = [
-        (
-            config.cluster.as_ref().is_some_and(|cluster| {
-                cluster.permissions != crate::config::ClusterPermissions::default()
-            }),
-            "cluster.permissions",
-        ),
-        (config.monitor.as_ref().is_some_and(|monitor| monitor.tls), "https"),
         (needs_proxy(config), "proxy_required"),
         (
             config
@@ -21,9 +14,6 @@ pub(crate) fn refuse_what_is_missing(config: &Config) -> Result<(), StartError> 
                 .any(|account| account.service_exports.iter().any(|e| e.latency.is_some())),
             "latency",
         ),
-        (config.accounts.iter().any(|account| !account.mappings.is_empty()), "mappings"),
-        (config.websocket.is_some(), "websocket"),
-        (!config.mappings.is_empty(), "mappings"),
     ];
     match missing.iter().find(|(asked, _)| *asked) {
         None => Ok(()),

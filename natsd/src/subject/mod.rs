@@ -67,7 +67,7 @@ pub fn is_subset(narrow: &[u8], wide: &[u8]) -> bool {
     loop {
         match (wanted.next(), given.next()) {
             (Some(b">"), Some(_)) => return true,
-            (Some(b"*"), Some(give)) if give != b">" => {}
+            (Some(b"*"), Some(give)) if give != b">" && !give.is_empty() => {}
             (Some(want), Some(give)) if want == give && give != b"*" => {}
             (None, None) => return true,
             _ => return false,

@@ -1,6 +1,14 @@
-//! One subject made of another: what imports do to subjects.
+//! One subject made of another: what imports and mappings do to subjects.
 
-use super::{matches, tokens};
+mod function;
+
+use smallvec::SmallVec;
+
+use super::{is_subset, matches, tokens};
+use function::Function;
+
+/// The tokens of a subject; most have few.
+type Tokens<'a> = SmallVec<[&'a [u8]; 16]>;
 
 /// Makes subjects of one pattern into subjects of another: what the wildcards of the one stood
 /// for is put where the wildcards (or `$1`, `{{wildcard(1)}}`) of the other are.
@@ -13,40 +21,60 @@ pub struct Transform {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Part {
     Literal(Box<[u8]>),
-    /// What the n-th `*` stood for, from 0.
-    Wildcard(usize),
-    /// What `>` stood for.
-    Rest,
+    /// The token at this place, from 0.
+    Token(usize),
+    /// All tokens from this place on.
+    Rest(usize),
+    /// What a function makes of tokens.
+    Call(Function),
 }
 
 impl Transform {
-    /// Makes a transform; `None` when the other pattern asks for what the first does not have.
+    /// Makes a transform for imports; `None` when the other pattern asks for what the first does
+    /// not have.
     #[must_use]
     pub fn new(from: &[u8], to: &[u8]) -> Option<Self> {
-        let stars = tokens(from).filter(|token| *token == b"*").count();
-        let has_rest = tokens(from).last() == Some(b">");
+        let (stars, rest) = places(from);
         let mut used = 0;
         let mut parts = Vec::new();
         for token in tokens(to) {
-            let part = match token {
+            parts.push(match token {
                 b"*" => {
                     used += 1;
-                    Part::Wildcard(used - 1)
+                    Part::Token(*stars.get(used - 1)?)
                 }
-                b">" => Part::Rest,
+                b">" => Part::Rest(rest?),
                 _ => match number(token) {
-                    Some(number) => Part::Wildcard(number.checked_sub(1)?),
+                    Some(number) => Part::Token(*stars.get(number.checked_sub(1)?)?),
                     None => Part::Literal(token.into()),
                 },
+            });
+        }
+        Some(Self { from: from.into(), parts: parts.into() })
+    }
+
+    /// Makes a transform for mappings, which know functions; `None` when the destination is not
+    /// a valid one.
+    #[must_use]
+    pub fn mapping(from: &[u8], to: &[u8]) -> Option<Self> {
+        let (stars, rest) = places(from);
+        // Whatever is not the number of a wildcard means the first token (nats-server 2.15).
+        let place = |number: i64| match usize::try_from(number) {
+            Ok(number @ 1..) => stars.get(number - 1).copied(),
+            _ => Some(0),
+        };
+        let mut parts = Vec::new();
+        for token in tokens(to) {
+            let text = std::str::from_utf8(token).unwrap_or_default();
+            let part = if token == b">" {
+                Part::Rest(rest?)
+            } else if let Some(number) = text.strip_prefix('$').and_then(|n| n.parse().ok()) {
+                Part::Token(place(number)?)
+            } else if text.len() > 4 && text.starts_with("{{") && text.ends_with("}}") {
+                function::parse(text, place)?
+            } else {
+                Part::Literal(token.into())
             };
-            let known = match &part {
-                Part::Wildcard(index) => *index < stars,
-                Part::Rest => has_rest,
-                Part::Literal(_) => true,
-            };
-            if !known {
-                return None;
-            }
             parts.push(part);
         }
         Some(Self { from: from.into(), parts: parts.into() })
@@ -62,36 +90,44 @@ impl Transform {
     /// goes where it belongs, so that patterns can be transformed too.
     #[must_use]
     pub fn apply(&self, subject: &[u8]) -> Option<Vec<u8>> {
-        if !matches(&self.from, subject) {
-            return None;
-        }
-        let mut stars: smallvec::SmallVec<[&[u8]; 8]> = smallvec::SmallVec::new();
-        let mut rest: &[u8] = &[];
-        let mut at = 0;
-        for (wanted, given) in tokens(&self.from).zip(tokens(subject)) {
-            match wanted {
-                b"*" => stars.push(given),
-                b">" => {
-                    rest = subject.get(at..).unwrap_or_default();
-                    break;
-                }
-                _ => {}
-            }
-            at += given.len() + 1;
-        }
-        let mut made = Vec::with_capacity(subject.len() + 16);
-        for part in &self.parts {
-            if !made.is_empty() {
-                made.push(b'.');
-            }
-            made.extend_from_slice(match part {
-                Part::Literal(token) => token,
-                Part::Wildcard(index) => stars.get(*index)?,
-                Part::Rest => rest,
-            });
-        }
-        Some(made)
+        matches(&self.from, subject).then(|| self.make(subject, subject))
     }
+
+    /// The same for mappings, which a wildcard in a subject does not match. `key` is what stands
+    /// for the whole subject where a partition names no tokens.
+    #[must_use]
+    pub fn map(&self, subject: &[u8], key: &[u8]) -> Option<Vec<u8>> {
+        is_subset(subject, &self.from).then(|| self.make(subject, key))
+    }
+
+    fn make(&self, subject: &[u8], key: &[u8]) -> Vec<u8> {
+        let given: Tokens<'_> = tokens(subject).collect();
+        let mut made = Vec::with_capacity(subject.len() + 16);
+        for (index, part) in self.parts.iter().enumerate() {
+            if index > 0 {
+                made.push(super::DOT);
+            }
+            match part {
+                Part::Literal(token) => made.extend_from_slice(token),
+                Part::Token(place) => {
+                    made.extend_from_slice(given.get(*place).copied().unwrap_or_default());
+                }
+                Part::Rest(place) => {
+                    let rest = given.get(*place..).unwrap_or_default();
+                    made.extend_from_slice(&rest.join(&super::DOT));
+                }
+                Part::Call(function) => function.write(&given, key, &mut made),
+            }
+        }
+        made
+    }
+}
+
+/// Where the `*` of a pattern are, and where its `>`.
+fn places(pattern: &[u8]) -> (Vec<usize>, Option<usize>) {
+    let stars = tokens(pattern).enumerate().filter(|(_, token)| *token == b"*");
+    let last = tokens(pattern).enumerate().last().filter(|(_, token)| *token == b">");
+    (stars.map(|(place, _)| place).collect(), last.map(|(place, _)| place))
 }
 
 /// The number in `$1` or `{{wildcard(1)}}`.
@@ -133,6 +169,33 @@ mod tests {
     fn nothing_is_made_of_nothing() {
         for (from, to) in [("a", "*"), ("a.*", "$2"), ("a.*", "b.>"), ("a.*", "$0")] {
             assert!(Transform::new(from.as_bytes(), to.as_bytes()).is_none(), "{from} -> {to}");
+        }
+    }
+
+    #[test]
+    fn functions_do_what_those_of_the_reference_do() {
+        // Expected values: the table of subject_transform_test.go, nats-server 2.15.
+        for (from, to, subject, expected) in [
+            ("a.*", "b.{{SplitFromLeft(1,3)}}", "a.12345", "b.123.45"),
+            ("a.*", "b.{{splitFromLeft(1,9)}}", "a.12345", "b.12345"),
+            ("a.*", "b.{{SplitFromRight(1,3)}}.x", "a.12345", "b.12.345.x"),
+            ("a.*", "b.{{slicefromleft(1,2)}}", "a.12345", "b.12.34.5"),
+            ("a.*", "b.{{slicefromleft(1,3)}}", "a.123456", "b.123.456"),
+            ("a.*", "b.{{SliceFromRight(1,3)}}", "a.1234567890", "b.1.234.567.890"),
+            ("a.*", "b.{{split(1,-)}}", "a.-abc-def--ghi-", "b.abc.def.ghi"),
+            ("a.*", "b.{{split( 1 , ab)}}", "a.1ab2", "b.1.2"),
+            ("a.*", "{{left(1,2)}}.{{right(1,2)}}", "a.12345", "12.45"),
+            ("a.*", "{{left(1,0)}}", "a.12345", "12345"),
+            ("a.*.>", "{{wildcard(1)}}.x.>", "a.1.2.3", "1.x.2.3"),
+            ("a.*", "{{random(1)}}", "a.1", "0"),
+            ("a.*", "{{random(0)}}.{{partition(0,1)}}", "a.1", "0.0"),
+            ("a.*", "$0.$1", "a.b", "a.b"),
+            ("a.*.*", "{{partition(10,1,2)}}", "a.b.c", "6"),
+            ("a.*.*", "{{partition(10)}}", "a.b.c", "1"),
+        ] {
+            let transform = Transform::mapping(from.as_bytes(), to.as_bytes()).unwrap();
+            let made = transform.map(subject.as_bytes(), subject.as_bytes()).unwrap();
+            assert_eq!(String::from_utf8(made).unwrap(), expected, "{from} -> {to}: {subject}");
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::account::{Account, GLOBAL_ACCOUNT};
 use crate::close::CloseReason;
 use crate::monitor::view::{AccountConnections, ClientInfo, Connected, DataStats, Disconnected};
 use crate::monitor::{json, rounded_rtt};
-use crate::registry::{About, ClientEntry, ClosedClient, Event};
+use crate::registry::{About, ClientEntry, ClosedClient, Event, Transport};
 
 const CONNECT: &str = "io.nats.server.advisory.v1.client_connect";
 const DISCONNECT: &str = "io.nats.server.advisory.v1.client_disconnect";
@@ -60,7 +60,7 @@ impl System {
             id: event_id(),
             timestamp: Timestamp::now(),
             server: self.signature(),
-            client: client_info(&about, client.id, client.peer, client.started),
+            client: client_info(&about, client.id, client.peer, &client.transport, client.started),
         };
         self.publish(&self.account, subject.as_bytes(), &[], &json::compact(&event));
     }
@@ -78,7 +78,13 @@ impl System {
             client: ClientInfo {
                 rtt: rounded_rtt(client.rtt_nanos),
                 stop: Some(client.stopped),
-                ..client_info(&client.about, client.id, client.peer, client.started)
+                ..client_info(
+                    &client.about,
+                    client.id,
+                    client.peer,
+                    &client.transport,
+                    client.started,
+                )
             },
             // From the client's point of view.
             sent: data(traffic.in_messages, traffic.in_bytes),
@@ -142,6 +148,7 @@ fn client_info(
     about: &About,
     id: u64,
     peer: std::net::SocketAddr,
+    transport: &Transport,
     started: Timestamp,
 ) -> ClientInfo {
     let account = account_of(about);
@@ -160,7 +167,7 @@ fn client_info(
         issuer_key: grant.map(|grant| grant.issuer_key.clone()).unwrap_or_default(),
         tags: grant.map(|grant| grant.tags.clone()).unwrap_or_default(),
         kind: "Client".into(),
-        client_type: "nats".into(),
+        client_type: transport.client_type().into(),
         ..ClientInfo::default()
     }
 }

@@ -13,6 +13,7 @@ mod inlet;
 mod pulse;
 mod relay;
 mod request;
+mod traced;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,7 +34,7 @@ use crate::node::{Node, VERSION};
 use crate::protocol::message::{CRLF, Message};
 use crate::registry::Event;
 use crate::resolver::Resolver;
-use crate::router::{Matches, Origin};
+use crate::router::{Matches, Origin, Trace};
 use inlet::Request;
 use pulse::Pulse;
 use relay::Relay;
@@ -94,7 +95,9 @@ impl System {
         });
         system.subscribe();
         node.registry.tell_of_changes(events);
-        let task = tokio::spawn(Arc::clone(&system).run(to_answer, to_report));
+        let (traces, to_publish) = mpsc::channel(EVENTS_MAX);
+        node.publish_reports(traces);
+        let task = tokio::spawn(Arc::clone(&system).run(to_answer, to_report, to_publish));
         (system, task)
     }
 
@@ -102,6 +105,7 @@ impl System {
         self: Arc<Self>,
         mut requests: mpsc::Receiver<Request>,
         mut events: mpsc::Receiver<Event>,
+        mut traces: mpsc::Receiver<Box<Trace>>,
     ) {
         let mut pulse = Pulse::new();
         let directory = self.clerk.resolver().and_then(Resolver::directory);
@@ -113,6 +117,7 @@ impl System {
             tokio::select! {
                 Some(request) = requests.recv() => self.take(request).await,
                 Some(event) = events.recv() => self.report(&event),
+                Some(trace) = traces.recv() => self.report_trace(*trace),
                 () = sleep_until(pulse.next_stats()) => {
                     pulse.stats_sent();
                     self.report_stats();

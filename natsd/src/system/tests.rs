@@ -59,7 +59,13 @@ impl Scene {
         let discovery = Discovery::new(Info::default(), Vec::new(), false);
         let node = Arc::new(Node::new(identity, Config::default(), discovery));
         let client = "127.0.0.1:4222".parse().unwrap();
-        let listening = Listening { client, cluster: None, monitor: None };
+        let listening = Listening {
+            client,
+            cluster: None,
+            monitor: None,
+            websocket: None,
+            secure: crate::ports_file::Secure::default(),
+        };
         let monitor = Arc::new(Monitor::new(Arc::clone(&node), None, listening));
         let (orders_in, orders) = mpsc::channel(1);
         let (system, _task) = System::start(

@@ -103,6 +103,15 @@ impl TlsSetup {
         Ok(Self { config: config.clone(), server, client: None, begun: Mutex::default() })
     }
 
+    /// Reads the files of the monitoring listener: that of clients, who are asked for nothing.
+    ///
+    /// # Errors
+    /// Says which file and why.
+    pub fn for_monitoring(config: &Tls) -> Result<Self, TlsError> {
+        let server = Arc::new(server_config(config, false)?);
+        Ok(Self { config: config.clone(), server, client: None, begun: Mutex::default() })
+    }
+
     /// Reads the files of a route listener: both sides always show and check certificates.
     ///
     /// # Errors
@@ -133,9 +142,8 @@ fn server_config(config: &Tls, verify: bool) -> Result<ServerConfig, TlsError> {
         .with_protocol_versions(provider::versions(config))?;
     let builder = if verify || config.check_known_urls {
         let roots = Arc::new(roots(config)?);
-        builder.with_client_cert_verifier(
-            WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider)).build()?,
-        )
+        let signed = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider));
+        builder.with_client_cert_verifier(Arc::new(verify::Signed(signed.build()?)))
     } else {
         builder.with_no_client_auth()
     };

@@ -10,9 +10,6 @@ use crate::config::conf::Value;
 use crate::config::draft::{Draft, WebsocketDraft};
 use crate::config::{Listen, Secret, Websocket, duration};
 
-/// How long the upgrade may take.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
-
 pub(super) fn read(draft: &mut Draft, entry: Entry<'_>, report: &mut Report<'_>) {
     let Value::Map(map) = entry.value() else {
         let found = entry.value().go_type();
@@ -31,7 +28,7 @@ fn empty() -> WebsocketDraft {
         tls: None,
         same_origin: false,
         allowed_origins: Vec::new(),
-        handshake_timeout: HANDSHAKE_TIMEOUT,
+        handshake_timeout: None,
         compression: false,
         user: None,
         password: None,
@@ -116,8 +113,7 @@ fn handshake_timeout(draft: &mut WebsocketDraft, entry: Entry<'_>, report: &mut 
     match nanos {
         Ok(nanos) => {
             let timeout = Duration::from_nanos(u64::try_from(nanos).unwrap_or(0));
-            let timeout = if timeout.is_zero() { HANDSHAKE_TIMEOUT } else { timeout };
-            draft.websocket.handshake_timeout = timeout;
+            draft.websocket.handshake_timeout = (!timeout.is_zero()).then_some(timeout);
         }
         Err(error) => entry.error(report, error),
     }

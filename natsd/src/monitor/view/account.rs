@@ -44,9 +44,9 @@ pub struct AccountInfo {
     pub client_connections: usize,
     pub subscriptions: usize,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub mappings: BTreeMap<String, Value>,
+    pub mappings: BTreeMap<String, Vec<MappedTo>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub exports: Vec<Value>,
+    pub exports: Vec<Export>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub imports: Vec<Import>,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -63,6 +63,34 @@ pub struct AccountInfo {
     pub revoked_user: BTreeMap<String, Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sublist_stats: Option<SublistStats>,
+}
+
+/// What an account offers to others.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "the names are the wire's; see the monitoring page")]
+pub struct Export {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub subject: String,
+    #[serde(rename = "type", skip_serializing_if = "String::is_empty")]
+    pub kind: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub response_type: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub approved_accounts: Vec<String>,
+}
+
+/// One destination of a mapping.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MappedTo {
+    /// Subject, with functions.
+    pub subject: String,
+    /// Percent of messages that go here or to a destination before it.
+    pub weight: u8,
+    /// In this cluster only.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub cluster: String,
 }
 
 /// What an account takes from another one.

@@ -21,7 +21,9 @@ mod varz;
 
 use serde::{Deserialize, Deserializer};
 
-pub use account::{AccountInfo, AccountStat, AccountStatz, Accountz, DataStats, Import, Traffic};
+pub use account::{
+    AccountInfo, AccountStat, AccountStatz, Accountz, DataStats, Export, Import, MappedTo, Traffic,
+};
 pub use connz::{ConnInfo, Connz, ProxyInfo, TlsPeerCert};
 pub use event::{AccountConnections, ClientInfo, Connected, Disconnected};
 pub use jetstream::{Api, JetStreamConfig, Jsz};

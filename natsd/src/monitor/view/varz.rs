@@ -207,6 +207,8 @@ pub struct WebsocketVarz {
     pub no_tls: bool,
     #[serde(skip_serializing_if = "is_false")]
     pub tls_map: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tls_pinned_certs: Vec<String>,
     #[serde(skip_serializing_if = "is_false")]
     pub same_origin: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]

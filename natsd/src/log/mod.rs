@@ -1,10 +1,10 @@
 //! Log lines in nats-server's form, so that its log parsers keep working:
-//! `[pid] 2026/11/22 16:55:23.442362 [INF] text`.
+//! `[pid] 2026/11/22 16:55:23.442362 [INF] text`. They go to stderr, to a file that may be put
+//! aside when it has grown, or to a syslog. A log never holds up who logs for a peer's sake:
+//! `syslog` has a thread of its own. `main` installs the log, `server` and `reload` change it.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -16,7 +16,12 @@ use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 
+use self::file::{LogFile, Rotated, Rotation};
+use self::syslog::{Severity, Syslog};
 use crate::config::Log;
+
+mod file;
+mod syslog;
 
 /// Events with this target are fatal: they are logged as `[FTL]`.
 pub const FATAL: &str = "fatal";
@@ -27,6 +32,8 @@ pub struct Logger(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
+    /// What the program is called: the tag of syslog lines.
+    program: String,
     level: AtomicU8,
     form: Mutex<Form>,
     output: Mutex<Output>,
@@ -42,18 +49,20 @@ struct Form {
 #[derive(Debug)]
 enum Output {
     Stderr,
-    File(PathBuf, File),
+    File(LogFile),
+    Syslog(Syslog),
 }
 
 impl Logger {
-    /// Installs the log of this process.
+    /// Installs the log of this process, which is called `program`.
     ///
     /// # Errors
-    /// When the log file cannot be opened.
-    pub fn install(config: &Log) -> io::Result<Self> {
-        let output = open(config)?;
+    /// When the log file cannot be opened or the syslog not be reached.
+    pub fn install(config: &Log, program: &str) -> io::Result<Self> {
+        let output = open(config, program)?;
         let colour = matches!(output, Output::Stderr) && io::stderr().is_terminal();
         let logger = Self(Arc::new(Shared {
+            program: program.to_owned(),
             level: AtomicU8::new(level_of(config)),
             form: Mutex::new(Form { time: config.time, utc: config.utc, colour }),
             output: Mutex::new(output),
@@ -61,15 +70,16 @@ impl Logger {
         let subscriber = tracing_subscriber::registry().with(logger.clone());
         // A second install in one process (tests) keeps the first.
         drop(tracing::subscriber::set_global_default(subscriber));
+        logger.rotate_what_is_full();
         Ok(logger)
     }
 
     /// Applies changed settings.
     ///
     /// # Errors
-    /// When the log file cannot be opened; nothing has changed then.
+    /// When the log file cannot be opened or the syslog not be reached; nothing has changed then.
     pub fn reconfigure(&self, config: &Log) -> io::Result<()> {
-        let output = open(config)?;
+        let output = open(config, &self.0.program)?;
         self.0.level.store(level_of(config), Ordering::Relaxed);
         {
             let mut form = self.0.form.lock();
@@ -78,6 +88,7 @@ impl Logger {
             form.colour = matches!(output, Output::Stderr) && io::stderr().is_terminal();
         }
         *self.0.output.lock() = output;
+        self.rotate_what_is_full();
         tracing::callsite::rebuild_interest_cache();
         Ok(())
     }
@@ -88,9 +99,48 @@ impl Logger {
     /// When it cannot be opened; the old one is kept.
     pub fn reopen(&self) -> io::Result<bool> {
         let mut output = self.0.output.lock();
-        let Output::File(path, file) = &mut *output else { return Ok(false) };
-        *file = append_to(path)?;
+        let Output::File(file) = &mut *output else { return Ok(false) };
+        file.reopen()?;
+        drop(output);
+        self.rotate_what_is_full();
         Ok(true)
+    }
+
+    /// Waits a moment for the last lines of a log that is written elsewhere.
+    pub fn flush(&self) {
+        if let Output::Syslog(syslog) = &*self.0.output.lock() {
+            syslog.flush();
+        }
+    }
+
+    /// A file that an earlier process left too long is put aside at once, by the next line.
+    fn rotate_what_is_full(&self) {
+        let full = matches!(&*self.0.output.lock(), Output::File(file) if file.is_full());
+        if full {
+            tracing::info!("Rotating logfile...");
+        }
+    }
+
+    fn write_to_file(&self, file: &mut LogFile, line: &str) -> io::Result<()> {
+        file.write(line.as_bytes())?;
+        if !file.is_full() {
+            return Ok(());
+        }
+        for news in file.rotate() {
+            let (level, text) = match news {
+                Rotated::Saved(name) => {
+                    (Level::INFO, format!("Rotated log, backup saved as {name:?}"))
+                }
+                Rotated::Purged(name) => (Level::INFO, format!("Purged log file {name:?}")),
+                Rotated::Failed(text) => (Level::ERROR, text),
+            };
+            let mut line = String::new();
+            self.0.form.lock().write_head(&mut line, label(false, level));
+            line.push_str(&text);
+            line.push('\n');
+            file.write(line.as_bytes())?;
+        }
+        Ok(())
     }
 }
 
@@ -129,15 +179,22 @@ fn rank(level: Level) -> u8 {
     }
 }
 
-fn open(config: &Log) -> io::Result<Output> {
-    match &config.file {
-        None => Ok(Output::Stderr),
-        Some(path) => Ok(Output::File(path.clone(), append_to(path)?)),
+/// A file comes first, then a remote syslog, then the local one (nats-server 2.15).
+fn open(config: &Log, program: &str) -> io::Result<Output> {
+    if let Some(path) = &config.file {
+        let rotation = Rotation { size_limit: config.size_limit, files_max: config.max_files };
+        let named = |error: io::Error| {
+            io::Error::new(error.kind(), format!("error opening file {}: {error}", path.display()))
+        };
+        return LogFile::open(path, rotation).map(Output::File).map_err(named);
     }
-}
-
-fn append_to(path: &PathBuf) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(path)
+    if let Some(url) = &config.remote_syslog {
+        return Syslog::remote(url, program).map(Output::Syslog);
+    }
+    if config.syslog {
+        return Syslog::local(program).map(Output::Syslog);
+    }
+    Ok(Output::Stderr)
 }
 
 impl<S: Subscriber + for<'s> LookupSpan<'s>> Layer<S> for Logger {
@@ -147,22 +204,27 @@ impl<S: Subscriber + for<'s> LookupSpan<'s>> Layer<S> for Logger {
     }
 
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let (fatal, level) = (event.metadata().target() == FATAL, *event.metadata().level());
         let mut line = String::with_capacity(160);
-        self.0.form.lock().write_head(&mut line, event.metadata());
+        self.0.form.lock().write_head(&mut line, label(fatal, level));
+        let head = line.len();
         event.record(&mut Message(&mut line));
         line.push('\n');
         let mut output = self.0.output.lock();
         // There is nowhere to report that the log itself cannot be written.
         drop(match &mut *output {
             Output::Stderr => io::stderr().lock().write_all(line.as_bytes()),
-            Output::File(_, file) => file.write_all(line.as_bytes()),
+            Output::File(file) => self.write_to_file(file, &line),
+            Output::Syslog(syslog) => {
+                syslog.write(severity(fatal, level), line.split_off(head));
+                Ok(())
+            }
         });
     }
 }
 
 impl Form {
-    fn write_head(&self, line: &mut String, metadata: &Metadata<'_>) {
-        let (label, colour) = label(metadata);
+    fn write_head(&self, line: &mut String, (label, colour): (&str, &str)) {
         line.push_str(&format!("[{}] ", std::process::id()));
         if self.time {
             let zone = if self.utc { TimeZone::UTC } else { TimeZone::system() };
@@ -177,16 +239,30 @@ impl Form {
     }
 }
 
-fn label(metadata: &Metadata<'_>) -> (&'static str, &'static str) {
-    if metadata.target() == FATAL {
+/// What a line is marked with, and in which colour.
+fn label(fatal: bool, level: Level) -> (&'static str, &'static str) {
+    if fatal {
         return ("FTL", "31");
     }
-    match *metadata.level() {
+    match level {
         Level::ERROR => ("ERR", "31"),
         Level::WARN => ("WRN", "0;93"),
         Level::INFO => ("INF", "32"),
         Level::DEBUG => ("DBG", "36"),
         Level::TRACE => ("TRC", "33"),
+    }
+}
+
+/// What nats-server takes a line for when it tells a syslog.
+fn severity(fatal: bool, level: Level) -> Severity {
+    if fatal {
+        return Severity::Critical;
+    }
+    match level {
+        Level::ERROR => Severity::Error,
+        Level::WARN => Severity::Warning,
+        Level::INFO | Level::TRACE => Severity::Notice,
+        Level::DEBUG => Severity::Debug,
     }
 }
 

@@ -1,0 +1,218 @@
+//! Where the log goes: a file that is put aside as it grows, a file that somebody else moved
+//! away, a syslog.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests: a failed step is a failed test"
+)]
+
+use std::path::{Path, PathBuf};
+
+use blackbox::server::{Binary, Server, Setup};
+use blackbox::wire::Conversation;
+use blackbox::{DEADLINE, eventually};
+use rustix::process::Signal;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::{TcpListener, UdpSocket, UnixListener};
+use tokio::time::timeout;
+
+fn server() -> Setup {
+    Setup::new(&Binary::under_test()).unmonitored()
+}
+
+/// The files of a folder whose names begin with `log`, sorted: the log itself first, then what
+/// was put aside, the oldest first.
+fn logs(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.starts_with("log"))
+        .collect();
+    names.sort();
+    names
+}
+
+fn text(folder: &Path, name: &str) -> String {
+    std::fs::read_to_string(folder.join(name)).unwrap_or_default()
+}
+
+/// Makes a server that logs at debug level say something: a client comes and goes.
+async fn come_and_go(server: &Server) {
+    let mut client = Conversation::dial(server.client()).await.unwrap();
+    assert!(client.line().await.unwrap().starts_with(b"INFO "));
+}
+
+/// `2026.11.22.16.55.23.442362001` behind the name of the log.
+fn is_aside(name: &str) -> bool {
+    let Some(stamp) = name.strip_prefix("log.") else { return false };
+    let lengths: Vec<usize> = stamp.split('.').map(str::len).collect();
+    lengths == [4, 2, 2, 2, 2, 2, 9] && stamp.bytes().all(|c| c == b'.' || c.is_ascii_digit())
+}
+
+#[tokio::test]
+async fn a_log_that_has_grown_is_put_aside_and_only_so_many_are_kept() {
+    let folder = TempDir::new().unwrap();
+    let log = folder.path().join("log");
+    let config = format!("log_file: {log:?}\nlog_size_limit: 2000\nlog_max_num: 3\ndebug: true\n");
+    std::fs::write(folder.path().join("log.2026"), "not a rotated log").unwrap();
+    let server = server().config(config).start().await;
+    let mut seen: Vec<String> = Vec::new();
+    eventually("five files were put aside", async || {
+        come_and_go(&server).await;
+        for name in logs(folder.path()).into_iter().filter(|name| is_aside(name)) {
+            if !seen.contains(&name) {
+                seen.push(name);
+            }
+        }
+        (seen.len() >= 5).then_some(())
+    })
+    .await;
+    eventually("two of them and the log are left", async || {
+        let kept = logs(folder.path());
+        let aside: Vec<_> = kept.iter().filter(|name| is_aside(name)).collect();
+        let newest: Vec<_> = seen.iter().rev().take(2).rev().collect();
+        (aside == newest && kept[0] == "log" && kept[1] == "log.2026").then_some(())
+    })
+    .await;
+    for name in seen.iter().rev().take(2) {
+        let size = text(folder.path(), name).len();
+        assert!((2000..2400).contains(&size), "{name} has {size} bytes");
+    }
+    let current = text(folder.path(), "log");
+    let first = current.lines().next().unwrap();
+    let newest = folder.path().join(seen.last().unwrap());
+    let rotated = format!("[INF] Rotated log, backup saved as {newest:?}");
+    assert!(first.ends_with(&rotated), "{first}");
+    assert!(current.contains("[INF] Purged log file \"log."), "{current}");
+}
+
+#[tokio::test]
+async fn a_log_that_was_too_long_already_is_put_aside_at_start() {
+    let folder = TempDir::new().unwrap();
+    let log = folder.path().join("log");
+    std::fs::write(&log, "x".repeat(5000)).unwrap();
+    let config = format!("log_file: {log:?}\nlogfile_size_limit: 3000\n");
+    let _server = server().config(config).start().await;
+    eventually("the old log is aside", async || {
+        let aside = logs(folder.path()).into_iter().find(|name| is_aside(name))?;
+        text(folder.path(), &aside).contains("[INF] Rotating logfile...").then_some(())
+    })
+    .await;
+    eventually("the new one begins", async || {
+        text(folder.path(), "log").contains("Server is ready").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_log_that_was_moved_away_is_opened_anew_on_request() {
+    let folder = TempDir::new().unwrap();
+    let log = folder.path().join("log");
+    let server = server().config(format!("log_file: {log:?}\n")).start().await;
+    eventually("it logs", async || text(folder.path(), "log").contains("ready").then_some(()))
+        .await;
+    std::fs::rename(&log, folder.path().join("log.moved")).unwrap();
+    server.signal(Signal::USR1);
+    eventually("the log is back", async || {
+        text(folder.path(), "log").contains("[INF] File log re-opened").then_some(())
+    })
+    .await;
+    assert!(!text(folder.path(), "log.moved").contains("re-opened"));
+}
+
+/// What a line says behind its head, when the head is that of a syslog line:
+/// `<5>2026-11-22T16:55:23Z host program[pid]: text`.
+fn body(line: &str, priority: &str, local: bool, server: &Server) -> String {
+    let rest = line.strip_prefix(priority).unwrap_or_else(|| panic!("{priority} in {line:?}"));
+    let (head, text) = rest.split_once(": ").unwrap();
+    let words: Vec<&str> = head.split_whitespace().collect();
+    let program = Binary::under_test().path().file_name().unwrap().to_string_lossy().into_owned();
+    assert_eq!(*words.last().unwrap(), format!("{program}[{}]", server.pid()), "{line:?}");
+    if local {
+        // Mon _2 15:04:05, and no host.
+        assert_eq!(head.find(' '), Some(3), "{line:?}");
+        assert_eq!(words.len(), 4, "{line:?}");
+        assert_eq!(&head[15..16], " ", "{line:?}");
+    } else {
+        assert_eq!(words.len(), 3, "{line:?}");
+        // RFC 3339 to the second, in local time: `Z` or an offset.
+        let (date, time) = words[0].split_once('T').unwrap();
+        assert_eq!((date.len(), time[8..].is_empty()), (10, false), "{line:?}");
+        assert!(matches!(time.as_bytes()[8], b'Z' | b'+' | b'-'), "{line:?}");
+        assert!(words[1].len() > 1, "{line:?}");
+    }
+    text.trim_end_matches('\n').to_owned()
+}
+
+#[tokio::test]
+async fn a_remote_syslog_hears_datagrams() {
+    let syslog = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("udp://{}", syslog.local_addr().unwrap());
+    let server = server().args(["-D", "-r", &url]).start().await;
+    come_and_go(&server).await;
+    let mut lines = Vec::new();
+    let mut buffer = [0; 4096];
+    while !lines.iter().any(|line: &String| line.contains("Client connection created")) {
+        let size = timeout(DEADLINE, syslog.recv(&mut buffer)).await.unwrap().unwrap();
+        let line = String::from_utf8(buffer[..size].to_vec()).unwrap();
+        assert!(line.ends_with('\n'), "{line:?}");
+        lines.push(line);
+    }
+    let ready = lines.iter().find(|line| line.contains("ready")).unwrap();
+    assert_eq!(body(ready, "<5>", false, &server), "Server is ready");
+    let created = lines.last().unwrap();
+    assert!(body(created, "<7>", false, &server).contains("cid:"), "{created}");
+    assert!(server.log().is_empty(), "nothing is told twice:\n{}", server.log());
+}
+
+#[tokio::test]
+async fn a_remote_syslog_hears_a_stream_to_the_last_line() {
+    let syslog = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = syslog.local_addr().unwrap();
+    let config = format!("remote_syslog: \"tcp://{address}\"\n");
+    let mut server = server().config(config).start().await;
+    server.signal(Signal::INT);
+    let (stream, _) = timeout(DEADLINE, syslog.accept()).await.unwrap().unwrap();
+    let mut lines = BufReader::new(stream).lines();
+    let mut texts = Vec::new();
+    while let Some(line) = timeout(DEADLINE, lines.next_line()).await.unwrap().unwrap() {
+        texts.push(body(&line, "<5>", false, &server));
+    }
+    assert!(texts.contains(&"Server is ready".to_owned()), "{texts:?}");
+    assert_eq!(texts.last().unwrap(), "Server Exiting..");
+    assert!(server.exit().await.code().is_some());
+}
+
+#[tokio::test]
+async fn a_syslog_of_this_machine_hears_short_lines() {
+    let folder = TempDir::new().unwrap();
+    let path: PathBuf = folder.path().join("socket");
+    let syslog = UnixListener::bind(&path).unwrap();
+    let url = format!("unix://{}", path.display());
+    let server = server().args(["--remote_syslog", &url]).start().await;
+    let (stream, _) = timeout(DEADLINE, syslog.accept()).await.unwrap().unwrap();
+    let mut lines = BufReader::new(stream).lines();
+    loop {
+        let line = timeout(DEADLINE, lines.next_line()).await.unwrap().unwrap().unwrap();
+        if line.contains("ready") {
+            assert_eq!(body(&line, "<5>", true, &server), "Server is ready");
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_syslog_that_is_not_there_is_an_error_at_start() {
+    let closed = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let tcp = format!("tcp://{}", closed.local_addr().unwrap());
+    for (url, said) in [
+        (tcp.as_str(), "error connecting to syslog"),
+        ("http://127.0.0.1:1", "error invalid network type"),
+    ] {
+        let mut server = server().args(["-r", url]).spawn();
+        assert_eq!(server.exit().await.code(), Some(1));
+        assert!(server.log().contains(said), "{}", server.log());
+    }
+}
