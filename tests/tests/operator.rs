@@ -12,6 +12,7 @@ use blackbox::eventually;
 use blackbox::operator::{Draft, Heard, Peer, account, in_memory, now, operator, unlimited, user};
 use blackbox::server::{Binary, Server, Setup};
 use nkeys::KeyPair;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 const REFUSED: &str = "-ERR 'Authorization Violation'";
@@ -349,8 +350,9 @@ impl Full {
                 sys.public_key(),
                 account(&sys, &json!({})).sign(&op),
             );
-            let mut setup = Setup::new(binary).config(config).name(&format!("n{index}"));
+            let mut setup = Setup::new(binary).config(config);
             if binaries.len() > 1 {
+                setup = setup.name(&format!("n{index}"));
                 let ports: Vec<u16> = servers.iter().map(|server| server.port("cluster")).collect();
                 setup = setup.cluster("c", -1).routes(&ports);
             }
@@ -409,8 +411,14 @@ async fn new_claims_change_those_who_are_in() {
     assert_eq!(first.heard().await, []);
 
     // Default permissions reach those who live by them.
-    let defaults = json!({ "default_permissions": { "pub": { "allow": ["only"] } } });
+    first.say("SUB gone 1\r\nSUB stays 2\r\n").await;
+    assert_eq!(first.heard().await, []);
+    let defaults = json!({ "default_permissions": {
+        "pub": { "allow": ["only"] }, "sub": { "allow": ["stays"] },
+    } });
     full.push(&mut sys, &newer(account(&a, &defaults)).sign(&full.op)).await;
+    let lost = "-ERR 'Permissions Violation for Subscription to \"gone\" (sid \"1\")'";
+    assert_eq!(first.heard().await, [Heard::Line(lost.into())]);
     first.say("PUB other 0\r\n\r\n").await;
     let refused = "-ERR 'Permissions Violation for Publish to \"other\"'";
     assert_eq!(first.heard().await, [Heard::Line(refused.into())]);
@@ -421,6 +429,49 @@ async fn new_claims_change_those_who_are_in() {
     assert_eq!(first.hear().await, Heard::Line("-ERR 'User Authentication Revoked'".into()));
     assert_eq!(first.hear().await, Heard::Closed);
     assert_eq!(with(server, &jwt, &u).await, REFUSED);
+}
+
+#[tokio::test]
+async fn mappings_of_claims_count_and_outlive_a_reload() {
+    let full = Full::start(&[Binary::under_test()]).await;
+    let server = &full.servers[0];
+    let mut sys = full.system(0).await;
+    let (a, u) = (KeyPair::new_account(), KeyPair::new_user());
+    let mapped = |to: Value| newer(account(&a, &json!({ "mappings": to }))).sign(&full.op);
+    full.push(&mut sys, &mapped(json!({ "m.*": [{ "subject": "one.$1", "weight": 100 }] }))).await;
+    let mut peer = Peer::login(server.client(), &user(&u, &json!({})).sign(&a), &u).await;
+    peer.say("SUB > 1\r\nPUB m.x 1\r\n1\r\nPUB n.x 1\r\n2\r\n").await;
+    assert_eq!(peer.heard().await, [message("one.x", "1"), message("n.x", "2")]);
+    let shown = server.monitor(&format!("/accountz?acc={}", a.public_key())).await;
+    let shown = &shown["account_detail"]["mappings"];
+    assert_eq!(*shown, json!({ "m.*": [{ "subject": "one.$1", "weight": 100 }] }));
+
+    full.push(&mut sys, &mapped(json!({ "m.*": [{ "subject": "two.$1" }] }))).await;
+    peer.say("PUB m.x 1\r\n3\r\n").await;
+    assert_eq!(peer.heard().await, [message("two.x", "3")]);
+
+    // A reload is about what the configuration says, which is nothing of this account.
+    let path = server.dir().join("server.conf");
+    let config = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("{config}\nmax_payload: 100000\n")).unwrap();
+    server.signal(Signal::HUP);
+    eventually("the configuration is reloaded", async || {
+        server.log().contains("Reloaded server configuration").then_some(())
+    })
+    .await;
+    peer.say("PUB m.x 1\r\n4\r\n").await;
+    assert_eq!(peer.heard().await, [message("two.x", "4")]);
+    assert_eq!(Peer::dial(server.client()).await.info["auth_required"], true);
+    assert_eq!(outcome(server.client(), json!({})).await, REFUSED);
+    Peer::login(server.client(), &user(&u, &json!({})).sign(&a), &u).await;
+
+    // One that is none takes nothing away.
+    full.push(&mut sys, &mapped(json!({ "k.*": [{ "subject": "k.$2" }] }))).await;
+    peer.say("PUB m.x 1\r\n5\r\n").await;
+    assert_eq!(peer.heard().await, [message("two.x", "5")]);
+    full.push(&mut sys, &mapped(json!({}))).await;
+    peer.say("PUB m.x 1\r\n6\r\n").await;
+    assert_eq!(peer.heard().await, [message("m.x", "6")]);
 }
 
 #[tokio::test]
