@@ -465,8 +465,14 @@ async fn mappings_of_claims_count_and_outlive_a_reload() {
     assert_eq!(outcome(server.client(), json!({})).await, REFUSED);
     Peer::login(server.client(), &user(&u, &json!({})).sign(&a), &u).await;
 
-    // One that is none takes nothing away.
-    full.push(&mut sys, &mapped(json!({ "k.*": [{ "subject": "k.$2" }] }))).await;
+    // One that is none is refused and takes nothing away.
+    let void = mapped(json!({ "k.*": [{ "subject": "k.$2" }] }));
+    let answer = sys.ask("$SYS.REQ.CLAIMS.UPDATE", void.as_bytes()).await;
+    assert_eq!(
+        answer["error"]["description"],
+        "jwt validation failed - mapping \"k.*\" -> \"k.$2\": invalid mapping destination: \
+         wildcard index out of range in $2: [2]"
+    );
     peer.say("PUB m.x 1\r\n5\r\n").await;
     assert_eq!(peer.heard().await, [message("two.x", "5")]);
     full.push(&mut sys, &mapped(json!({}))).await;

@@ -232,7 +232,7 @@ fn mappings_of(
     for mapping in wanted {
         match mapping.check() {
             Ok(()) => good.push(mapping),
-            Err(error) => faults.push((mapping.source, error)),
+            Err(fault) => faults.push((mapping.source, fault.text)),
         }
     }
     if let Some(earlier) = earlier.filter(|_| !faults.is_empty()) {

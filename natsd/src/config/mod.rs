@@ -31,7 +31,7 @@ pub use security::{
     Permissions, Proxies, Resolver, ResponsePermission, ResponseType, ServiceExport, ServiceImport,
     StreamExport, StreamImport, SubjectPermission, Tls, TlsVersion, User, Websocket,
 };
-pub use subjects::untokenize;
+pub use subjects::{MappingFault, untokenize};
 
 /// Everything the server needs to know before it starts.
 #[derive(Clone, Debug, PartialEq)]

@@ -17,6 +17,7 @@ use crate::config::nkey::{Kind, is_public};
 use crate::jwt::{Account, Token};
 use crate::monitor::json;
 use crate::resolver::{Resolver, Store};
+use crate::trust::check_mappings;
 
 const OK: u16 = 200;
 const INTERNAL_ERROR: u16 = 500;
@@ -154,6 +155,9 @@ impl System {
         }
         if !errors.is_empty() {
             let error = format!("validation errors: [{}]", errors.join(" "));
+            return Outcome::new(&subject, void, Some(error));
+        }
+        if let Err(error) = check_mappings(&token.body) {
             return Outcome::new(&subject, void, Some(error));
         }
         let (place, jwt) = (subject.clone(), text.to_owned());

@@ -133,6 +133,21 @@ impl Claims {
     }
 }
 
+/// Checks what an account's token maps, more closely than the token's own rules do: an account is
+/// not told of what it could not use.
+///
+/// # Errors
+/// In nats-server's words.
+pub fn check_mappings(account: &Account) -> Result<(), String> {
+    for source in account.mappings.iter().map(mapping) {
+        source.check().map_err(|fault| {
+            let to = fault.destination.as_ref().map(|to| format!(" -> {to:?}"));
+            format!("mapping {:?}{}: {fault}", source.source, to.unwrap_or_default())
+        })?;
+    }
+    Ok(())
+}
+
 fn position(export: &jwt::Export) -> Option<usize> {
     usize::try_from(export.account_token_position).ok().filter(|position| *position > 0)
 }

@@ -17,7 +17,7 @@ use crate::config::nkey::{Kind, is_public};
 use crate::config::{Config, Secret};
 use crate::jwt::{Account, JwtError, Operator, Token, UNLIMITED, UnixSeconds};
 
-pub use claims::Claims;
+pub use claims::{Claims, check_mappings};
 pub use imports::{Imported, NotAuthorized, imported};
 pub use judge::{Delegation, Finding, Visit};
 pub(crate) use judge::{sooner, time_left};
