@@ -216,3 +216,67 @@ async fn a_syslog_that_is_not_there_is_an_error_at_start() {
         assert!(server.log().contains(said), "{}", server.log());
     }
 }
+
+/// What the trace lines of a log say, from the arrow on.
+fn traced(log: &str) -> Vec<&str> {
+    let arrow = |line: &str| ["<<-", "->>", "<->"].iter().find_map(|arrow| line.find(arrow));
+    log.lines()
+        .filter(|line| line.contains("[TRC]"))
+        .filter_map(|line| line.get(arrow(line)?..))
+        .collect()
+}
+
+#[tokio::test]
+async fn trace_lines_say_what_a_client_said_and_heard() {
+    let speech =
+        b"CONNECT {\"verbose\":false,\"headers\":true,\"pass\":\"geheim\",\"name\":\"A\"}\r\n\
+        SUB  foo   1\r\nSUB foo q 2\r\nPUB foo bar 5\r\nhello\r\n\
+        HPUB foo 12 17\r\nNATS/1.0\r\n\r\nhello\r\nPUB foo 0\r\n\r\npub none 4\r\na\"\xff\\\r\n\
+        UNSUB 1\r\nPUB foo 12\r\n0123456789ab\r\nPING\r\nPONG\r\nbogus\r\n";
+    let server = server().config("max_traced_msg_len: 10\n").args(["-V"]).start().await;
+    let mut client = Conversation::dial(server.client()).await.unwrap();
+    client.send(speech).await.unwrap();
+    client.closed().await.unwrap();
+    eventually("the end of the last subscription", async || {
+        server.log().contains("[DELSUB 2]").then_some(())
+    })
+    .await;
+    let log = server.log();
+    assert_eq!(
+        traced(&log),
+        [
+            r#"<<- [CONNECT {"verbose":false,"headers":true,"pass":"[REDACTED]","name":"A"}]"#,
+            "<<- [SUB foo   1]",
+            "<<- [SUB foo q 2]",
+            "<<- [PUB foo bar 5]",
+            r#"<<- MSG_PAYLOAD: ["hello"]"#,
+            "->> [MSG foo 1 bar 5]",
+            r#"->> MSG_PAYLOAD: ["hello"]"#,
+            "->> [MSG foo 2 bar 5]",
+            r#"->> MSG_PAYLOAD: ["hello"]"#,
+            "<<- [HPUB foo 12 17]",
+            r#"<<- MSG_PAYLOAD: ["NATS/1.0\r\n..."]"#,
+            "->> [HMSG foo 1 12 17]",
+            r#"->> MSG_PAYLOAD: ["NATS/1.0\r\n..."]"#,
+            "->> [HMSG foo 2 12 17]",
+            r#"->> MSG_PAYLOAD: ["NATS/1.0\r\n..."]"#,
+            "<<- [PUB foo 0]",
+            "->> [MSG foo 1 0]",
+            "->> [MSG foo 2 0]",
+            "<<- [PUB none 4]",
+            r#"<<- MSG_PAYLOAD: ["a\"\xff\\"]"#,
+            "<<- [UNSUB 1]",
+            "<-> [DELSUB 1]",
+            "<<- [PUB foo 12]",
+            r#"<<- MSG_PAYLOAD: ["0123456789..."]"#,
+            "->> [MSG foo 2 12]",
+            r#"->> MSG_PAYLOAD: ["0123456789..."]"#,
+            "<<- [PING]",
+            "->> [PONG]",
+            "<<- [PONG]",
+            "->> [-ERR Unknown Protocol Operation]",
+            "<-> [DELSUB 2]",
+        ]
+    );
+    assert!(!log.contains("geheim"));
+}

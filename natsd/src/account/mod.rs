@@ -29,7 +29,7 @@ pub use claimed::Applied;
 pub use imports::{RenamedTarget, ServiceTarget};
 pub use link::{Link, PeerAbout, Scope};
 pub use mappings::{ClusterOf, Destination, Mapping, Mappings};
-pub use subscriber::Subscriber;
+pub use subscriber::{Labelled, Subscriber};
 pub use subscription::{InternalHandler, LocalTarget, PeerTarget, Sid, Subscription, Take, Target};
 pub use terms::{Terms, takes_interest};
 

@@ -1,8 +1,8 @@
 //! The receiving side of a client connection: its queue and its subscriptions by sid.
 
 use std::hash::BuildHasher;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 use parking_lot::Mutex;
@@ -13,6 +13,12 @@ use super::replies::Replies;
 use crate::config::ResponsePermission;
 use crate::interest::PatternSet;
 use crate::outbound::Outbound;
+
+/// Who a connection is to readers of the log.
+pub trait Labelled: std::fmt::Debug + Send + Sync {
+    /// The start of its log lines, down to `"v1.2:go:name"`.
+    fn label(&self) -> String;
+}
 
 /// The receiving side of a client connection.
 #[derive(Debug)]
@@ -27,6 +33,7 @@ pub struct Subscriber {
     limits: Mutex<Option<Box<Limited>>>,
     subscriptions: Mutex<HashTable<Arc<Subscription>>>,
     hasher: DefaultHashBuilder,
+    owner: OnceLock<Weak<dyn Labelled>>,
 }
 
 /// What only clients with permissions need.
@@ -49,7 +56,19 @@ impl Subscriber {
             limits: Mutex::new(None),
             subscriptions: Mutex::new(HashTable::new()),
             hasher: DefaultHashBuilder::default(),
+            owner: OnceLock::new(),
         }
+    }
+
+    /// Says whose it is; the first word counts.
+    pub fn belongs_to(&self, owner: Weak<dyn Labelled>) {
+        drop(self.owner.set(owner));
+    }
+
+    /// How its log lines start; empty while it is nobody's.
+    #[must_use]
+    pub fn label(&self) -> String {
+        self.owner.get().and_then(Weak::upgrade).map_or_else(String::new, |owner| owner.label())
     }
 
     /// Whether the client understands HMSG.

@@ -13,7 +13,7 @@ mod terms;
 mod traced;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
@@ -24,7 +24,10 @@ use crate::auth::Permissions;
 use crate::close::CloseReason;
 use crate::errand::TlsFacts;
 use crate::heartbeat::{Beat, Heartbeat};
-use crate::log;
+use crate::log::{
+    self,
+    wire::{self, Way},
+};
 use crate::net::{Conversation, Secured};
 use crate::node::Node;
 use crate::outbound::{Outbound, SHARED_BODY_BYTES};
@@ -153,6 +156,8 @@ impl Client {
         let heartbeat = Heartbeat::of_client(Instant::now(), interval, limits.ping_max);
         let entry = ClientEntry::new(id, peer, Arc::clone(&subscriber)).carried_by(transport);
         let entry = Arc::new(entry);
+        let owner: Weak<ClientEntry> = Arc::downgrade(&entry);
+        subscriber.belongs_to(owner);
         Self {
             entry,
             subscriber,
@@ -183,11 +188,17 @@ impl Client {
     }
 
     fn send_error(&self, text: &str, publisher: &mut Publisher) {
+        if log::tracing_wire() {
+            wire::op(&self.entry.label(), Way::Out, &format!("-ERR {text}"));
+        }
         self.send(error::line(text).as_bytes(), publisher);
     }
 
     fn send_ok_if_verbose(&self, publisher: &mut Publisher) {
         if self.options.verbose {
+            if log::tracing_wire() {
+                wire::op(&self.entry.label(), Way::Out, "OK");
+            }
             self.send(b"+OK\r\n", publisher);
         }
     }
@@ -205,6 +216,9 @@ impl Client {
         }
         match parse(input, &self.bounds, self.options.headers) {
             Ok(Step::Op(op, used)) => {
+                if log::tracing_wire() {
+                    self.log_op(&op, input);
+                }
                 self.on_op(op, input, frame, publisher)?;
                 Ok(Progress::Done(used))
             }
@@ -240,10 +254,17 @@ impl Client {
         Ok(())
     }
 
+    fn log_op(&self, op: &ClientOp<'_>, input: &[u8]) {
+        let label = self.entry.label();
+        wire::op_in(&label, input);
+        if let ClientOp::Publish(message, _) = op {
+            wire::payload(&label, Way::In, message.body, message.header_len);
+        }
+    }
+
     fn on_ping(&mut self, publisher: &mut Publisher) {
         if log::tracing_wire() {
-            tracing::trace!("{} - <<- [PING]", self.entry.label());
-            tracing::trace!("{} - ->> [PONG]", self.entry.label());
+            wire::op(&self.entry.label(), Way::Out, "PONG");
         }
         self.send(b"PONG\r\n", publisher);
         if self.connected && self.options.repeated_info && !self.introduced {
@@ -442,6 +463,9 @@ impl Conversation for Client {
             Beat::Ping if !self.gate.is_open() => Ok(()),
             Beat::Nothing => Ok(()),
             Beat::Ping => {
+                if log::tracing_wire() {
+                    wire::op(&self.entry.label(), Way::Out, "PING");
+                }
                 self.send(b"PING\r\n", publisher);
                 Ok(())
             }

@@ -9,6 +9,7 @@ use super::requester::Requester;
 use super::{Client, Progress};
 use crate::account::Target;
 use crate::close::CloseReason;
+use crate::log;
 use crate::outbound::SHARED_BODY_BYTES;
 use crate::protocol::error;
 use crate::protocol::headers;
@@ -67,8 +68,8 @@ impl Client {
         if line_len == 0 || !input.starts_with(&last.text) || last.size > self.bounds.payload_max {
             return Ok(None);
         }
-        if self.account.has_mappings() {
-            return Ok(None); // where it goes may differ from message to message
+        if self.account.has_mappings() || log::tracing_wire() {
+            return Ok(None); // where it goes may differ from message to message; or it is logged
         }
         let total = line_len + last.size + 2;
         let Some(whole) = input.get(..total) else {

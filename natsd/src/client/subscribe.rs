@@ -139,9 +139,7 @@ impl Client {
     }
 
     fn unsubscribe(&self, subscription: &Arc<Subscription>, publisher: &mut Publisher) {
-        if let Some(target) = subscription.local() {
-            target.end();
-        }
+        self.end(subscription);
         self.subscriber.remove(subscription);
         self.account.unsubscribe(subscription, publisher);
     }
@@ -149,10 +147,17 @@ impl Client {
     /// Ends all subscriptions of the connection.
     pub(super) fn drop_subscriptions(&self, publisher: &mut Publisher) {
         for subscription in self.subscriber.take_all() {
-            if let Some(target) = subscription.local() {
-                target.end();
-            }
+            self.end(&subscription);
             self.account.unsubscribe(&subscription, publisher);
+        }
+    }
+
+    /// Ends deliveries, also those that are on their way.
+    fn end(&self, subscription: &Subscription) {
+        let Some(target) = subscription.local() else { return };
+        target.end();
+        if log::tracing_wire() {
+            log::wire::unsubscribed(&self.entry.label(), &target.sid);
         }
     }
 }

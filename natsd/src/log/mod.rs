@@ -22,6 +22,7 @@ use crate::config::Log;
 
 mod file;
 mod syslog;
+pub mod wire;
 
 /// Events with this target are fatal: they are logged as `[FTL]`.
 pub const FATAL: &str = "fatal";
@@ -60,6 +61,7 @@ impl Logger {
     /// When the log file cannot be opened or the syslog not be reached.
     pub fn install(config: &Log, program: &str) -> io::Result<Self> {
         let output = open(config, program)?;
+        wire::configure(config);
         let colour = matches!(output, Output::Stderr) && io::stderr().is_terminal();
         let logger = Self(Arc::new(Shared {
             program: program.to_owned(),
@@ -80,6 +82,7 @@ impl Logger {
     /// When the log file cannot be opened or the syslog not be reached; nothing has changed then.
     pub fn reconfigure(&self, config: &Log) -> io::Result<()> {
         let output = open(config, &self.0.program)?;
+        wire::configure(config);
         self.0.level.store(level_of(config), Ordering::Relaxed);
         {
             let mut form = self.0.form.lock();

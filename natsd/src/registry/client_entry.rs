@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::account::{Account, GLOBAL_ACCOUNT, Subscriber};
+use crate::account::{Account, GLOBAL_ACCOUNT, Labelled, Subscriber};
 use crate::auth::Identity;
 
 /// What a client's protocol is carried by.
@@ -225,9 +225,16 @@ impl ClientEntry {
         }
     }
 
-    /// How it is named in the log: `127.0.0.1:4711 - cid:5 - "v1.0:py:demo"`.
+    /// How it is named in the log.
     #[must_use]
     pub fn label(&self) -> String {
+        Labelled::label(self)
+    }
+}
+
+impl Labelled for ClientEntry {
+    /// `127.0.0.1:4711 - cid:5 - "v1.0:py:demo"`.
+    fn label(&self) -> String {
         let about = self.about.lock();
         let mut label = match &self.transport {
             Transport::Tcp => format!("{} - cid:{}", self.peer, self.id),

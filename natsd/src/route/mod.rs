@@ -25,6 +25,10 @@ use tokio::time::Instant;
 use crate::account::{Account, Link};
 use crate::close::CloseReason;
 use crate::heartbeat::{Beat, Heartbeat};
+use crate::log::{
+    self,
+    wire::{self, Way},
+};
 use crate::net::{Conversation, Secured};
 use crate::node::Node;
 use crate::outbound::{Outbound, SHARED_BODY_BYTES};
@@ -164,11 +168,22 @@ impl Route {
     ) -> Result<Result<usize, Need>, CloseReason> {
         match parse(input, &self.bounds, self.dedicated.is_some()) {
             Ok(Step::Op(op, used)) => {
+                if log::tracing_wire() {
+                    self.log_op(&op, input);
+                }
                 self.on_op(op, frame, publisher)?;
                 Ok(Ok(used))
             }
             Ok(Step::More(need)) => Ok(Err(need)),
             Err(error) => Err(self.on_parse_error(&error, publisher)),
+        }
+    }
+
+    fn log_op(&self, op: &RouteOp<'_>, input: &[u8]) {
+        let label = self.entry.label();
+        wire::op_in(&label, input);
+        if let RouteOp::Message { message, .. } = op {
+            wire::payload(&label, Way::In, message.body, message.header_len);
         }
     }
 

@@ -8,6 +8,10 @@ use super::import::Nested;
 use super::matches::{Group, Matches};
 use super::queue_group::{Dice, candidates};
 use crate::account::{Account, Link, LocalTarget, Subscription, Take, Target, Touch};
+use crate::log::{
+    self,
+    wire::{self, Way},
+};
 use crate::outbound::{Append, Outbound};
 use crate::protocol::message::Message;
 
@@ -247,6 +251,9 @@ impl Publisher {
         }
         self.write_frame(&mut queue, target, message, head);
         let appended = queue.finish();
+        if log::tracing_wire() {
+            self.log_delivery(target, message, head);
+        }
         if appended.first_touch {
             self.touch(outbound);
         }
@@ -259,6 +266,23 @@ impl Publisher {
             account.unsubscribe(subscription, self);
         }
         true
+    }
+
+    /// Logs MSG or HMSG.
+    fn log_delivery(&self, target: &LocalTarget, message: &Message<'_>, head: &[u8]) {
+        let label = target.subscriber.label();
+        let stripped = message.has_headers() && !target.subscriber.headers();
+        let (mut sizes, mut body) = (self.sizes_of(message).to_vec(), message.body);
+        if stripped {
+            body = body.get(message.header_len..).unwrap_or_default();
+            sizes.clear();
+            Message { header_len: 0, body, ..*message }.write_sizes(&mut sizes);
+        }
+        let with_headers = message.has_headers() && !stripped;
+        let head = if with_headers { head } else { head.get(1..).unwrap_or_default() };
+        let line = [head, &target.sid, b" ", sizes.trim_ascii_end()].concat();
+        wire::op(&label, Way::Out, &String::from_utf8_lossy(&line));
+        wire::payload(&label, Way::Out, body, if with_headers { message.header_len } else { 0 });
     }
 
     /// Appends MSG or HMSG.
