@@ -5,17 +5,21 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use jiff::Timestamp;
+use nkeys::{KeyPair, XKey};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::account::Accounts;
+use crate::account::{Account, Accounts, Unheard};
 use crate::auth::Authenticator;
 use crate::config::Config;
+use crate::config::nkey::{Kind, is_public};
 use crate::discovery::Discovery;
+use crate::errand::Errands;
 use crate::protocol::line::Bounds;
 use crate::registry::{Registry, Transport};
 use crate::router::Trace;
 use crate::tls::TlsSetup;
+use crate::trust::Trust;
 use crate::verifier::Verifier;
 
 /// The version that clients and peers are told. Official clients switch features on by it, so
@@ -41,6 +45,20 @@ pub struct Identity {
     pub started_at: Instant,
 }
 
+/// What a server signs and encrypts with, for the life of the process.
+pub struct ServerKeys {
+    /// Its public part is the server's id.
+    pub sign: KeyPair,
+    /// For what only this server may read.
+    pub curve: XKey,
+}
+
+impl std::fmt::Debug for ServerKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[REDACTED]")
+    }
+}
+
 /// What all connections of this server share.
 #[derive(Debug)]
 pub struct Node {
@@ -54,6 +72,12 @@ pub struct Node {
     pub discovery: Discovery,
     /// Slow checks of passwords.
     pub verifier: Verifier,
+    /// What clients wait for that takes longer.
+    pub errands: Errands,
+    /// Whom this server trusts to issue accounts, in operator mode.
+    pub trust: Option<Trust>,
+    /// What this server signs and encrypts with.
+    pub keys: Option<ServerKeys>,
     auth: ArcSwap<Authenticator>,
     websocket_auth: ArcSwap<Authenticator>,
     tls: TlsSetups,
@@ -90,6 +114,9 @@ impl Node {
             registry: Registry::new(config.limits.max_closed_clients),
             discovery,
             verifier: Verifier::default(),
+            errands: Errands::default(),
+            trust: None,
+            keys: None,
             tls: TlsSetups::default(),
             auth: ArcSwap::from_pointee(Authenticator::new(&config)),
             websocket_auth: ArcSwap::from_pointee(Authenticator::for_websocket(&config)),
@@ -100,6 +127,20 @@ impl Node {
             epoch: AtomicU64::new(0),
             lame_duck: AtomicBool::new(false),
         }
+    }
+
+    /// The account that a peer names. Where accounts are fetched when they are needed, interest
+    /// of peers is kept for one that is not known here yet.
+    #[must_use]
+    pub fn account_of_peer(&self, name: &[u8]) -> Option<Arc<Account>> {
+        let known = self.accounts.find(name);
+        if known.is_some() || self.trust.is_none() {
+            return known;
+        }
+        let resolver = &self.config.load().operators.resolver;
+        let fetches = !matches!(resolver, None | Some(crate::config::Resolver::Memory));
+        let name = std::str::from_utf8(name).ok().filter(|name| is_public(name, Kind::Account))?;
+        fetches.then(|| self.accounts.known_or_new(name, &mut Unheard))
     }
 
     /// The configuration now.

@@ -121,7 +121,8 @@ impl Server {
     /// what they are now. Those whose permissions changed stay, without what they lost.
     fn look_at_clients(&self, by_tcp: &Authenticator, by_websocket: &Authenticator) {
         let auth = self.node.auth();
-        self.node.discovery.update(|info| info.auth_required = auth.required());
+        let required = self.node.trust.is_some() || auth.required();
+        self.node.discovery.update(|info| info.auth_required = required);
         for client in self.node.registry.clients() {
             let mut about = client.about();
             let auth = self.node.auth_of(&client.transport);

@@ -6,10 +6,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use nkeys::{KeyPair, XKey};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -17,7 +18,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::account::Account;
 use crate::auth::Authenticator;
+use crate::claims::Clerk;
 use crate::client::Client;
 use crate::close::CloseReason;
 use crate::config::{Config, HandshakeFirst, Listen, RouteUrl};
@@ -28,15 +31,17 @@ use crate::net::{
     Bound, TlsPlan, TlsRole, TlsStart, Workers, accept_loop, bind, interface_addresses, serve,
     split, split_tls,
 };
-use crate::node::{GIT_COMMIT, Identity, Node, TOOLCHAIN, VERSION};
+use crate::node::{GIT_COMMIT, Identity, Node, ServerKeys, TOOLCHAIN, VERSION};
 use crate::outbound::Outbound;
 use crate::ports_file::{Listening, PortsFile, Secure};
 use crate::protocol::error;
 use crate::protocol::info::Info;
 use crate::reload::ReloadError;
+use crate::resolver::Resolver;
 use crate::route::Mesh;
 use crate::system::{Order, System};
 use crate::tls::{TlsError, TlsSetup};
+use crate::trust::Trust;
 
 mod missing;
 mod websocket;
@@ -176,7 +181,10 @@ impl Server {
         let (client_tls, route_tls) = read_certificates(&config)?;
         let websocket_tls = websocket::read_certificates(&config)?;
         let workers = Workers::start(Handle::current(), cores())?;
-        let node = Arc::new(make_node(config, client.address));
+        let trust = Trust::new(&config).map_err(StartError::Refused)?;
+        let resolver = Resolver::open(&config.operators, crate::claims::now());
+        let resolver = resolver.map_err(StartError::Refused)?;
+        let node = Arc::new(make_node(config, client.address, trust));
         node.set_tls(client_tls, route_tls);
         node.set_websocket_tls(websocket_tls);
         node.set_monitoring_tls(read_monitoring_certificates(&node.config())?);
@@ -202,11 +210,23 @@ impl Server {
             others.push(crate::monitor::serve(bound, Arc::clone(&monitor))?);
         }
         let (orders_in, orders) = mpsc::channel(ORDERS_MAX);
+        let told: Arc<OnceLock<Arc<System>>> = Arc::default();
+        let clerk = make_clerk(&node, resolver, Arc::clone(&told));
+        let complete = clerk.bootstrap().map_err(StartError::Refused)?;
         let system = (!config.no_system_account).then(|| {
-            let (system, task) = System::start(Arc::clone(&monitor), orders_in);
+            let clerk = Arc::clone(&clerk);
+            let (system, task) = System::start(Arc::clone(&monitor), orders_in, clerk);
             others.push(task);
+            // The clerk tells of accounts only from now on; those before were joined at start.
+            drop(told.set(Arc::clone(&system)));
             system
         });
+        if let Some(errands) = node.errands.receive() {
+            others.push(tokio::spawn(Arc::clone(&clerk).run(errands)));
+        }
+        if !complete {
+            others.push(tokio::spawn(Arc::clone(&clerk).complete_system_account()));
+        }
         let mut client_listeners = Vec::new();
         let gate = Gate::new(&config, mesh.as_ref());
         if let Some(bound) = websocket {
@@ -367,8 +387,23 @@ fn listen(what: &'static str, listen: &Listen) -> Result<Bound, StartError> {
     })
 }
 
-fn make_node(config: Config, bound: SocketAddr) -> Node {
-    let id = nkeys::KeyPair::new_server().public_key();
+/// The clerk tells the system account of every account that can be used.
+fn make_clerk(
+    node: &Arc<Node>,
+    resolver: Option<Resolver>,
+    told: Arc<OnceLock<Arc<System>>>,
+) -> Arc<Clerk> {
+    let on_account = move |account: &Arc<Account>| {
+        if let Some(system) = told.get() {
+            system.join(account);
+        }
+    };
+    Clerk::new(Arc::clone(node), resolver, Box::new(on_account))
+}
+
+fn make_node(config: Config, bound: SocketAddr, trust: Option<Trust>) -> Node {
+    let keys = ServerKeys { sign: KeyPair::new_server(), curve: XKey::new() };
+    let id = keys.sign.public_key();
     let name = config.server_name.clone().unwrap_or_else(|| id.clone());
     let identity = Identity { id, name, started: Timestamp::now(), started_at: Instant::now() };
     let own = own_address(&config, bound.port());
@@ -385,7 +420,8 @@ fn make_node(config: Config, bound: SocketAddr) -> Node {
         tls_required: config.tls.is_some() && !config.allow_non_tls,
         tls_available: config.tls.is_some() && config.allow_non_tls,
         tls_verify: config.tls.as_ref().is_some_and(|tls| tls.verify || tls.verify_and_map),
-        auth_required: Authenticator::new(&config).required(),
+        auth_required: trust.is_some() || Authenticator::new(&config).required(),
+        xkey: keys.curve.public_key(),
         max_payload: i64::try_from(config.limits.max_payload).unwrap_or(i64::MAX),
         cluster: config
             .cluster
@@ -396,7 +432,10 @@ fn make_node(config: Config, bound: SocketAddr) -> Node {
         ..Info::default()
     };
     let private = config.cluster.as_ref().is_some_and(|cluster| cluster.no_advertise);
-    Node::new(identity, config, Discovery::new(info, own.urls, private))
+    let mut node = Node::new(identity, config, Discovery::new(info, own.urls, private));
+    node.trust = trust;
+    node.keys = Some(keys);
+    node
 }
 
 /// Where clients find this server.

@@ -19,6 +19,7 @@
 pub mod cluster;
 pub mod ctl;
 pub mod lab;
+pub mod operator;
 pub mod server;
 pub mod shape;
 pub mod transcript;

@@ -8,6 +8,7 @@
 use std::net::SocketAddr;
 
 use async_nats::ConnectOptions;
+use blackbox::operator::{account, in_memory, operator, user};
 use blackbox::server::{Binary, Server, Setup};
 use blackbox::websocket::{
     BINARY, CLOSE, COMPRESSED, PING, PONG, TEXT, Websocket, frame, head, packed, request,
@@ -15,8 +16,9 @@ use blackbox::websocket::{
 use blackbox::wire::Conversation;
 use blackbox::{DEADLINE, eventually};
 use futures_util::StreamExt;
+use nkeys::KeyPair;
 use rcgen::generate_simple_self_signed;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn setup(binary: &Binary, more: &str) -> Setup {
     // What stands behind a closing brace is outside of the block.
@@ -261,6 +263,28 @@ async fn users_may_be_bound_to_a_transport_and_named_by_cookies() {
     assert!(!admitted(&server, "", &[]).await);
     // What CONNECT says comes first.
     assert!(admitted(&server, &login("any"), &["Cookie: u=tcp; p=no"]).await);
+}
+
+#[tokio::test]
+async fn a_jwt_may_come_as_a_cookie() {
+    let op = KeyPair::new_operator();
+    let (sys, a, u) = (KeyPair::new_account(), KeyPair::new_account(), KeyPair::new_user());
+    let of = |key: &KeyPair| account(key, &json!({})).sign(&op);
+    let operators =
+        in_memory(&operator(&op, &json!({})), &sys, &[(&sys, &of(&sys)), (&a, &of(&a))]);
+    let block = "websocket { listen: \"127.0.0.1:-1\", no_tls: true, jwt_cookie: j }\n";
+    let setup = Setup::new(&Binary::under_test()).config(format!("{block}{operators}"));
+    let server = setup.start().await;
+    let jwt = |nats: Value| user(&u, &nats).sign(&a);
+    let by_cookie = async |jwt: String| admitted(&server, "", &[&format!("Cookie: j={jwt}")]).await;
+    assert!(by_cookie(jwt(json!({ "bearer_token": true }))).await);
+    let web = json!({ "bearer_token": true, "allowed_connection_types": ["WEBSOCKET"] });
+    assert!(by_cookie(jwt(web)).await);
+    let tcp = json!({ "bearer_token": true, "allowed_connection_types": ["STANDARD"] });
+    assert!(!by_cookie(jwt(tcp)).await);
+    // Whoever is no bearer signs.
+    assert!(!by_cookie(jwt(json!({}))).await);
+    assert!(!admitted(&server, "", &[]).await);
 }
 
 #[tokio::test]

@@ -6,10 +6,9 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use crate::config::{AccountLimits, Config};
-use crate::outbound::Outbound;
 
 use super::imports;
-use super::{Account, ClusterOf, GLOBAL_ACCOUNT, Link, Mappings, SYSTEM_ACCOUNT, Touch};
+use super::{Account, ClusterOf, GLOBAL_ACCOUNT, Link, Mappings, SYSTEM_ACCOUNT, Touch, Unheard};
 
 /// All accounts of this server, by name.
 #[derive(Debug)]
@@ -19,7 +18,7 @@ pub struct Accounts {
     /// The account of servers.
     pub system: Arc<Account>,
     /// Name of this server's cluster, for mappings.
-    cluster: ClusterOf,
+    pub(super) cluster: ClusterOf,
     inner: RwLock<Inner>,
 }
 
@@ -51,7 +50,7 @@ impl Accounts {
             Arc::clone(account)
         };
         let (global, system) = (one(GLOBAL_ACCOUNT), one(system));
-        imports::connect(&by_name, &[], &config.accounts, &mut Nobody);
+        imports::connect(&by_name, &[], &config.accounts, &mut Unheard);
         let cluster = ClusterOf::default();
         cluster.store(config.cluster_name.clone().unwrap_or_default().into());
         let inner = RwLock::new(Inner { by_name, links: Vec::new() });
@@ -61,7 +60,8 @@ impl Accounts {
     }
 
     /// Makes accounts what another configuration says (reload); returns those that are new. Those
-    /// that it does not name go: whoever is in them is sent away by the caller.
+    /// that it names no more go: whoever is in them is sent away by the caller. Accounts that a
+    /// JWT describes are no business of it.
     pub fn reconfigure(
         &self,
         old: &Config,
@@ -82,10 +82,14 @@ impl Accounts {
             inner.by_name.insert(Arc::clone(&account.name), Arc::clone(&account));
             added.push(account);
         }
+        let names = |config: &Config, account: &Account| {
+            config.accounts.iter().any(|source| *source.name == *account.name)
+        };
+        let loses_name = |account: &Account| names(old, account) && !names(new, account);
         let stays = |account: &Arc<Account>| {
             Arc::ptr_eq(account, &self.global)
                 || Arc::ptr_eq(account, &self.system)
-                || new.accounts.iter().any(|source| *source.name == *account.name)
+                || !loses_name(account)
         };
         let gone: Vec<Arc<Account>> =
             inner.by_name.values().filter(|account| !stays(account)).cloned().collect();
@@ -96,7 +100,7 @@ impl Accounts {
         imports::connect(&by_name, &old.accounts, &new.accounts, touched);
         // An account that is configured no more, but always there, takes nothing.
         for account in [&self.global, &self.system] {
-            if !new.accounts.iter().any(|source| *source.name == *account.name) {
+            if loses_name(account) {
                 account.set_imports(None, touched);
                 account.set_limits(AccountLimits::default());
             }
@@ -108,7 +112,7 @@ impl Accounts {
     /// Sets what is configured to go elsewhere, and where traces go. Mappings of the top level are
     /// those of the account of clients that name none.
     pub fn map(&self, config: &Config) {
-        for account in self.all() {
+        for account in self.all().into_iter().filter(|account| !account.was_claimed()) {
             let own = config.accounts.iter().filter(|source| *source.name == *account.name);
             let mut list: Vec<_> = own.flat_map(|source| source.mappings.clone()).collect();
             if Arc::ptr_eq(&account, &self.global) {
@@ -130,6 +134,24 @@ impl Accounts {
     pub fn find(&self, name: &[u8]) -> Option<Arc<Account>> {
         let name = std::str::from_utf8(name).ok()?;
         self.inner.read().by_name.get(name).cloned()
+    }
+
+    /// The account of a name, which is made if it is not there; nobody can use it before
+    /// something is known of it.
+    pub fn known_or_new(&self, name: &str, touched: &mut dyn Touch) -> Arc<Account> {
+        if let Some(account) = self.find(name.as_bytes()) {
+            return account;
+        }
+        let mut inner = self.inner.write();
+        if let Some(account) = inner.by_name.get(name) {
+            return Arc::clone(account);
+        }
+        let account = Arc::new(Account::new(name));
+        for link in inner.links.iter().filter(|link| link.scope.carries(name)) {
+            account.add_link(link, touched);
+        }
+        inner.by_name.insert(Arc::clone(&account.name), Arc::clone(&account));
+        account
     }
 
     /// All accounts, in no order.
@@ -181,11 +203,4 @@ impl Default for Accounts {
     fn default() -> Self {
         Self::new()
     }
-}
-
-/// At the start there is nobody to tell.
-struct Nobody;
-
-impl Touch for Nobody {
-    fn touch(&mut self, _outbound: &Arc<Outbound>) {}
 }

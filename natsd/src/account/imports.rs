@@ -40,7 +40,7 @@ type Shadow = (Arc<Account>, Arc<Subscription>);
 
 /// An imported stream.
 #[derive(Debug)]
-struct StreamLink {
+pub(super) struct StreamLink {
     exporter: Arc<Account>,
     theirs: Box<[u8]>,
     ours: Box<[u8]>,
@@ -107,6 +107,20 @@ impl ServiceTarget {
 }
 
 impl Imports {
+    /// What an account takes from others; `None` when that is nothing.
+    pub(super) fn new(
+        importer: &Arc<Account>,
+        streams: Vec<StreamLink>,
+        services: Vec<Arc<Subscription>>,
+    ) -> Option<Self> {
+        (!streams.is_empty() || !services.is_empty()).then(|| Self {
+            importer: Arc::downgrade(importer),
+            streams,
+            services,
+            shadows: Mutex::default(),
+        })
+    }
+
     /// Gives a subscription its shadows in the accounts that its subject comes from, once.
     pub(super) fn cast(&self, subscription: &Arc<Subscription>, touched: &mut dyn Touch) {
         if matches!(
@@ -259,12 +273,7 @@ fn imports_of(
             service_import(import, exports, exporter).map(Arc::new)
         })
         .collect();
-    (!streams.is_empty() || !services.is_empty()).then(|| Imports {
-        importer: Arc::downgrade(importer),
-        streams,
-        services,
-        shadows: Mutex::default(),
-    })
+    Imports::new(importer, streams, services)
 }
 
 /// Puts new imports in the place of older ones. What a subscription gets by both it gets on;
@@ -280,6 +289,10 @@ pub(super) fn replace(
         account.for_each(|subscription| held.push(Arc::clone(subscription)));
         for subscription in held.iter().filter(|held| held.is_local()) {
             new.cast(subscription, touched);
+            // It may have ended meanwhile: whoever ends it looks for shadows afterwards.
+            if !account.has(subscription) {
+                new.dispel(subscription, touched);
+            }
         }
     }
     if let Some(old) = old {
@@ -290,7 +303,10 @@ pub(super) fn replace(
     }
 }
 
-fn stream_link(import: &config::StreamImport, exporter: &Arc<Account>) -> Option<StreamLink> {
+pub(super) fn stream_link(
+    import: &config::StreamImport,
+    exporter: &Arc<Account>,
+) -> Option<StreamLink> {
     let theirs = import.subject.as_bytes();
     let to = import.destination();
     let ours = import.local_subject();
@@ -305,7 +321,7 @@ fn stream_link(import: &config::StreamImport, exporter: &Arc<Account>) -> Option
     })
 }
 
-fn service_import(
+pub(super) fn service_import(
     import: &config::ServiceImport,
     exports: &[config::ServiceExport],
     exporter: &Arc<Account>,

@@ -7,6 +7,7 @@
 
 mod accounts;
 mod answers;
+mod claimed;
 mod imports;
 mod link;
 mod mappings;
@@ -19,10 +20,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use parking_lot::RwLock;
+use jiff::Timestamp;
+use parking_lot::{Mutex, RwLock};
 
 pub use accounts::Accounts;
 pub use answers::Answers;
+pub use claimed::Applied;
 pub use imports::{RenamedTarget, ServiceTarget};
 pub use link::{Link, PeerAbout, Scope};
 pub use mappings::{ClusterOf, Destination, Mapping, Mappings};
@@ -30,11 +33,13 @@ pub use subscriber::{Labelled, Subscriber};
 pub use subscription::{InternalHandler, LocalTarget, PeerTarget, Sid, Subscription, Take, Target};
 pub use terms::{Terms, takes_interest};
 
+use claimed::Linked;
 use imports::Imports;
 
 use crate::config::{self, AccountLimits, MessageTrace};
 use crate::interest::Interest;
 use crate::outbound::Outbound;
+use crate::trust::Claims;
 
 /// Name of the account of clients that name none.
 pub const GLOBAL_ACCOUNT: &str = "$G";
@@ -53,7 +58,7 @@ pub struct Account {
     pub clients: AtomicUsize,
     /// Client connections ever bound.
     pub clients_total: AtomicU64,
-    /// What is configured for it.
+    /// What is configured for it, or claimed.
     limits: ArcSwap<AccountLimits>,
     /// Where traces go of messages that other systems want traced.
     trace: ArcSwapOption<MessageTrace>,
@@ -65,6 +70,14 @@ pub struct Account {
     mapped: AtomicBool,
     /// What it takes from other accounts.
     imports: ArcSwapOption<Imports>,
+    /// What its JWT says.
+    claims: ArcSwapOption<Claims>,
+    /// When these came.
+    updated: Mutex<Option<Timestamp>>,
+    /// It had claims once.
+    was_claimed: AtomicBool,
+    /// The imports that its JWT asks for, as far as they are in effect.
+    linked: Mutex<Linked>,
     /// Requests of other accounts to its services; made with the first.
     answers: OnceLock<Arc<Answers>>,
 }
@@ -84,6 +97,14 @@ pub trait Touch {
     fn touch(&mut self, outbound: &Arc<Outbound>);
 }
 
+/// Where there is nothing to tell: an account without interest.
+#[derive(Debug)]
+pub struct Unheard;
+
+impl Touch for Unheard {
+    fn touch(&mut self, _outbound: &Arc<Outbound>) {}
+}
+
 impl Account {
     /// Makes an account with no interest.
     #[must_use]
@@ -100,6 +121,10 @@ impl Account {
             mappings: ArcSwapOption::empty(),
             mapped: AtomicBool::new(false),
             imports: ArcSwapOption::empty(),
+            claims: ArcSwapOption::empty(),
+            updated: Mutex::default(),
+            was_claimed: AtomicBool::new(false),
+            linked: Mutex::default(),
             answers: OnceLock::new(),
         }
     }
@@ -110,7 +135,7 @@ impl Account {
         Self { limits: ArcSwap::from_pointee(source.limits), ..Self::new(&source.name) }
     }
 
-    /// Its limits now.
+    /// What it may have now.
     #[must_use]
     pub fn limits(&self) -> AccountLimits {
         **self.limits.load()
@@ -148,6 +173,12 @@ impl Account {
     fn remove(&self, touched: &mut dyn Touch) {
         self.removed.store(true, Ordering::Release);
         self.set_imports(None, touched);
+    }
+
+    /// Whether a subscription is in it.
+    fn has(&self, subscription: &Arc<Subscription>) -> bool {
+        let inner = self.inner.read();
+        inner.interest.of(&subscription.pattern).iter().any(|held| Arc::ptr_eq(held, subscription))
     }
 
     /// Whether it takes anything from other accounts, all of which are there.
@@ -251,14 +282,18 @@ impl Account {
 
     /// Removes a local subscription and announces it; false when it was gone already.
     pub fn unsubscribe(&self, subscription: &Arc<Subscription>, touched: &mut dyn Touch) -> bool {
+        let removed = {
+            let mut inner = self.inner.write();
+            let removed = inner.interest.remove(subscription);
+            if removed {
+                self.generation.fetch_add(1, Ordering::Release);
+                inner.announce(self, subscription, Change::Removed, touched);
+            }
+            removed
+        };
+        // Afterwards: whoever replaces imports looks whether it is still there.
         if let Some(imports) = self.imports.load_full() {
             imports.dispel(subscription, touched);
-        }
-        let mut inner = self.inner.write();
-        let removed = inner.interest.remove(subscription);
-        if removed {
-            self.generation.fetch_add(1, Ordering::Release);
-            inner.announce(self, subscription, Change::Removed, touched);
         }
         removed
     }

@@ -8,10 +8,12 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use nkeys::KeyPair;
 
 use super::{Credentials, Identity, Judgement, PeerNames, Permissions, Proof, Verdict, verify};
-use crate::config::{Config, ConnectionType, Secret};
+use crate::config::{AuthCallout, Config, ConnectionType, Secret};
 
 /// Name of the account that is the system's unless another is configured.
 const SYSTEM_ACCOUNT: &str = "$SYS";
+/// Where the server asks authorization services.
+pub(crate) const CALLOUT_SUBJECT: &str = "$SYS.REQ.USER.AUTH";
 
 /// Everybody who may connect.
 #[derive(Debug, Default)]
@@ -27,6 +29,8 @@ pub struct Authenticator {
     /// Only users of the system account are configured: all others come in without credentials.
     open_default: bool,
     plain_passwords: bool,
+    /// A service that decides in the server's place.
+    callout: Option<AuthCallout>,
 }
 
 /// What a client is after a reload.
@@ -68,6 +72,7 @@ impl Authenticator {
                 user: name.into(),
                 account: account.as_deref().map(Into::into),
                 permissions: permissions.as_ref().map(|p| Arc::new(Permissions::new(p))),
+                grant: None,
             }
         };
         let users = auth.users.iter().map(|user| {
@@ -105,6 +110,7 @@ impl Authenticator {
             no_auth_user: auth.no_auth_user.as_deref().map(Into::into),
             map_certificates: config.tls.as_ref().is_some_and(|tls| tls.verify_and_map),
             open_default: only_system_users(config),
+            callout: auth.callout.clone(),
         }
     }
 
@@ -175,6 +181,8 @@ impl Authenticator {
     pub fn standing(&self, earlier: &Self, identity: &Identity) -> Standing {
         let same = |kept: bool| if kept { Standing::Same } else { Standing::Stranger };
         match identity.proof {
+            // Operators do not change while the server runs, and services are asked at login.
+            Proof::Jwt | Proof::Callout => Standing::Same,
             Proof::None => same(!self.required || self.open_default),
             Proof::Token => same(self.token == earlier.token),
             Proof::Nkey => compare(&self.nkeys, &earlier.nkeys, identity),
@@ -182,6 +190,43 @@ impl Authenticator {
                 same(self.single == earlier.single)
             }
             Proof::User => compare(&self.users, &earlier.users, identity),
+        }
+    }
+
+    /// The service that decides in the server's place, if there is one.
+    #[must_use]
+    pub const fn callout(&self) -> Option<&AuthCallout> {
+        self.callout.as_ref()
+    }
+
+    /// The configured user whom credentials name, right or wrong.
+    #[must_use]
+    pub fn named(&self, given: &Credentials<'_>) -> Option<Arc<str>> {
+        let fallback = || self.no_auth_user.clone().filter(|_| given.is_empty());
+        let configured = |name: &str| {
+            let found = self.nkeys.get_key_value(name).or_else(|| self.users.get_key_value(name));
+            found.map(|(name, _)| Arc::clone(name))
+        };
+        if !given.nkey.is_empty() {
+            return configured(given.nkey);
+        }
+        if let Some(login) = given.certificate.filter(|_| self.map_certificates) {
+            return self.mapped(login, given.kind).map(|login| Arc::clone(&login.identity.user));
+        }
+        let single =
+            self.single.as_ref().map(|(user, _)| user).filter(|user| ***user == *given.user);
+        configured(given.user)
+            .or_else(|| single.cloned())
+            .or_else(|| fallback().and_then(|name| configured(&name)))
+    }
+
+    /// Users of the service's account must not ask in the server's name.
+    #[must_use]
+    pub fn within_callout(&self, identity: Identity) -> Identity {
+        let account = identity.account.as_deref().unwrap_or("$G");
+        match &self.callout {
+            Some(callout) if callout.account == account => without_callout_subject(identity),
+            _ => identity,
         }
     }
 
@@ -276,6 +321,13 @@ impl Authenticator {
     }
 }
 
+/// The same user, who may not publish where the server asks authorization services.
+pub(crate) fn without_callout_subject(identity: Identity) -> Identity {
+    let permissions = identity.permissions.unwrap_or_default();
+    let permissions = permissions.without_publishing(CALLOUT_SUBJECT);
+    Identity { permissions: Some(Arc::new(permissions)), ..identity }
+}
+
 /// What a user is by now.
 fn compare(
     logins: &HashMap<Arc<str>, Login>,
@@ -307,7 +359,7 @@ fn conclude(verdict: Verdict, identity: Identity) -> Judgement {
 }
 
 /// Whether the owner of a public key signed the nonce.
-fn is_signed(public: &str, nonce: &str, signature: &str) -> bool {
+pub(crate) fn is_signed(public: &str, nonce: &str, signature: &str) -> bool {
     let decoded = URL_SAFE_NO_PAD.decode(signature).or_else(|_other| STANDARD.decode(signature));
     let Ok(signature) = decoded else { return false };
     !nonce.is_empty()

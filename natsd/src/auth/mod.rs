@@ -12,13 +12,15 @@ mod password;
 mod permissions;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use authenticator::{Authenticator, Standing};
+pub(crate) use authenticator::{CALLOUT_SUBJECT, is_signed, without_callout_subject};
 pub use certificate::PeerNames;
 pub use password::{HashCheck, Verdict, verify};
 pub use permissions::{Permissions, SubscribeLeave};
 
-use crate::config::ConnectionType;
+use crate::config::{ConnectionType, Secret};
 
 /// What a client shows to be let in. Secrets stay borrowed from its CONNECT.
 #[derive(Clone, Copy)]
@@ -98,6 +100,35 @@ pub struct Identity {
     pub account: Option<Arc<str>>,
     /// What it may do; `None` is everything.
     pub permissions: Option<Arc<Permissions>>,
+    /// What its JWT says beyond that, if it showed one or a service gave it one.
+    pub grant: Option<Arc<Grant>>,
+}
+
+/// What a user's JWT says beyond permissions.
+#[derive(Debug, PartialEq)]
+pub struct Grant {
+    /// The JWT itself; empty where a service gave it.
+    pub jwt: Secret,
+    /// What people call the user.
+    pub name: String,
+    /// Tags.
+    pub tags: Vec<String>,
+    /// The signing key, or the account.
+    pub issuer_key: String,
+    /// The key of the account that signed it, if not the account's own.
+    pub signing_key: Option<String>,
+    /// When it was issued, in seconds since 1970.
+    pub issued_at: i64,
+    /// It need not be signed for.
+    pub bearer: bool,
+    /// Its permissions are the account's default ones.
+    pub default_permissions: bool,
+    /// Most subscriptions of the connection.
+    pub max_subscriptions: Option<u32>,
+    /// Most bytes of a message.
+    pub max_payload: Option<u32>,
+    /// How long it may stay, from its admission.
+    pub stays: Option<Duration>,
 }
 
 /// What made a client known.
@@ -112,6 +143,10 @@ pub enum Proof {
     Token,
     /// A signature.
     Nkey,
+    /// A JWT, and a signature.
+    Jwt,
+    /// The word of an authorization service.
+    Callout,
 }
 
 /// What became of credentials.

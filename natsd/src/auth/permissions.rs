@@ -62,6 +62,15 @@ impl Permissions {
         }
     }
 
+    /// The same with one subject more that must not be published to.
+    #[must_use]
+    pub fn without_publishing(&self, subject: &str) -> Self {
+        let mut source = self.source.clone();
+        let publish = source.publish.get_or_insert_default();
+        publish.deny.push(config::PermissionSubject { subject: subject.into(), queue: None });
+        Self::new(&source)
+    }
+
     /// Whether a message may be published, leave to answer requests apart.
     #[must_use]
     pub fn may_publish(&self, subject: &[u8]) -> bool {

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::consider::{Stage, Step};
+use super::terms::Terms;
 use super::{Client, Options};
 use crate::account::Account;
 use crate::auth::{Authenticator, Credentials, Identity, Judgement, Proof};
@@ -18,7 +20,6 @@ use crate::protocol::error;
 use crate::protocol::info::{Connect, InfoEnd};
 use crate::registry::{About, Transport};
 use crate::router::Publisher;
-use crate::verifier::Answer;
 use crate::websocket::Cookies;
 
 /// What a client may do before it is known.
@@ -28,17 +29,16 @@ pub(super) enum Gate {
     Open,
     /// Only to say CONNECT, and that until this time.
     Shut(Instant),
-    /// Nothing until its password is checked.
+    /// Nothing until something is found out.
     Waiting(Box<Waiting>),
 }
 
-/// A client whose password is being checked.
+/// A client about whom something must be found out first.
 #[derive(Debug)]
 pub(super) struct Waiting {
     until: Instant,
-    answer: Answer,
+    stage: Stage,
     judge: Arc<Authenticator>,
-    identity: Identity,
     connect: Connect,
     /// What it sent behind its CONNECT: at most one read, since nothing more is read meanwhile.
     held: Vec<u8>,
@@ -76,17 +76,19 @@ impl Client {
         let config = self.node.config();
         let auth = self.node.auth_of(&self.entry.transport);
         let mut info = self.node.discovery.info_for(&self.entry);
-        if auth.required() {
+        let trusts = self.node.trust.is_some();
+        if auth.required() || trusts {
             self.gate = Gate::Shut(Instant::now() + self.auth_timeout());
             // Observed: a WebSocket client is asked for credentials though it may have none.
-            info.auth_required = match self.entry.transport {
-                Transport::Tcp => !auth.admits_strangers(),
-                Transport::Websocket { .. } => !auth.is_open(),
-            };
+            info.auth_required = trusts
+                || match self.entry.transport {
+                    Transport::Tcp => !auth.admits_strangers(),
+                    Transport::Websocket { .. } => !auth.is_open(),
+                };
         } else {
             self.join(Arc::clone(&self.node.accounts.global));
         }
-        if auth.wants_nonce() {
+        if auth.wants_nonce() || trusts {
             self.nonce = new_nonce();
             info.nonce.clone_from(&self.nonce);
         }
@@ -121,6 +123,9 @@ impl Client {
                 Ok(false)
             }
             Gate::Shut(_) if matches!(input.first(), Some(b'C' | b'c')) => Ok(true),
+            Gate::Shut(_) if self.node.trust.is_some() => {
+                Err(self.refuse(&Connect::default(), publisher))
+            }
             Gate::Shut(_) => {
                 let stranger = Connect::default();
                 let judge = self.node.auth_of(&self.entry.transport);
@@ -154,45 +159,55 @@ impl Client {
         self.last_line.forget();
         self.set_about(&connect, None);
         let judge = self.node.auth_of(&self.entry.transport);
-        match judge.judge(&self.credentials(&connect)) {
-            Judgement::Admitted(identity) => self.connect(&judge, identity, connect, publisher),
-            Judgement::Refused => Err(self.refuse(&connect, publisher)),
-            Judgement::Pending(check, identity) => {
-                let until =
-                    self.gate.deadline().unwrap_or_else(|| Instant::now() + self.auth_timeout());
-                let answer = self.node.verifier.ask(check);
-                let held = Vec::new();
-                self.gate = Gate::Waiting(Box::new(Waiting {
-                    until,
-                    answer,
-                    judge,
-                    identity,
-                    connect,
-                    held,
-                }));
-                Ok(())
-            }
-        }
+        let step = self.first_step(&judge, &connect);
+        self.take(step, judge, connect, publisher)
     }
 
-    /// Goes on with a client whose password was checked.
+    /// Goes on with a client about whom something was found out.
     pub(super) fn on_answer(
         &mut self,
         cx: &mut Context<'_>,
         publisher: &mut Publisher,
     ) -> Poll<Result<Vec<u8>, CloseReason>> {
         let Gate::Waiting(waiting) = &mut self.gate else { return Poll::Ready(Ok(Vec::new())) };
-        let right = ready!(waiting.answer.poll(cx));
+        let found = ready!(waiting.stage.poll(cx));
         let until = waiting.until;
         let Gate::Waiting(waiting) = std::mem::replace(&mut self.gate, Gate::Shut(until)) else {
             return Poll::Ready(Ok(Vec::new()));
         };
-        let Waiting { judge, identity, connect, held, .. } = *waiting;
-        Poll::Ready(if right {
-            self.connect(&judge, identity, connect, publisher).map(|()| held)
-        } else {
-            Err(self.refuse(&connect, publisher))
-        })
+        let Waiting { judge, connect, held, .. } = *waiting;
+        let step = self.next_step(found, &judge, &connect);
+        if let Err(reason) = self.take(step, judge, connect, publisher) {
+            return Poll::Ready(Err(reason));
+        }
+        if let Gate::Waiting(waiting) = &mut self.gate {
+            waiting.held = held;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(held))
+    }
+
+    /// Lets the client in, sends it away, or has something found out first.
+    fn take(
+        &mut self,
+        step: Step,
+        judge: Arc<Authenticator>,
+        connect: Connect,
+        publisher: &mut Publisher,
+    ) -> Result<(), CloseReason> {
+        match step {
+            Step::In(identity) => self.connect(&judge, *identity, connect, publisher),
+            Step::Out => Err(self.refuse(&connect, publisher)),
+            Step::Wait(stage) => {
+                let until =
+                    self.gate.deadline().unwrap_or_else(|| Instant::now() + self.auth_timeout());
+                let held = Vec::new();
+                let waiting = Waiting { until, stage, judge, connect, held };
+                self.gate = Gate::Waiting(Box::new(waiting));
+                Ok(())
+            }
+        }
     }
 
     /// Lets the client in on the terms of its CONNECT.
@@ -219,7 +234,15 @@ impl Client {
         Ok(())
     }
 
-    fn credentials<'a>(&'a self, connect: &'a Connect) -> Credentials<'a> {
+    /// By what it came.
+    pub(super) fn kind(&self) -> ConnectionType {
+        match self.entry.transport {
+            Transport::Tcp => ConnectionType::Standard,
+            Transport::Websocket { .. } => ConnectionType::Websocket,
+        }
+    }
+
+    pub(super) fn credentials<'a>(&'a self, connect: &'a Connect) -> Credentials<'a> {
         Credentials {
             user: &connect.user,
             password: &connect.pass,
@@ -228,10 +251,7 @@ impl Client {
             signature: &connect.sig,
             jwt: &connect.jwt,
             nonce: &self.nonce,
-            kind: match self.entry.transport {
-                Transport::Tcp => ConnectionType::Standard,
-                Transport::Websocket { .. } => ConnectionType::Websocket,
-            },
+            kind: self.kind(),
             certificate: self.certificate.as_ref().map(|held| &held.names),
         }
     }
@@ -263,6 +283,7 @@ impl Client {
         let responses = identity.permissions.as_ref().and_then(|held| held.responses());
         self.subscriber.track_replies(responses.copied());
         self.permissions.clone_from(&identity.permissions);
+        self.terms = Terms::of(&identity);
         self.set_about(connect, Some(&identity));
         // A reload looks at those who are in; whoever was on the way looks for itself.
         let now = self.node.auth_of(&self.entry.transport);
@@ -296,7 +317,10 @@ impl Client {
     }
 
     fn refuse(&self, connect: &Connect, publisher: &mut Publisher) -> CloseReason {
-        let label = self.credentials(connect).label();
+        let mut label = self.credentials(connect).label();
+        if label.is_empty() && !connect.jwt.is_empty() && self.node.trust.is_some() {
+            label = format!(" - JWT User {:?}", user_of(&connect.jwt));
+        }
         self.log_error(&format!("authentication error{label}"));
         self.send_error(error::AUTHORIZATION_VIOLATION, publisher);
         CloseReason::AuthenticationFailure
@@ -361,8 +385,21 @@ fn describe(identity: &Identity, account: &Account) -> (String, String) {
         Proof::None => (String::new(), String::new()),
         Proof::User => (user.to_string(), format!("{account}/user:{user}")),
         Proof::Nkey => (user.to_string(), format!("{account}/nkey:{user}")),
+        Proof::Jwt => (user.to_string(), format!("{account}/jwt:{user}")),
+        Proof::Callout => {
+            // The service may give it another name.
+            let given = identity.grant.as_ref().map(|grant| grant.name.as_str());
+            let name = given.filter(|name| !name.is_empty()).unwrap_or(user);
+            (name.to_owned(), format!("{account}/user:{name}"))
+        }
         Proof::Token => ("[REDACTED]".into(), format!("{account}/token")),
     }
+}
+
+/// The user that a JWT is about, whoever signed it.
+fn user_of(jwt: &str) -> String {
+    let user = crate::jwt::Token::<crate::jwt::User>::decode(jwt);
+    user.map(|user| user.standard.subject).unwrap_or_default()
 }
 
 /// Credentials that the CONNECT of a WebSocket client lacks are those of its cookies.

@@ -4,10 +4,12 @@
 //! Permissions are checked here; delivery is the business of `router`.
 
 mod connect;
+mod consider;
 mod permissions;
 mod publish;
 mod requester;
 mod subscribe;
+mod terms;
 mod traced;
 
 use std::net::SocketAddr;
@@ -20,6 +22,7 @@ use tokio::time::Instant;
 use crate::account::{Account, Subscriber};
 use crate::auth::Permissions;
 use crate::close::CloseReason;
+use crate::errand::TlsFacts;
 use crate::heartbeat::{Beat, Heartbeat};
 use crate::log::{
     self,
@@ -40,6 +43,7 @@ use crate::websocket::Session;
 use connect::Gate;
 pub use permissions::enforce;
 use publish::LastLine;
+use terms::Terms;
 
 /// A client connection.
 #[derive(Debug)]
@@ -57,8 +61,12 @@ pub struct Client {
     session: Option<Box<Session>>,
     /// Names in its verified TLS certificate.
     certificate: Option<Arc<Certificate>>,
+    /// TLS as authorization services are told of it.
+    tls_facts: Option<TlsFacts>,
     /// What it may do; `None` is everything.
     permissions: Option<Arc<Permissions>>,
+    /// What its JWT says of the connection.
+    terms: Terms,
     options: Options,
     bounds: Bounds,
     stash: Stash,
@@ -127,6 +135,7 @@ impl Client {
         Self {
             session: Some(Box::new(session)),
             certificate: secured.and_then(|secured| secured.certificate.clone()),
+            tls_facts: secured.map(tls_facts),
             ..client
         }
     }
@@ -158,7 +167,9 @@ impl Client {
             nonce: String::new(),
             session: None,
             certificate: None,
+            tls_facts: None,
             permissions: None,
+            terms: Terms::default(),
             options: Options::from(&Connect::default()),
             bounds: node.client_bounds(),
             stash: Stash::new(),
@@ -371,6 +382,7 @@ impl Conversation for Client {
             );
         }
         self.certificate.clone_from(&secured.certificate);
+        self.tls_facts = Some(tls_facts(secured));
         self.gate.restart(self.node.config().limits.auth_timeout);
         Ok(())
     }
@@ -389,6 +401,9 @@ impl Conversation for Client {
         }
         if let Some(most) = self.account.limits().max_payload {
             self.bounds.payload_max = self.bounds.payload_max.min(most as usize);
+        }
+        if let Some(most) = self.terms.max_payload {
+            self.bounds.payload_max = self.bounds.payload_max.min(most);
         }
         let mut input = self.finish_stashed(input, publisher)?;
         while !input.is_empty() {
@@ -433,12 +448,16 @@ impl Conversation for Client {
 
     fn deadline(&self) -> Option<Instant> {
         let next = self.heartbeat.next();
-        Some(self.gate.deadline().map_or(next, |until| until.min(next)))
+        let others = self.gate.deadline().into_iter().chain(self.terms.until);
+        Some(others.fold(next, Instant::min))
     }
 
     fn on_deadline(&mut self, now: Instant, publisher: &mut Publisher) -> Result<(), CloseReason> {
         if self.gate.deadline().is_some_and(|until| until <= now) {
             return Err(self.give_up(publisher));
+        }
+        if self.terms.until.is_some_and(|until| until <= now) {
+            return Err(self.expire(publisher));
         }
         match self.heartbeat.beat(now) {
             Beat::Ping if !self.gate.is_open() => Ok(()),
@@ -464,6 +483,14 @@ impl Conversation for Client {
         if log::debugging() {
             tracing::debug!("{} - Client connection closed: {reason}", self.entry.label());
         }
+    }
+}
+
+fn tls_facts(secured: &Secured) -> TlsFacts {
+    TlsFacts {
+        version: secured.version.to_owned(),
+        cipher: secured.cipher.clone(),
+        chain: Vec::new(),
     }
 }
 

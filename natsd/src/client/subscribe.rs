@@ -82,7 +82,10 @@ impl Client {
             return Some(error::too_many_tokens(subject));
         }
         let own = self.account.limits().max_subscriptions.map(|most| most as usize);
-        let most = [limits.max_subscriptions, own].into_iter().flatten().min();
+        let most = [limits.max_subscriptions, own, self.terms.max_subscriptions]
+            .into_iter()
+            .flatten()
+            .min();
         if most.is_some_and(|most| self.subscriber.count() >= most) {
             return Some(error::MAX_SUBSCRIPTIONS.into());
         }

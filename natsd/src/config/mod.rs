@@ -12,7 +12,7 @@ mod duration;
 pub mod file;
 pub mod flags;
 mod jwt;
-mod nkey;
+pub mod nkey;
 pub mod reload;
 mod secret;
 mod security;
@@ -31,7 +31,7 @@ pub use security::{
     Permissions, Proxies, Resolver, ResponsePermission, ResponseType, ServiceExport, ServiceImport,
     StreamExport, StreamImport, SubjectPermission, Tls, TlsVersion, User, Websocket,
 };
-pub use subjects::untokenize;
+pub use subjects::{MappingFault, untokenize};
 
 /// Everything the server needs to know before it starts.
 #[derive(Clone, Debug, PartialEq)]

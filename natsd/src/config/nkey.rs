@@ -2,7 +2,7 @@
 
 /// What a key is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// `A...`
     Account,
     /// `U...`
@@ -11,12 +11,14 @@ pub(crate) enum Kind {
     Operator,
     /// `X...`
     Curve,
+    /// `N...`
+    Server,
     /// Any of those, a server's or a cluster's.
     Any,
 }
 
 /// Tells whether a text is a public key of a kind.
-pub(crate) fn is_public(key: &str, kind: Kind) -> bool {
+pub fn is_public(key: &str, kind: Kind) -> bool {
     let Some(bytes) = decoded(key) else { return false };
     let Some((prefix, _)) = bytes.split_first() else { return false };
     let Some((body, sum)) = bytes.split_last_chunk::<2>() else { return false };
@@ -29,6 +31,7 @@ pub(crate) fn is_public(key: &str, kind: Kind) -> bool {
         Kind::User => *prefix == letter(b'U'),
         Kind::Operator => *prefix == letter(b'O'),
         Kind::Curve => *prefix == letter(b'X'),
+        Kind::Server => *prefix == letter(b'N'),
         Kind::Any => b"AUOXNC".iter().any(|name| *prefix == letter(*name)),
     }
 }

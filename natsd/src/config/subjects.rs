@@ -1,5 +1,6 @@
 //! Checks of subjects that stand in a configuration: permissions, exports, imports, mappings.
 
+use super::Mapping;
 use crate::subject;
 
 /// Tells whether a text is a subject, wildcards included.
@@ -103,6 +104,41 @@ pub(crate) fn check_mapping(source: &str, destination: &str) -> Result<(), Strin
         }
     }
     Ok(())
+}
+
+/// What is wrong with a mapping, in nats-server's words.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+pub struct MappingFault {
+    /// The destination that it is about, if it is about that alone.
+    pub destination: Option<String>,
+    /// What is wrong.
+    pub text: String,
+}
+
+impl Mapping {
+    /// Checks destinations and weights.
+    ///
+    /// # Errors
+    /// At the first fault.
+    pub fn check(&self) -> Result<(), MappingFault> {
+        for (i, destination) in self.destinations.iter().enumerate() {
+            let subject = &destination.subject;
+            let fault = |text: String| Err(MappingFault { destination: None, text });
+            let before = self.destinations.get(..i).unwrap_or_default();
+            if before.iter().any(|other| other.subject == *subject) {
+                return fault(format!("duplicate entry for {subject:?}"));
+            }
+            let of_cluster = before.iter().filter(|other| other.cluster == destination.cluster);
+            let total: u32 = of_cluster.map(|other| u32::from(other.weight)).sum();
+            if total + u32::from(destination.weight) > 100 {
+                return fault("total weight needs to be <= 100".into());
+            }
+            check_mapping(&self.source, subject)
+                .map_err(|text| MappingFault { destination: Some(subject.clone()), text })?;
+        }
+        Ok(())
+    }
 }
 
 fn is_call(token: &str) -> bool {

@@ -5,6 +5,8 @@ mod offers;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::options::AccountStatzOptions;
 use super::query::BadRequest;
 use super::subsz::stats_of;
@@ -16,7 +18,9 @@ use super::view::{
 use super::{Monitor, now, text};
 use crate::account::{Account, Destination};
 use crate::config;
+use crate::jwt::{Standard, payload};
 use crate::registry::Traffic;
+use crate::trust::Claims;
 
 impl Monitor {
     /// All accounts by name, or one of them.
@@ -45,20 +49,29 @@ impl Monitor {
     pub fn account_info(&self, name: &str) -> Result<AccountInfo, BadRequest> {
         let missing = || BadRequest(format!("Account {name} does not exist"));
         let account = self.node.accounts.find(name.as_bytes()).ok_or_else(missing)?;
-        let configured = self.configured_account(name);
+        let configured = account.claimed().or_else(|| self.configured_account(name));
         let is_system = *account.name == *self.system_account_name();
+        let claims = account.claims();
+        let standard = claims.as_ref().map(|claims| &claims.standard);
+        let said = |part: fn(&Standard) -> &String| standard.map(part).cloned().unwrap_or_default();
         Ok(AccountInfo {
             account_name: account.name.to_string(),
-            update_time: self.node.config_loaded(),
+            update_time: account.updated().unwrap_or_else(|| self.node.config_loaded()),
             is_system,
-            expired: false,
-            complete: true,
+            expired: self.node.trust.is_some()
+                && claims.as_ref().is_none_or(|claims| claims.is_expired(now().as_second())),
+            complete: account.is_complete(),
+            jwt: claims.as_ref().map(|claims| claims.jwt.to_string()).unwrap_or_default(),
+            issuer_key: said(|standard| &standard.issuer),
+            tags: claims.as_ref().map(|claims| claims.account.tags.clone()).unwrap_or_default(),
+            decoded_jwt: claims.as_ref().and_then(|claims| payload(&claims.jwt)),
+            revoked_user: claims.as_ref().map(|claims| revoked(claims)).unwrap_or_default(),
             client_connections: self.clients_of(&account),
             subscriptions: account.subscriptions(),
             mappings: mappings_of(&account),
             exports: offers::exports(configured.as_ref(), is_system),
             imports: offers::imports(configured.as_ref(), self.system_imports(&account)),
-            name_tag: account.name.to_string(),
+            name_tag: account.name_tag(),
             sublist_stats: Some(stats_of(&account)),
             ..AccountInfo::default()
         })
@@ -112,7 +125,7 @@ impl Monitor {
         };
         AccountStat {
             acc: account.name.to_string(),
-            name: account.name.to_string(),
+            name: account.name_tag(),
             conns,
             leafnodes: 0,
             total_conns: conns,
@@ -147,6 +160,12 @@ impl Monitor {
         accounts.sort_by(|a, b| a.name.cmp(&b.name));
         accounts
     }
+}
+
+/// Revoked users and since when.
+fn revoked(claims: &Claims) -> BTreeMap<String, Timestamp> {
+    let time = |(key, at): (&String, &i64)| Some((key.clone(), Timestamp::from_second(*at).ok()?));
+    claims.account.revocations.iter().filter_map(time).collect()
 }
 
 fn mappings_of(account: &Account) -> BTreeMap<String, Vec<MappedTo>> {

@@ -188,12 +188,25 @@ fn described(
     if options.auth {
         let account = account_of(about);
         info.authorized_user.clone_from(&about.user);
-        info.name_tag = account.into();
+        info.name_tag = name_tag(about);
+        if let Some(grant) = about.identity.as_ref().and_then(|held| held.grant.as_ref()) {
+            // A bearer's JWT is as good as a password.
+            if !grant.bearer {
+                info.jwt = grant.jwt.expose().to_owned();
+            }
+            info.issuer_key.clone_from(&grant.issuer_key);
+            info.tags.clone_from(&grant.tags);
+        }
         if account != GLOBAL_ACCOUNT {
             info.account = account.into();
         }
     }
     info
+}
+
+/// What people call the account.
+fn name_tag(about: &About) -> String {
+    about.account.as_ref().map_or_else(|| GLOBAL_ACCOUNT.to_owned(), |held| held.name_tag())
 }
 
 fn list_subscriptions(info: &mut ConnInfo, mut all: Vec<SubDetail>, options: &ConnzOptions) {

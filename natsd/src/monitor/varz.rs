@@ -80,6 +80,12 @@ impl Monitor {
             metadata: config.metadata.clone(),
             feature_flags: Some(FeatureFlags::default()),
             trusted_operators_jwt: config.operators.jwts.clone(),
+            trusted_operators_claim: config
+                .operators
+                .jwts
+                .iter()
+                .filter_map(|jwt| crate::jwt::payload(jwt))
+                .collect(),
             system_account: self.system_account_name(),
             proxies: proxies(config),
             ..Varz::default()

@@ -4,6 +4,12 @@
 pub const UNKNOWN_PROTOCOL_OPERATION: &str = "Unknown Protocol Operation";
 /// Bad or missing credentials; closes.
 pub const AUTHORIZATION_VIOLATION: &str = "Authorization Violation";
+/// The JWT of a user ran out.
+pub const USER_EXPIRED: &str = "User Authentication Expired";
+/// The JWT of an account ran out.
+pub const ACCOUNT_EXPIRED: &str = "Account Authentication Expired";
+/// The JWT of a user was revoked.
+pub const USER_REVOKED: &str = "User Authentication Revoked";
 /// No CONNECT in time; closes.
 pub const AUTHENTICATION_TIMEOUT: &str = "Authentication Timeout";
 /// Credentials ran out; closes.

@@ -262,7 +262,7 @@ impl Route {
         {
             return Some(Arc::clone(last));
         }
-        self.last_account = self.node.accounts.find(name);
+        self.last_account = self.node.account_of_peer(name);
         self.last_account.clone()
     }
 

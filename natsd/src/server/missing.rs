@@ -6,7 +6,6 @@ use crate::config::Config;
 /// natsd never serves without protection that the configuration asks for.
 pub(crate) fn refuse_what_is_missing(config: &Config) -> Result<(), StartError> {
     let missing = [
-        (config.auth.callout.is_some(), "auth_callout"),
         (needs_proxy(config), "proxy_required"),
         (
             config
@@ -15,7 +14,6 @@ pub(crate) fn refuse_what_is_missing(config: &Config) -> Result<(), StartError> 
                 .any(|account| account.service_exports.iter().any(|e| e.latency.is_some())),
             "latency",
         ),
-        (config.operators != crate::config::Operators::default(), "operator"),
     ];
     match missing.iter().find(|(asked, _)| *asked) {
         None => Ok(()),

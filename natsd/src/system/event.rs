@@ -152,6 +152,7 @@ fn client_info(
     started: Timestamp,
 ) -> ClientInfo {
     let account = account_of(about);
+    let grant = about.identity.as_ref().and_then(|identity| identity.grant.as_deref());
     ClientInfo {
         start: Some(started),
         host: peer.ip().to_canonical().to_string(),
@@ -161,7 +162,10 @@ fn client_info(
         name: about.name.clone(),
         lang: about.lang.clone(),
         ver: about.version.clone(),
-        name_tag: account.into(),
+        name_tag: about.account.as_ref().map_or_else(|| account.into(), |held| held.name_tag()),
+        jwt: grant.map(|grant| grant.jwt.expose().to_owned()).unwrap_or_default(),
+        issuer_key: grant.map(|grant| grant.issuer_key.clone()).unwrap_or_default(),
+        tags: grant.map(|grant| grant.tags.clone()).unwrap_or_default(),
         kind: "Client".into(),
         client_type: transport.client_type().into(),
         ..ClientInfo::default()

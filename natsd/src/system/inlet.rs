@@ -43,6 +43,8 @@ pub(super) const ACCOUNT_PINGS: [(&str, &str); 3] = [
 
 /// A larger request is none.
 const REQUEST_BYTES_MAX: usize = 64 * 1024;
+/// The same where JWTs are told.
+pub(super) const JWT_BYTES_MAX: usize = 1024 * 1024 + 4096;
 
 /// A message that arrived for the server.
 #[derive(Debug)]
@@ -73,6 +75,13 @@ impl Request {
         ["PING", "STATSZ", "IDZ", "INFO", "KICK", "LDM"]
             .iter()
             .any(|last| self.subject.rsplit('.').next() == Some(last))
+    }
+
+    /// Whether it is about account JWTs.
+    pub(super) fn is_about_claims(&self) -> bool {
+        self.subject.starts_with("$SYS.REQ.CLAIMS.")
+            || self.subject.starts_with(super::PACK_INBOX)
+            || self.subject.split('.').rev().nth(1) == Some("CLAIMS")
     }
 
     pub(super) fn is_reload(&self) -> bool {
@@ -130,6 +139,7 @@ impl System {
         }
         // Documents of other servers may be large.
         self.add(&self.account, &self.relay.pattern(), None, usize::MAX);
+        self.subscribe_claims();
         for account in self.node().accounts.all() {
             self.join(&account);
         }
@@ -146,10 +156,21 @@ impl System {
         }
     }
 
-    fn add(
+    pub(super) fn add(
         &self,
         account: &Arc<Account>,
         pattern: &str,
+        within: Option<&Arc<str>>,
+        bytes_max: usize,
+    ) {
+        self.add_in_group(account, pattern, None, within, bytes_max);
+    }
+
+    pub(super) fn add_in_group(
+        &self,
+        account: &Arc<Account>,
+        pattern: &str,
+        queue: Option<&[u8]>,
         within: Option<&Arc<str>>,
         bytes_max: usize,
     ) {
@@ -157,7 +178,7 @@ impl System {
         let inlet = Inlet { requests, account: within.cloned(), bytes_max };
         let subscription = Arc::new(Subscription {
             pattern: pattern.as_bytes().into(),
-            queue: None,
+            queue: queue.map(Into::into),
             target: Target::Internal(Box::new(inlet)),
         });
         with_publisher(|publisher| account.subscribe(&subscription, publisher));

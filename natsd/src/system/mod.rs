@@ -6,6 +6,7 @@
 //! on. Nobody's message ever waits for this room: what does not fit its queues is dropped.
 //! Subjects and shapes: nats-server 2.15.1, as observed.
 
+mod claims;
 mod event;
 mod filter;
 mod inlet;
@@ -16,20 +17,23 @@ mod traced;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::sleep_until;
+use tokio::time::{Instant, interval_at, sleep_until};
 
 use crate::account::Account;
+use crate::claims::Clerk;
 use crate::monitor::Monitor;
 use crate::monitor::view::{FeatureFlags, ServerInfo};
 use crate::net::with_publisher;
 use crate::node::{Node, VERSION};
 use crate::protocol::message::{CRLF, Message};
 use crate::registry::Event;
+use crate::resolver::Resolver;
 use crate::router::{Matches, Origin, Trace};
 use inlet::Request;
 use pulse::Pulse;
@@ -37,6 +41,8 @@ use relay::Relay;
 
 /// Requests that may wait; further ones are not answered.
 const REQUESTS_MAX: usize = 1024;
+/// What other directories' JWTs are sent to begins so.
+const PACK_INBOX: &str = "$SYS._INBOX.PACK.";
 /// Events that may wait; further ones are not reported.
 const EVENTS_MAX: usize = 1024;
 
@@ -55,6 +61,10 @@ pub struct System {
     orders: mpsc::Sender<Order>,
     requests: mpsc::Sender<Request>,
     relay: Relay,
+    /// Keeps accounts as their JWTs say.
+    clerk: Arc<Clerk>,
+    /// Where other directories' JWTs come in.
+    pack_inbox: String,
     /// Counts the messages of this server.
     sequence: AtomicU64,
     matches: Mutex<Matches>,
@@ -67,6 +77,7 @@ impl System {
     pub fn start(
         monitor: Arc<Monitor>,
         orders: mpsc::Sender<Order>,
+        clerk: Arc<Clerk>,
     ) -> (Arc<Self>, JoinHandle<()>) {
         let (requests, to_answer) = mpsc::channel(REQUESTS_MAX);
         let (events, to_report) = mpsc::channel(EVENTS_MAX);
@@ -74,6 +85,8 @@ impl System {
         let system = Arc::new(Self {
             account: Arc::clone(&node.accounts.system),
             relay: Relay::new(&node.identity.id),
+            clerk,
+            pack_inbox: format!("{PACK_INBOX}{}", node.identity.id),
             monitor,
             orders,
             requests,
@@ -95,6 +108,11 @@ impl System {
         mut traces: mpsc::Receiver<Box<Trace>>,
     ) {
         let mut pulse = Pulse::new();
+        let directory = self.clerk.resolver().and_then(Resolver::directory);
+        let compares = directory.is_some_and(|directory| directory.is_full);
+        let pause = directory.map_or(Duration::from_secs(86_400), |directory| directory.interval);
+        let mut comparison =
+            interval_at(Instant::now() + pause, pause.max(Duration::from_millis(1)));
         loop {
             tokio::select! {
                 Some(request) = requests.recv() => self.take(request).await,
@@ -108,6 +126,7 @@ impl System {
                     pulse.connections_sent();
                     self.report_all_connections();
                 }
+                _ = comparison.tick(), if compares => self.compare_claims(),
             }
         }
     }
@@ -119,6 +138,9 @@ impl System {
         }
         if request.account.is_some() && !request.is_user_info() {
             return self.relay_request(request);
+        }
+        if request.is_about_claims() {
+            return self.answer_claims(&request).await;
         }
         if request.is_reload() {
             return self.reload(&request).await;

@@ -150,12 +150,20 @@ impl System {
         if request.reply.is_empty() {
             return None;
         }
-        let about = self.node().registry.client(request.client?)?.about();
+        let client = self.node().registry.client(request.client?)?;
+        let about = client.about();
+        let grant = about.identity.as_ref().and_then(|identity| identity.grant.as_deref());
+        let stays = grant.and_then(|grant| grant.stays).map(|stays| {
+            let left = stays.saturating_sub(client.started_at.elapsed()).as_secs();
+            left.saturating_mul(1_000_000_000)
+        });
         let account = self.node().accounts.find(request.account.as_ref()?.as_bytes())?;
         let info = UserInfo {
             user: about.user,
             account: account.name.to_string(),
-            account_name: account.name.to_string(),
+            account_name: account.name_tag(),
+            user_name: grant.map(|grant| grant.name.clone()).unwrap_or_default(),
+            expires: stays.unwrap_or(0),
             ..UserInfo::default()
         };
         let body = self.enveloped(Ok(Some(json::compact(&info))), &[])?;

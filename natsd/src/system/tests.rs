@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::account::{LocalTarget, Subscriber, Subscription, Target};
+use crate::claims::Clerk;
 use crate::close::CloseReason;
 use crate::config::Config;
 use crate::discovery::Discovery;
@@ -53,7 +54,7 @@ impl Scene {
             id: "NTEST".into(),
             name: "test".into(),
             started: Timestamp::now(),
-            started_at: tokio::time::Instant::now(),
+            started_at: Instant::now(),
         };
         let discovery = Discovery::new(Info::default(), Vec::new(), false);
         let node = Arc::new(Node::new(identity, Config::default(), discovery));
@@ -67,7 +68,11 @@ impl Scene {
         };
         let monitor = Arc::new(Monitor::new(Arc::clone(&node), None, listening));
         let (orders_in, orders) = mpsc::channel(1);
-        let (system, _task) = System::start(monitor, orders_in);
+        let (system, _task) = System::start(
+            monitor,
+            orders_in,
+            Clerk::new(Arc::clone(&node), None, Box::new(|_| {})),
+        );
         let paper = Arc::new(Paper::default());
         let sink = Arc::clone(&paper) as Arc<dyn Sink>;
         let outbound = Arc::new(Outbound::new(node.next_id(), sink, 1 << 20));

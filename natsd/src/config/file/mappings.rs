@@ -33,30 +33,15 @@ pub(super) fn mappings(entry: Entry<'_>, report: &mut Report<'_>) -> Vec<Mapping
                 .collect(),
             other => destination(other, &node.place, report).into_iter().collect(),
         };
-        match check(source, &destinations) {
-            Ok(()) => mappings.push(Mapping { source: source.to_owned(), destinations }),
+        let mapping = Mapping { source: source.to_owned(), destinations };
+        match mapping.check() {
+            Ok(()) => mappings.push(mapping),
             Err(error) => {
                 from.error(report, format!("Error adding mapping for {source:?} : {error}"));
             }
         }
     }
     mappings
-}
-
-fn check(source: &str, destinations: &[MappingDestination]) -> Result<(), String> {
-    for (i, destination) in destinations.iter().enumerate() {
-        let before = destinations.get(..i).unwrap_or_default();
-        if before.iter().any(|other| other.subject == destination.subject) {
-            return Err(format!("duplicate entry for {:?}", destination.subject));
-        }
-        let of_cluster = before.iter().filter(|other| other.cluster == destination.cluster);
-        let total: u32 = of_cluster.map(|other| u32::from(other.weight)).sum();
-        if total + u32::from(destination.weight) > 100 {
-            return Err("total weight needs to be <= 100".into());
-        }
-        check_mapping(source, &destination.subject)?;
-    }
-    Ok(())
 }
 
 /// A destination as written.

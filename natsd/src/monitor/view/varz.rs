@@ -101,6 +101,8 @@ pub struct Varz {
     pub feature_flags: Option<FeatureFlags>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub trusted_operators_jwt: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub trusted_operators_claim: Vec<serde_json::Value>,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub system_account: String,
     #[serde(skip_serializing_if = "is_zero")]
