@@ -234,3 +234,35 @@ async fn permissions_change_under_a_client() {
     a.closed().await.unwrap();
     assert_eq!(say(&mut other, "").await, [""; 0]);
 }
+
+#[tokio::test]
+async fn an_account_that_may_have_fewer_connections_loses_the_surplus() {
+    let config = |most: u32| {
+        format!(
+            "accounts {{ A {{ users: [{{ user: a, password: p }}], limits {{ max_conn: {most} }} }} }}"
+        )
+    };
+    let server = Setup::new(&Binary::under_test()).config(config(2)).start().await;
+    let mut clients = Vec::new();
+    for _ in 0..2 {
+        let mut client = Conversation::dial(server.client()).await.unwrap();
+        line(&mut client).await;
+        client.send(b"CONNECT {\"user\":\"a\",\"pass\":\"p\"}\r\nPING\r\n").await.unwrap();
+        while line(&mut client).await != "PONG" {}
+        clients.push(client);
+    }
+    reload(&server, &config(1)).await;
+    eventually("one is left", async || {
+        let connz = server.monitor("/connz").await;
+        (connz["num_connections"] == 1).then_some(())
+    })
+    .await;
+    // Which one goes is the server's choice.
+    let mut told = 0;
+    for client in &mut clients {
+        client.send(b"PING\r\n").await.ok();
+        told +=
+            usize::from(line(client).await == "-ERR 'maximum account active connections exceeded'");
+    }
+    assert_eq!(told, 1);
+}
