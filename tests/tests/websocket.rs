@@ -392,7 +392,10 @@ async fn one_client_too_many_is_told_so() {
         .config("max_connections: 1\n websocket { listen: \"127.0.0.1:-1\", no_tls: true }")
         .start()
         .await;
-    let _first = Websocket::greeted(listener(&server), &[]).await;
+    let (mut first, _) = Websocket::greeted(listener(&server), &[]).await;
+    // nats-server counts a client a moment after it greeted it.
+    first.send(BINARY, format!("{CONNECT}PING\r\n").as_bytes()).await.unwrap();
+    first.until("PONG\r\n").await;
     let mut second = Websocket::dial(listener(&server), &[]).await.unwrap();
     second.until("\r\n-ERR 'maximum connections exceeded'\r\n").await;
     let goodbye = second.next().await.unwrap();
