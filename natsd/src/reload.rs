@@ -136,7 +136,6 @@ impl Server {
                 None if auth.required() && !earlier.required() => Standing::Stranger,
                 None => Standing::Same,
             };
-            let outbound = &client.subscriber.outbound;
             match standing {
                 Standing::Same => {}
                 Standing::Changed(identity) => {
@@ -144,11 +143,13 @@ impl Server {
                     client.set_about(about);
                     with_publisher(|publisher| enforce(&client, &identity, publisher));
                 }
-                Standing::Gone => outbound.close(CloseReason::ClientClosed),
+                Standing::Gone => client.subscriber.outbound.close(CloseReason::ClientClosed),
                 Standing::Stranger => {
                     tracing::error!("{} - authentication error", client.label());
-                    outbound.append_bytes(error::line(error::AUTHORIZATION_VIOLATION).as_bytes());
-                    outbound.close(CloseReason::AuthenticationFailure);
+                    client.dismiss(
+                        error::AUTHORIZATION_VIOLATION,
+                        CloseReason::AuthenticationFailure,
+                    );
                 }
             }
         }
@@ -167,9 +168,10 @@ impl Server {
             *count += 1;
             if *count > most as usize {
                 tracing::error!("{} - {}", client.label(), error::MAX_ACCOUNT_CONNECTIONS);
-                let outbound = &client.subscriber.outbound;
-                outbound.append_bytes(error::line(error::MAX_ACCOUNT_CONNECTIONS).as_bytes());
-                outbound.close(CloseReason::MaxAccountConnectionsExceeded);
+                client.dismiss(
+                    error::MAX_ACCOUNT_CONNECTIONS,
+                    CloseReason::MaxAccountConnectionsExceeded,
+                );
             }
         }
     }
@@ -177,9 +179,7 @@ impl Server {
     fn close_surplus_clients(&self, config: &Config) {
         let Some(most) = config.limits.max_connections else { return };
         self.node.registry.close_beyond(most, |client| {
-            let outbound = &client.subscriber.outbound;
-            outbound.append_bytes(error::line(error::MAX_CONNECTIONS).as_bytes());
-            outbound.close(CloseReason::MaxConnectionsExceeded);
+            client.dismiss(error::MAX_CONNECTIONS, CloseReason::MaxConnectionsExceeded);
         });
     }
 

@@ -87,10 +87,11 @@ fn members(node: &Node, account: &Arc<Account>) -> Vec<Arc<ClientEntry>> {
 }
 
 fn cut(client: &ClientEntry, text: Option<&str>, reason: CloseReason) {
-    let outbound = &client.subscriber.outbound;
-    if let Some(text) = text {
-        tracing::debug!("{} - {text}", client.label());
-        outbound.append_bytes(error::line(text).as_bytes());
+    match text {
+        Some(text) => {
+            tracing::debug!("{} - {text}", client.label());
+            client.dismiss(text, reason);
+        }
+        None => client.subscriber.outbound.close(reason),
     }
-    outbound.close(reason);
 }

@@ -491,11 +491,12 @@ fn nonzero(count: usize) -> io::Result<usize> {
 /// The first `most` bytes of some slices.
 fn first_bytes<'s>(slices: &'s [IoSlice<'_>], most: usize) -> impl Iterator<Item = &'s [u8]> {
     let mut left = most;
-    slices.iter().map_while(move |slice| {
+    let parts = slices.iter().map(move |slice| {
         let part = slice.get(..slice.len().min(left)).unwrap_or_default();
         left -= part.len();
-        (!part.is_empty()).then_some(part)
-    })
+        part
+    });
+    parts.filter(|part| !part.is_empty())
 }
 
 /// Frames of at most `most` bytes, each a message of its own.

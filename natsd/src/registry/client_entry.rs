@@ -10,6 +10,8 @@ use tokio::time::Instant;
 
 use crate::account::{Account, GLOBAL_ACCOUNT, Labelled, Subscriber};
 use crate::auth::Identity;
+use crate::close::CloseReason;
+use crate::protocol::error;
 
 /// What a client's protocol is carried by.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -223,6 +225,13 @@ impl ClientEntry {
             out_bytes: delivered.bytes,
             stalls: delivered.stalls,
         }
+    }
+
+    /// Ends the connection and tells the client why.
+    pub fn dismiss(&self, text: &str, reason: CloseReason) {
+        let outbound = &self.subscriber.outbound;
+        outbound.append_bytes(error::line(text).as_bytes());
+        outbound.close(reason);
     }
 
     /// How it is named in the log.

@@ -113,6 +113,22 @@ fn written(session: &Session, queue: &[u8]) -> Vec<u8> {
 }
 
 #[test]
+fn a_queue_may_begin_with_an_empty_slice() {
+    let sessions = [
+        Session::default(),
+        Session { browser: true, ..Session::default() },
+        Session { compression: true, ..Session::default() },
+    ];
+    for session in sessions {
+        let socket = Arc::new(Narrow::default());
+        let sink = WebsocketSink::new(Arc::clone(&socket) as Arc<dyn Sink>, &session);
+        let slices = [IoSlice::new(b""), IoSlice::new(b"PING"), IoSlice::new(b"\r\n")];
+        assert_eq!(sink.try_write(&slices).unwrap(), 6);
+        assert_eq!(heard(socket.got.lock().clone(), session.compression).bytes, b"PING\r\n");
+    }
+}
+
+#[test]
 fn a_batch_is_one_frame() {
     let wire = written(&Session::default(), &[b'x'; 10_000]);
     assert_eq!(wire[..4], [0x82, 126, 0x27, 0x10]);
