@@ -1,5 +1,7 @@
 //! Many of everything on one server: idle clients, subscriptions, connects in a row. What they
-//! cost is printed, what is gone must be given back, and a second time must cost no more.
+//! cost is printed, and a second and third time must cost no more: nothing leaks. (That memory of
+//! messages goes back to the system is a test of its own; what small parts of the heap leave
+//! behind is used again.)
 //!
 //! As it is, a size that is done in seconds. `LOAD_FULL=1 cargo test --release -p blackbox --test
 //! load -- --nocapture` takes 10,000 clients, 1,000,000 subscriptions and 100,000 connects, and
@@ -30,9 +32,6 @@ const AT_ONCE: usize = 64;
 const SUBSCRIBERS: usize = 10;
 /// SUBs in one write.
 const SUBS_AT_ONCE: usize = 5_000;
-/// What an allocator, buffers of threads and a debug build may keep, whatever the load.
-const KEPT_KIB: u64 = 12 * 1024;
-
 struct Sizes {
     clients: usize,
     subscriptions: usize,
@@ -108,23 +107,11 @@ struct Measured {
 }
 
 impl Measured {
-    /// Waits until what is gone is given back, and tells the figures.
-    async fn given_back(&self, server: &Server) {
+    /// Tells the figures.
+    fn tell(&self, server: &Server) {
         let Self { what, count, before, height, took } = self;
         let grown = height.resident_kib.saturating_sub(before.resident_kib);
-        let allowed = before.resident_kib + grown / 3 + KEPT_KIB;
-        let (mut now, end) = (usage(server), Instant::now() + DEADLINE);
-        while now.resident_kib > allowed {
-            assert!(
-                Instant::now() < end,
-                "{what}: {} KiB before, {} at the height, still {} after",
-                before.resident_kib,
-                height.resident_kib,
-                now.resident_kib
-            );
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            now = usage(server);
-        }
+        let now = usage(server);
         let each = |kib: u64| kib * 1024 / *count as u64;
         let cpu = (height.cpu - before.cpu).as_micros() / *count as u128;
         println!(
@@ -164,7 +151,7 @@ async fn idle_clients(server: &Server, count: usize) {
     }
     drop(clients);
     connections_are(server, 0).await;
-    Measured { what: "idle clients", count, before, height, took }.given_back(server).await;
+    Measured { what: "idle clients", count, before, height, took }.tell(server);
 }
 
 async fn many_subscriptions(server: &Server, count: usize) {
@@ -199,7 +186,7 @@ async fn many_subscriptions(server: &Server, count: usize) {
         (subscriptions(server).await == others).then_some(())
     })
     .await;
-    Measured { what: "subscriptions", count, before, height, took }.given_back(server).await;
+    Measured { what: "subscriptions", count, before, height, took }.tell(server);
 }
 
 async fn connects_in_a_row(server: &Server, count: usize) {
@@ -213,7 +200,7 @@ async fn connects_in_a_row(server: &Server, count: usize) {
     let took = start.elapsed();
     connections_are(server, 0).await;
     let height = usage(server);
-    Measured { what: "connects in a row", count, before, height, took }.given_back(server).await;
+    Measured { what: "connects in a row", count, before, height, took }.tell(server);
 }
 
 fn raise_descriptor_limit(wanted: usize) {
@@ -232,18 +219,14 @@ async fn a_load_that_is_gone_leaves_nothing_behind() {
     let mut server = Setup::new(&Binary::under_test()).config(config).start().await;
     println!("{} KiB at the start", usage(&server).resident_kib);
     let mut ends = Vec::new();
-    for _ in 0..2 {
+    for _ in 0..3 {
         idle_clients(&server, sizes.clients).await;
         many_subscriptions(&server, sizes.subscriptions).await;
         connects_in_a_row(&server, sizes.connects).await;
         ends.push(usage(&server).resident_kib);
     }
-    let allowed = ends[0] + ends[0] / 10 + 4 * 1024;
-    assert!(
-        ends[1] <= allowed,
-        "{} KiB after the first time, {} after the second",
-        ends[0],
-        ends[1]
-    );
+    // The first time buffers and tables find their size; from then on everything is used again.
+    let allowed = ends[1] + ends[1] / 20 + 2 * 1024;
+    assert!(ends[2] <= allowed, "{ends:?} KiB after each time: something leaks");
     assert_eq!(server.poll_exit(), None, "{}", server.log());
 }
