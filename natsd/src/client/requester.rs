@@ -15,7 +15,7 @@ pub(super) struct Requester<'a> {
 
 impl Asker for Requester<'_> {
     fn describe(&self, account: &str, share: bool) -> String {
-        let rtt = self.entry.rtt_nanos();
+        let rtt = self.entry.vitals.rtt_nanos();
         if !share {
             return to_go_json(&RequestInfo { acc: account, rtt, ..RequestInfo::default() });
         }
@@ -23,7 +23,7 @@ impl Asker for Requester<'_> {
         let name = &self.node.identity.name;
         let config = self.node.config();
         to_go_json(&RequestInfo {
-            start: &self.entry.started.to_string(),
+            start: &self.entry.vitals.started.to_string(),
             host: &self.entry.peer.ip().to_canonical().to_string(),
             id: self.entry.id,
             acc: account,
