@@ -20,7 +20,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
 use crate::account::{Account, Subscriber};
-use crate::auth::Permissions;
+use crate::auth::{Permissions, Voucher};
 use crate::close::CloseReason;
 use crate::errand::TlsFacts;
 use crate::heartbeat::{Beat, Heartbeat};
@@ -63,6 +63,8 @@ pub struct Client {
     certificate: Option<Arc<Certificate>>,
     /// TLS as authorization services are told of it.
     tls_facts: Option<TlsFacts>,
+    /// Whether a trusted proxy vouches for it.
+    voucher: Voucher,
     /// What it may do; `None` is everything.
     permissions: Option<Arc<Permissions>>,
     /// What its JWT says of the connection.
@@ -168,6 +170,7 @@ impl Client {
             session: None,
             certificate: None,
             tls_facts: None,
+            voucher: Voucher::None,
             permissions: None,
             terms: Terms::default(),
             options: Options::from(&Connect::default()),

@@ -150,6 +150,14 @@ fn server_config(config: &Tls, verify: bool) -> Result<ServerConfig, TlsError> {
     Ok(builder.with_cert_resolver(Arc::new(Certificates(pairs(config, &provider)?))))
 }
 
+/// How a server is dialed that is no peer: a web server.
+///
+/// # Errors
+/// Says which file and why.
+pub fn dialing(config: &Tls) -> Result<ClientConfig, TlsError> {
+    client_config(config)
+}
+
 fn client_config(config: &Tls) -> Result<ClientConfig, TlsError> {
     let provider = Arc::new(provider::provider(config)?);
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
