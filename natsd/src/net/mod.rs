@@ -26,7 +26,7 @@ use crate::router::Publisher;
 pub use connection::{Reader, serve, split, split_tls};
 pub use desk::with_publisher;
 pub use interfaces::interface_addresses;
-pub use listener::{Bound, accept_loop, bind};
+pub use listener::{Bound, Listener, accept_loop, bind};
 pub use tls::{Role as TlsRole, Secured};
 pub use upgrade::{TlsPlan, TlsStart};
 pub use websocket::{Upgraded, WebsocketPlan, accept_websocket};
