@@ -105,6 +105,16 @@ impl Resolver {
         Ok(Some(opened))
     }
 
+    /// Whether a web server that is to have the accounts answers at all: a server does not start
+    /// without (nats-server).
+    ///
+    /// # Errors
+    /// Says which and why.
+    pub async fn probe(operators: &Operators) -> Result<(), String> {
+        let Some(config::Resolver::Url(url)) = &operators.resolver else { return Ok(()) };
+        Web::new(url, operators.resolver_tls.as_ref())?.get("", TIMEOUT).await.map(drop)
+    }
+
     /// From now on accounts come from where another configuration says.
     ///
     /// # Errors
