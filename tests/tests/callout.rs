@@ -255,3 +255,52 @@ async fn a_service_of_an_account_places_users() {
     let (_, heard, _) = ask(address, &mut service, keys(), |_, _| Err("no".into())).await;
     assert_eq!(heard, Heard::Line(REFUSED.into()));
 }
+
+#[tokio::test]
+async fn a_service_is_told_of_certificates() {
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, SanType};
+    let dir = tempfile::TempDir::new().unwrap();
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(DnType::CommonName, "authority");
+    let authority =
+        CertifiedIssuer::self_signed(params, rcgen::KeyPair::generate().unwrap()).unwrap();
+    std::fs::write(dir.path().join("ca.pem"), authority.pem()).unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.subject_alt_names = vec![SanType::IpAddress("127.0.0.1".parse().unwrap())];
+    params.distinguished_name.push(DnType::CommonName, "both");
+    let certificate = params.signed_by(&key, &authority).unwrap();
+    std::fs::write(dir.path().join("both.pem"), certificate.pem()).unwrap();
+    std::fs::write(dir.path().join("both.key"), key.serialize_pem()).unwrap();
+    let file = |name: &str| dir.path().join(name);
+
+    let issuer = KeyPair::new_account();
+    let tls = format!(
+        "\ntls {{ cert_file: \"{}\", key_file: \"{}\", ca_file: \"{}\", verify: true }}",
+        file("both.pem").display(),
+        file("both.key").display(),
+        file("ca.pem").display()
+    );
+    let config = config(&issuer, None) + &tls;
+    let server = Setup::new(&Binary::under_test()).config(config).start().await;
+    let login = |user: &str, password: &str| {
+        async_nats::ConnectOptions::with_user_and_password(user.into(), password.into())
+            .add_root_certificates(file("ca.pem"))
+            .add_client_certificate(file("both.pem"), file("both.key"))
+            .require_tls(true)
+    };
+    let url = format!("tls://127.0.0.1:{}", server.client().port());
+    let service = login("auth", "p").connect(&url).await.unwrap();
+    let mut questions = service.subscribe("$SYS.REQ.USER.AUTH").await.unwrap();
+    service.flush().await.unwrap();
+    let asking = tokio::spawn(login("joe", "s").connect(url));
+    let question = futures_util::StreamExt::next(&mut questions).await.unwrap();
+    let request = Value::Object(claims(std::str::from_utf8(&question.payload).unwrap()));
+    let told = &request["nats"]["client_tls"];
+    let plain = |pem: &str| pem.replace('\r', "");
+    let chain = json!([[plain(&certificate.pem()), plain(&authority.pem())]]);
+    assert_eq!(told["verified_chains"], chain, "{told}");
+    assert_eq!((&told["version"], told["certs"].is_null()), (&json!("1.3"), true));
+    asking.abort();
+}

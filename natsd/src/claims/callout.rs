@@ -180,7 +180,12 @@ impl Clerk {
         if let (Some(tls), Value::Object(facts)) = (&question.tls, &mut facts) {
             facts.insert(
                 "client_tls".into(),
-                json!({ "version": tls.version, "cipher": tls.cipher, "certs": tls.chain }),
+                // One chain alone was verified; without a certificate there is none.
+                json!({
+                    "version": tls.version,
+                    "cipher": tls.cipher,
+                    "verified_chains": Some(&tls.chain).filter(|chain| !chain.is_empty()).into_iter().collect::<Vec<_>>(),
+                }),
             );
         }
         without_empty(&mut facts);

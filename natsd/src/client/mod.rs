@@ -38,7 +38,7 @@ use crate::protocol::line::{Bounds, Need, ParseError, Step};
 use crate::protocol::stash::Stash;
 use crate::registry::{ClientEntry, Transport};
 use crate::router::{Matches, Publisher};
-use crate::tls::Certificate;
+use crate::tls::{Certificate, chain};
 use crate::websocket::Session;
 use connect::Gate;
 pub use permissions::enforce;
@@ -137,7 +137,7 @@ impl Client {
         Self {
             session: Some(Box::new(session)),
             certificate: secured.and_then(|secured| secured.certificate.clone()),
-            tls_facts: secured.map(tls_facts),
+            tls_facts: secured.map(|secured| client.tls_facts(secured)),
             ..client
         }
     }
@@ -183,6 +183,22 @@ impl Client {
             introduced: false,
             epoch: node.epoch(),
             node,
+        }
+    }
+
+    /// TLS as services are told of it; certificates only where there may be such a service.
+    fn tls_facts(&self, secured: &Secured) -> TlsFacts {
+        let transport = &self.entry.transport;
+        let asks = self.node.trust.is_some() || self.node.auth_of(transport).callout().is_some();
+        let setup = match transport {
+            Transport::Tcp => self.node.client_tls(),
+            Transport::Websocket { .. } => self.node.websocket_tls(),
+        };
+        let chain = setup.filter(|_| asks).map(|setup| chain(&secured.shown, &setup.authorities));
+        TlsFacts {
+            version: secured.version.to_owned(),
+            cipher: secured.cipher.clone(),
+            chain: chain.unwrap_or_default(),
         }
     }
 
@@ -385,7 +401,7 @@ impl Conversation for Client {
             );
         }
         self.certificate.clone_from(&secured.certificate);
-        self.tls_facts = Some(tls_facts(secured));
+        self.tls_facts = Some(self.tls_facts(secured));
         self.gate.restart(self.node.config().limits.auth_timeout);
         Ok(())
     }
@@ -486,14 +502,6 @@ impl Conversation for Client {
         if log::debugging() {
             tracing::debug!("{} - Client connection closed: {reason}", self.entry.label());
         }
-    }
-}
-
-fn tls_facts(secured: &Secured) -> TlsFacts {
-    TlsFacts {
-        version: secured.version.to_owned(),
-        cipher: secured.cipher.clone(),
-        chain: Vec::new(),
     }
 }
 
