@@ -6,7 +6,7 @@
 
 use std::net::SocketAddr;
 
-use blackbox::operator::{Draft, Heard, Peer, account, claims, in_memory, operator, user};
+use blackbox::operator::{Draft, Heard, Peer, account, claims, in_memory, now, operator, user};
 use blackbox::server::{Binary, Setup};
 use nkeys::{KeyPair, XKey};
 use serde_json::{Value, json};
@@ -303,4 +303,69 @@ async fn a_service_is_told_of_certificates() {
     assert_eq!(told["verified_chains"], chain, "{told}");
     assert_eq!((&told["version"], told["certs"].is_null()), (&json!("1.3"), true));
     asking.abort();
+}
+
+#[tokio::test]
+async fn an_answer_counts_once_and_for_its_question() {
+    let issuer = KeyPair::new_account();
+    let server = Setup::new(&Binary::under_test()).config(config(&issuer, None)).start().await;
+    let mut service = service(server.client(), &issuer, None).await;
+    let (stranger, other) = (KeyPair::new_account(), KeyPair::new_user().public_key());
+    let good = |nkey: &str| made(nkey, "APP", &json!({})).sign(&issuer);
+    let response = |nkey: &str, id: &str, jwt: String| {
+        Draft::new("authorization_response", nkey)
+            .with(&json!({ "aud": id }))
+            .nats(&json!({ "jwt": jwt }))
+    };
+    let mut earlier = String::new();
+    let cases = [
+        "good",
+        "replayed",
+        "good",
+        "by a stranger",
+        "for another user",
+        "for another server",
+        "expired",
+        "not yet valid",
+        "with a user who is not yet",
+        "forged",
+        "nothing",
+        "good",
+    ];
+    for what in cases {
+        let mut peer = Peer::dial(server.client()).await;
+        peer.connect(json!({ "user": "joe" })).await;
+        let (request, reply, _) = service.asked().await;
+        let facts = &request["nats"];
+        let (nkey, id) =
+            (facts["user_nkey"].as_str().unwrap(), facts["server_id"]["id"].as_str().unwrap());
+        let early = json!({ "nbf": now() + 3600 });
+        let answer = match what {
+            "replayed" => earlier.clone(),
+            "by a stranger" => response(nkey, id, good(nkey)).sign(&stranger),
+            "for another user" => response(&other, id, good(nkey)).sign(&issuer),
+            "for another server" => response(nkey, "NX", good(nkey)).sign(&issuer),
+            "expired" => {
+                let past = json!({ "exp": now() - 5 });
+                response(nkey, id, good(nkey)).with(&past).sign(&issuer)
+            }
+            "not yet valid" => response(nkey, id, good(nkey)).with(&early).sign(&issuer),
+            "with a user who is not yet" => {
+                let user = made(nkey, "APP", &json!({})).with(&early).sign(&issuer);
+                response(nkey, id, user).sign(&issuer)
+            }
+            "forged" => {
+                let (one, two) = (response(nkey, id, good(nkey)), response(nkey, id, good(&other)));
+                let (one, two) = (one.sign(&issuer), two.sign(&issuer));
+                let signature = two.rsplit_once('.').unwrap().1;
+                format!("{}.{signature}", one.rsplit_once('.').unwrap().0)
+            }
+            "nothing" => String::new(),
+            _ => response(nkey, id, good(nkey)).sign(&issuer),
+        };
+        service.peer.publish(&reply, "", answer.as_bytes()).await;
+        let expected = if what == "good" { "PONG" } else { REFUSED };
+        assert_eq!(peer.hear().await, Heard::Line(expected.into()), "an answer that is {what}");
+        earlier = answer;
+    }
 }

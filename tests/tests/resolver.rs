@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use blackbox::eventually;
-use blackbox::operator::{Heard, Peer, account, in_memory, operator, unlimited, user};
+use blackbox::operator::{Heard, Peer, account, in_memory, now, operator, unlimited, user};
 use blackbox::server::{Binary, Server, Setup};
 use nkeys::KeyPair;
 use parking_lot::Mutex;
@@ -199,6 +199,16 @@ async fn a_web_server_has_the_accounts() {
     let stranger = KeyPair::new_account();
     web.put(&stranger, Page::Jwt(account(&stranger, &json!({})).sign(&KeyPair::new_operator())));
 
+    let (old, early, forged) =
+        (KeyPair::new_account(), KeyPair::new_account(), KeyPair::new_account());
+    let timed = |key: &KeyPair, time: Value| account(key, &json!({})).with(&time).sign(&keys.op);
+    web.put(&old, Page::Jwt(timed(&old, json!({ "exp": now() - 5 }))));
+    web.put(&early, Page::Jwt(timed(&early, json!({ "nbf": now() + 3600 }))));
+    // The claims of one, the signature of another.
+    let (own, other) = (keys.account(&forged, &json!({})), keys.account(good, &json!({})));
+    let signature = other.rsplit_once('.').unwrap().1;
+    web.put(&forged, Page::Jwt(format!("{}.{signature}", own.rsplit_once('.').unwrap().0)));
+
     assert_eq!(with(address, &jwt_of(good), &u).await, "PONG");
     let asked = web.asked.load(Ordering::Relaxed);
     assert_eq!(with(address, &jwt_of(good), &u).await, "PONG");
@@ -209,6 +219,9 @@ async fn a_web_server_has_the_accounts() {
         ("no JWT", void),
         ("another account's", foreign),
         ("an untrusted operator's", &stranger),
+        ("expired", &old),
+        ("not yet valid", &early),
+        ("forged", &forged),
     ] {
         assert_eq!(with(address, &jwt_of(key), &u).await, REFUSED, "{what}");
     }
