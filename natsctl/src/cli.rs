@@ -280,7 +280,7 @@ pub struct Down {
 /// `logs`
 #[derive(Debug, Args)]
 pub struct Logs {
-    /// Which nodes: names, or `all`, `seed`, `random` (`kill`: of those that serve)
+    /// Which nodes: names, or `all`, `seed`, `random`
     #[arg(value_name = "NODE", value_delimiter = ',', default_value = "all")]
     pub nodes: Vec<String>,
     /// Go on with new lines as they come, until ctrl-c

@@ -2,9 +2,7 @@
 //!
 //! A bad file, or a change that cannot be made, changes nothing and says why.
 
-use std::collections::HashMap;
 use std::ffi::OsString;
-use std::sync::Arc;
 
 use crate::auth::{Authenticator, Identity, Proof, Standing};
 use crate::client::enforce;
@@ -67,7 +65,10 @@ impl Server {
             added.iter().for_each(|account| system.join(account));
         }
         self.look_at_clients(&earlier.0, &earlier.1);
-        self.close_surplus_of_accounts();
+        // Where a limit may have fallen below what is there.
+        for account in accounts.all().iter().filter(|account| account.is_full()) {
+            self.node.registry.dismiss_surplus(account);
+        }
         for change in changes {
             self.apply(&change.effect, &config);
             tracing::info!("{}", change.message);
@@ -187,26 +188,6 @@ impl Server {
             if proxy.is_some_and(|proxy| removed.iter().any(|key| **key == *proxy)) {
                 tracing::error!("{} - authentication error", client.label());
                 client.dismiss(error::AUTHORIZATION_VIOLATION, CloseReason::ProxyNotTrusted);
-            }
-        }
-    }
-
-    /// Clients beyond what their account may have by now go, the youngest first.
-    fn close_surplus_of_accounts(&self) {
-        let mut clients = self.node.registry.clients();
-        clients.sort_by_key(|client| client.id);
-        let mut counts: HashMap<Arc<str>, usize> = HashMap::new();
-        for client in clients {
-            let Some(account) = client.about().account else { continue };
-            let Some(most) = account.limits().max_connections else { continue };
-            let count = counts.entry(Arc::clone(&account.name)).or_default();
-            *count += 1;
-            if *count > most as usize {
-                tracing::error!("{} - {}", client.label(), error::MAX_ACCOUNT_CONNECTIONS);
-                client.dismiss(
-                    error::MAX_ACCOUNT_CONNECTIONS,
-                    CloseReason::MaxAccountConnectionsExceeded,
-                );
             }
         }
     }

@@ -29,7 +29,7 @@ use crate::log::{FATAL, Logger};
 use crate::monitor::Monitor;
 use crate::net::{
     Bound, Listener, TlsPlan, TlsRole, TlsStart, Workers, accept_loop, bind, interface_addresses,
-    serve, split, split_tls,
+    raise_descriptor_limit, serve, split, split_tls,
 };
 use crate::node::{GIT_COMMIT, Identity, Node, ServerKeys, TOOLCHAIN, VERSION};
 use crate::outbound::Outbound;
@@ -115,6 +115,7 @@ fn plain(error: &io::Error) -> String {
 
 /// Runs a server to its end, on this thread and as many more as there are cores.
 pub async fn run(config: Config, logger: Logger, launch: Launch) -> ExitCode {
+    raise_descriptor_limit();
     let reached = Resolver::probe(&config.operators).await.map_err(StartError::Refused);
     let started = reached.and_then(|()| Server::start(config, logger.clone(), launch));
     let code = match started {

@@ -1,5 +1,6 @@
 //! How the cost of a message grows: with receivers, connections, payload, subscriptions, accounts,
-//! peers; and with TLS. Server CPU per delivery of two servers, in turns, as a table.
+//! peers; and with TLS. Server CPU per delivery of two servers, in turns, as a table. And what a
+//! subscriber gets beside one that does not read (the axis `neighbour`).
 //!
 //! `curves --stock nats-server --natsd natsd [--rounds N] [--millis N] [AXIS..]`
 //!
@@ -16,6 +17,7 @@
 
 mod curves {
     pub(crate) mod load;
+    pub(crate) mod neighbour;
     pub(crate) mod points;
 }
 
@@ -23,6 +25,7 @@ use std::path::PathBuf;
 
 use blackbox::server::Binary;
 use curves::load::{self, Sample};
+use curves::neighbour;
 use curves::points::{self, Point};
 
 struct Options {
@@ -69,6 +72,20 @@ fn main() {
             }
         }
         print_row(&point, &samples);
+    }
+    if options.axes.is_empty() || options.axes.iter().any(|axis| axis == "neighbour") {
+        let shares: Vec<Vec<f64>> =
+            servers.iter().map(|server| runtime.block_on(neighbour::measure(server, 3))).collect();
+        print_shares(&shares);
+    }
+}
+
+fn print_shares(shares: &[Vec<f64>]) {
+    let [stock, natsd] = shares else { return };
+    println!("\n| seconds since a neighbour does not read | nats-server | natsd |");
+    println!("| --- | ---: | ---: |");
+    for (second, (stock, natsd)) in stock.iter().zip(natsd).enumerate() {
+        println!("| {} | {:.0} % | {:.0} % |", second + 1, stock * 100.0, natsd * 100.0);
     }
 }
 

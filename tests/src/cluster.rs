@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_nats::{Client, ConnectOptions};
 use futures_util::StreamExt;
 use futures_util::future::join_all;
+use rustix::process::Signal;
 use tokio::time::timeout;
 
 use crate::server::{Binary, HeldPort, Server, Setup};
@@ -91,10 +92,16 @@ impl Cluster {
 
     /// Starts all nodes at the same moment, so that their dials cross.
     pub async fn start_at_once(&mut self) {
-        let setups: Vec<_> = (0..self.len()).map(|index| self.setup(index)).collect();
+        let all: Vec<_> = (0..self.len()).collect();
+        self.start_together(&all).await;
+    }
+
+    /// Starts these nodes at the same moment.
+    pub async fn start_together(&mut self, indices: &[usize]) {
+        let setups: Vec<_> = indices.iter().map(|index| self.setup(*index)).collect();
         let servers = join_all(setups.iter().map(Setup::start)).await;
-        for (node, server) in self.nodes.iter_mut().zip(servers) {
-            node.server = Some(server);
+        for (index, server) in indices.iter().zip(servers) {
+            self.nodes[*index].server = Some(server);
         }
     }
 
@@ -117,6 +124,16 @@ impl Cluster {
     /// When it does not run.
     pub fn kill(&mut self, index: usize) {
         self.nodes[index].server.take().expect("the node runs").kill();
+    }
+
+    /// Ends a node as an operator would.
+    ///
+    /// # Panics
+    /// When it does not run, or does not end.
+    pub async fn stop(&mut self, index: usize) {
+        let mut server = self.nodes[index].server.take().expect("the node runs");
+        server.signal(Signal::TERM);
+        server.exit().await;
     }
 
     /// A running node.

@@ -1,7 +1,8 @@
 //! The harness of the black-box tests: real processes, real sockets, deadlines on everything.
 //!
 //! Nothing here knows natsd from the inside. [`server`] starts a server process and finds its
-//! ports, [`cluster`] starts several of them in any mix and any order, [`wire`] holds a raw TCP
+//! ports, [`cluster`] starts several of them in any mix and any order, [`exercise`] asks everything
+//! of these, [`wire`] holds a raw TCP
 //! conversation, [`websocket`] one in frames, [`transcript`] plays the golden files of `tests/wire/`, [`shape`] compares JSON
 //! documents key by key, [`ctl`] runs natsctl, [`lab`] boots guests.
 //!
@@ -18,6 +19,7 @@
 
 pub mod cluster;
 pub mod ctl;
+pub mod exercise;
 pub mod lab;
 pub mod operator;
 pub mod server;

@@ -6,6 +6,10 @@
     reason = "helpers of tests: a failed step is a failed test"
 )]
 
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use blackbox::cluster::{connect, settle};
 use blackbox::server::{Binary, Server, Setup};
 use blackbox::wire::{Conversation, Missed};
@@ -257,6 +261,24 @@ async fn a_thousand_idle_connections() {
     is_sound(&mut server);
 }
 
+/// Shells give a process few descriptors and allow it more: a server takes what it may have.
+#[tokio::test]
+async fn more_clients_than_a_shell_gives_descriptors() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let (script, binary) = (dir.path().join("nats-server"), Binary::under_test());
+    let text = format!("#!/bin/sh\nulimit -Sn 40\nexec '{}' \"$@\"\n", binary.path().display());
+    std::fs::write(&script, text).unwrap();
+    std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).unwrap();
+    let mut server = Setup::new(&Binary::at(script)).start().await;
+    let mut clients = Vec::new();
+    for _ in 0..100 {
+        clients.push(greeted(&server).await);
+    }
+    let mut bystanders = Bystanders::on(&server).await;
+    bystanders.are_well().await;
+    is_sound(&mut server);
+}
+
 /// A subscriber that does not read is cut off at max_pending, silently; the others get it all.
 #[tokio::test]
 async fn a_slow_consumer_is_cut_off_and_the_others_are_not() {
@@ -314,6 +336,69 @@ async fn a_slow_consumer_is_cut_off_and_the_others_are_not() {
         "{closed}"
     );
     bystanders.are_well().await;
+    is_sound(&mut server);
+}
+
+/// A peer server that does not read gets a bounded queue and is then cut off, aloud. (The stock
+/// server gives it ten seconds and any memory.)
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_server_that_does_not_read_is_cut_off_and_harms_nobody() {
+    let binary = Binary::under_test();
+    let config = "max_pending: 1MB\nmax_payload: 65536\n";
+    let mut server = Setup::new(&binary).cluster("C1", -1).config(config).start().await;
+    let mut bystanders = Bystanders::on(&server).await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut silent = socket.connect(server.cluster()).await.unwrap();
+    let hello = route_speech(1);
+    let (hello, _) = hello.split_once("RS+").unwrap();
+    silent.write_all(format!("{hello}RS+ $G flood\r\n").as_bytes()).await.unwrap();
+    eventually("the peer is a member", async || {
+        let routez = server.monitor("/routez").await;
+        (routez["routes"][0]["subscriptions"] == 1).then_some(())
+    })
+    .await;
+    let before = resident_kib(&server);
+    let cut = Arc::new(AtomicBool::new(false));
+    let mut floods = Vec::new();
+    for _ in 0..4 {
+        let mut publisher = greeted(&server).await;
+        publisher.send(HELLO).await.unwrap();
+        let cut = Arc::clone(&cut);
+        floods.push(tokio::spawn(async move {
+            let frame = format!("PUB flood 65000\r\n{}\r\n", "x".repeat(65_000)).repeat(4);
+            let mut rounds = 0;
+            while !cut.load(Ordering::Relaxed) && rounds < 20_000 {
+                publisher.send(frame.as_bytes()).await.unwrap();
+                rounds += 1;
+            }
+            publisher.send(b"PING\r\n").await.unwrap();
+            // A PING of the server may come first.
+            while publisher.line().await.unwrap() != b"PONG\r\n" {}
+        }));
+    }
+    let mut most = before;
+    eventually("the peer is cut off", async || {
+        bystanders.are_well().await;
+        most = most.max(resident_kib(&server));
+        let varz = server.monitor("/varz").await;
+        (varz["slow_consumer_stats"]["routes"] == 1).then_some(())
+    })
+    .await;
+    cut.store(true, Ordering::Relaxed);
+    for flood in floods {
+        timeout(DEADLINE, flood).await.unwrap().unwrap();
+    }
+    bystanders.are_well().await;
+    assert!(server.log().contains("Slow Consumer Detected: "), "{}", server.log());
+    let grown = most - before;
+    let bound = 3 * 64 * 1024;
+    assert!(binary.is_stock() || grown < bound, "a peer that does not read cost {grown} KiB");
+    eventually("it is no member any more", async || {
+        (server.monitor("/routez").await["num_routes"] == 0).then_some(())
+    })
+    .await;
+    drop(silent);
     is_sound(&mut server);
 }
 

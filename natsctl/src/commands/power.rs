@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 
 use super::{Cluster, Ended, reporter};
 use crate::apply::{MESH, NodeError, Trouble, start_all};
-use crate::cli::{Global, Nodes, Output, Restart, Start, Stop};
+use crate::cli::{Global, Output, Restart, Start, Stop};
 use crate::deploy::service::Ending;
 use crate::failure::Failure;
 use crate::observe::{Found, Look};
@@ -12,21 +12,27 @@ use crate::report::Report;
 use crate::verify::{self, Subject, View};
 
 pub(super) async fn start(global: &Global, args: &Start) -> Ended {
-    let job = Job::new(global, &args.nodes, "start")?;
+    let cluster = Cluster::known(global)?;
+    let nodes = cluster.select(&args.nodes.nodes)?;
+    let job = Job::new(global, cluster, nodes, "start")?;
     let started = job.start(&job.nodes).await;
     job.report.finish();
     started.map(|()| 0)
 }
 
 pub(super) async fn stop(global: &Global, args: &Stop) -> Ended {
-    let job = Job::new(global, &args.nodes, "stop")?;
+    let cluster = Cluster::known(global)?;
+    let nodes = cluster.select_serving(&args.nodes.nodes).await?;
+    let job = Job::new(global, cluster, nodes, "stop")?;
     let stopped = job.stop(&job.nodes, ending(args.lame_duck)).await;
     job.report.finish();
     stopped.map(|()| 0)
 }
 
 pub(super) async fn restart(global: &Global, args: &Restart) -> Ended {
-    let job = Job::new(global, &args.nodes, "restart")?;
+    let cluster = Cluster::known(global)?;
+    let nodes = cluster.select_serving(&args.nodes.nodes).await?;
+    let job = Job::new(global, cluster, nodes, "restart")?;
     let step = if args.rolling { 1 } else { job.nodes.len().max(1) };
     let mut restarted = Ok(());
     for nodes in job.nodes.chunks(step) {
@@ -52,9 +58,12 @@ struct Job {
 }
 
 impl Job {
-    fn new(global: &Global, nodes: &Nodes, verb: &str) -> Result<Self, Failure> {
-        let cluster = Cluster::known(global)?;
-        let nodes = cluster.select(&nodes.nodes)?;
+    fn new(
+        global: &Global,
+        cluster: Cluster,
+        nodes: Vec<String>,
+        verb: &str,
+    ) -> Result<Self, Failure> {
         let lock = cluster.dir.lock(verb)?;
         Ok(Self { cluster, nodes, report: reporter(global, Output::Text), _lock: lock })
     }

@@ -269,6 +269,13 @@ impl Account {
         self.mappings.load().as_ref().and_then(|mappings| mappings.map(subject))
     }
 
+    /// Whether it may have no more clients.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let most = self.limits().max_connections;
+        most.is_some_and(|most| self.clients.load(Ordering::Relaxed) >= most as usize)
+    }
+
     /// Counts one more client, unless it may have no more.
     #[must_use]
     pub fn take_in(&self) -> bool {

@@ -14,14 +14,14 @@ use crate::trust::Claims;
 
 /// Ends all connections of an account: its time is up.
 pub(super) fn expire_all(node: &Node, account: &Arc<Account>) {
-    for client in members(node, account) {
+    for client in node.registry.members(account) {
         cut(&client, Some(error::ACCOUNT_EXPIRED), CloseReason::AuthenticationExpired);
     }
 }
 
 /// Ends all connections of an account: it is no more.
 pub(super) fn refuse_all(node: &Node, account: &Arc<Account>) {
-    for client in members(node, account) {
+    for client in node.registry.members(account) {
         let reason = CloseReason::AuthenticationFailure;
         cut(&client, Some(error::AUTHORIZATION_VIOLATION), reason);
     }
@@ -36,17 +36,9 @@ pub(super) fn judge_anew(
     earlier: Option<&Claims>,
 ) {
     let Some(earlier) = earlier else { return };
-    let most = claims.limits().max_connections.map(|most| most as usize);
-    let mut clients = members(node, account);
-    // The youngest go when there are too many.
-    clients.sort_by_key(|client| client.id);
-    for (index, client) in clients.iter().enumerate() {
-        if most.is_some_and(|most| index >= most) {
-            cut(
-                client,
-                Some(error::MAX_ACCOUNT_CONNECTIONS),
-                CloseReason::MaxAccountConnectionsExceeded,
-            );
+    node.registry.dismiss_surplus(account);
+    for client in &node.registry.members(account) {
+        if client.subscriber.outbound.closed().is_some() {
             continue;
         }
         let about = client.about();
@@ -86,13 +78,6 @@ pub(super) fn judge_anew(
 fn lost_its_signer(grant: &Grant, claims: &Claims, earlier: &Claims) -> bool {
     let Some(key) = &grant.signing_key else { return false };
     !claims.has_same_signers(earlier) && !claims.has_same_signer(earlier, key)
-}
-
-/// The clients of an account.
-fn members(node: &Node, account: &Arc<Account>) -> Vec<Arc<ClientEntry>> {
-    let mut clients = node.registry.clients();
-    clients.retain(|client| client.about().account.is_some_and(|held| Arc::ptr_eq(&held, account)));
-    clients
 }
 
 fn cut(client: &ClientEntry, text: Option<&str>, reason: CloseReason) {

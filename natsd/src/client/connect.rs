@@ -277,10 +277,10 @@ impl Client {
         self.options = Options::from(connect);
         self.options.headers &= self.node.config().headers;
         self.subscriber.set_headers(self.options.headers);
-        if self.entry.rtt_nanos() == 0 {
+        if self.entry.vitals.rtt_nanos() == 0 {
             // A first estimate until a PONG measures it, as the reference makes it: the way of
             // INFO out and of CONNECT back.
-            self.entry.note_rtt(self.entry.started_at.elapsed());
+            self.entry.vitals.note_rtt(self.entry.vitals.started_at.elapsed());
         }
         self.node.registry.connected(&self.entry);
         self.send_ok_if_verbose(publisher);

@@ -265,7 +265,7 @@ impl Client {
             ClientOp::Ping => self.on_ping(publisher),
             ClientOp::Pong => {
                 if let Some(rtt) = self.heartbeat.answered(Instant::now()) {
-                    self.entry.note_rtt(rtt);
+                    self.entry.vitals.note_rtt(rtt);
                 }
             }
             ClientOp::Ignored => {}
@@ -413,7 +413,7 @@ impl Conversation for Client {
     fn on_bytes(&mut self, input: &[u8], publisher: &mut Publisher) -> Result<(), CloseReason> {
         let now = Instant::now();
         self.heartbeat.heard(now);
-        self.entry.note_activity(now);
+        self.entry.vitals.note_activity(now);
         self.bounds = self.node.client_bounds();
         if self.epoch != self.node.epoch() {
             self.look_again(publisher);
@@ -499,6 +499,10 @@ impl Conversation for Client {
         self.node.registry.remove(&self.entry, reason);
         self.drop_subscriptions(publisher);
         self.leave_account();
+        let limits = &self.node.config().limits;
+        if let Some(text) = reason.slow_consumer(limits.max_pending, limits.write_deadline) {
+            tracing::info!("{} - {text}", self.entry.label());
+        }
         if log::debugging() {
             tracing::debug!("{} - Client connection closed: {reason}", self.entry.label());
         }

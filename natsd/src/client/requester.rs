@@ -18,11 +18,11 @@ pub(super) struct Requester<'a> {
 
 impl Asker for Requester<'_> {
     fn rtt(&self) -> Duration {
-        Duration::from_nanos(self.entry.rtt_nanos())
+        Duration::from_nanos(self.entry.vitals.rtt_nanos())
     }
 
     fn describe(&self, account: &str, share: bool) -> String {
-        let rtt = self.entry.rtt_nanos();
+        let rtt = self.entry.vitals.rtt_nanos();
         if !share {
             return to_go_json(&RequestInfo { acc: account, rtt, ..RequestInfo::default() });
         }
@@ -38,7 +38,7 @@ impl Asker for Requester<'_> {
             None => "",
         };
         to_go_json(&RequestInfo {
-            start: &self.entry.started.to_string(),
+            start: &self.entry.vitals.started.to_string(),
             host: &self.entry.peer.ip().to_canonical().to_string(),
             id: self.entry.id,
             acc: account,

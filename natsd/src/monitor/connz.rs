@@ -104,12 +104,12 @@ fn subscribed(options: &ConnzOptions, client: &ClientEntry) -> bool {
 }
 
 fn open(client: &ClientEntry, options: &ConnzOptions, now: Timestamp) -> Candidate {
-    let last_activity = age::after(client.started, client.activity_millis());
-    let rtt_nanos = client.rtt_nanos();
+    let last_activity = age::after(client.vitals.started, client.vitals.activity_millis());
+    let rtt_nanos = client.vitals.rtt_nanos();
     let mut info = ConnInfo {
-        start: client.started,
+        start: client.vitals.started,
         last_activity,
-        uptime: age::since(client.started, now),
+        uptime: age::since(client.vitals.started, now),
         idle: age::since(last_activity, now),
         pending_bytes: client.subscriber.outbound.delivered().pending_bytes,
         subscriptions: client.subscriber.count(),

@@ -65,7 +65,7 @@ impl Monitor {
 fn route_info(entry: &RouteEntry, now: Timestamp) -> RouteInfo {
     let remote = entry.remote();
     let traffic = entry.traffic();
-    let last_activity = age::after(entry.started, entry.activity_millis());
+    let last_activity = age::after(entry.vitals.started, entry.vitals.activity_millis());
     RouteInfo {
         rid: entry.id,
         remote_id: remote.id,
@@ -74,10 +74,10 @@ fn route_info(entry: &RouteEntry, now: Timestamp) -> RouteInfo {
         is_configured: entry.configured.is_some(),
         ip: entry.peer.ip().to_canonical().to_string(),
         port: entry.peer.port(),
-        start: entry.started,
+        start: entry.vitals.started,
         last_activity,
-        rtt: age::rtt(entry.rtt_nanos()),
-        uptime: age::since(entry.started, now),
+        rtt: age::rtt(entry.vitals.rtt_nanos()),
+        uptime: age::since(entry.vitals.started, now),
         idle: age::since(last_activity, now),
         pending_size: entry.outbound.delivered().pending_bytes,
         in_msgs: traffic.in_messages,

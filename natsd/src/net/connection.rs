@@ -22,11 +22,7 @@ use super::upgrade::TlsPlan;
 use super::websocket::Frames;
 use crate::close::CloseReason;
 use crate::outbound::{Attend, Outbound, Sink};
-
-/// A producer of a receiver that cannot keep up pauses this long after a batch. nats-server
-/// stalls 2 to 5 ms a message and 10 ms a read; here only this producer's reading pauses, no
-/// thread does.
-const PAUSE: Duration = Duration::from_millis(5);
+use crate::router::Publisher;
 
 /// How long the last bytes of a closing connection may take.
 const FAREWELL: Duration = Duration::from_millis(250);
@@ -383,9 +379,7 @@ impl Driver {
             let input = buffer.get_mut(..count).unwrap_or_default();
             let result = frames.take(input, conversation, publisher);
             publisher.flush();
-            if publisher.take_choked() {
-                *paused_until = Some(Instant::now() + PAUSE);
-            }
+            *paused_until = pause_wanted(conversation, publisher);
             result?;
             frames.sink.flush_controls().map_err(|_lost| CloseReason::WriteError)?;
             if ended {
@@ -410,9 +404,7 @@ impl Driver {
         let input = count.and_then(|count| buffer.get(..count)).unwrap_or_default();
         let result = conversation.on_bytes(input, publisher);
         publisher.flush();
-        if publisher.take_choked() {
-            self.paused_until = Some(Instant::now() + PAUSE);
-        }
+        self.paused_until = pause_wanted(conversation, publisher);
         result
     }
 
@@ -444,6 +436,12 @@ impl Driver {
         }
         Poll::Ready(Ok(()))
     }
+}
+
+/// Until when a producer pauses, because a receiver of its batch is far behind.
+fn pause_wanted(conversation: &impl Conversation, publisher: &mut Publisher) -> Option<Instant> {
+    let pause = publisher.take_pause().duration()?;
+    conversation.pauses().then(|| Instant::now() + pause)
 }
 
 /// Reads once; no byte is the end.

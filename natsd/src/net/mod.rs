@@ -5,6 +5,7 @@
 //! queue), writes every queue that was touched, and goes back to wait.
 
 mod connection;
+mod descriptors;
 mod desk;
 mod interfaces;
 mod listener;
@@ -24,6 +25,7 @@ use crate::outbound::Outbound;
 use crate::router::Publisher;
 
 pub use connection::{Reader, serve, split, split_tls};
+pub use descriptors::raise_descriptor_limit;
 pub use desk::with_publisher;
 pub use interfaces::interface_addresses;
 pub use listener::{Bound, Listener, accept_loop, bind};
@@ -88,6 +90,12 @@ pub trait Conversation: Send + 'static {
         _publisher: &mut Publisher,
     ) -> Poll<Result<(), CloseReason>> {
         Poll::Ready(Ok(()))
+    }
+
+    /// Whether nothing is read for a moment when a receiver of what it sent is far behind. Who
+    /// speaks for many does not pause: it would hold up those who have nothing to do with it.
+    fn pauses(&self) -> bool {
+        true
     }
 
     /// When it wants to be called next if nothing happens.

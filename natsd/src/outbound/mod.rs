@@ -3,9 +3,10 @@
 //! Anyone may append, from any thread, and whoever finished a batch writes, without blocking
 //! ([`Outbound::flush`]); only when the socket refuses does the connection's own task wait for
 //! it. Nothing awaits here and no lock is held over a system call. Pending bytes fall when they
-//! are written, not when they are taken. At the bound the peer is a slow consumer and is cut
-//! off; producers are never made to wait here.
+//! are written, not when they are taken. At the bound (`bound.rs`) the peer is a slow consumer and
+//! is cut off; producers are told to pause, and never made to wait here.
 
+mod bound;
 mod pool;
 
 use std::collections::VecDeque;
@@ -21,6 +22,8 @@ use tokio::time::Instant;
 use self::pool::Block;
 pub use self::pool::give_back_spares;
 use crate::close::CloseReason;
+use bound::Bound;
+pub use bound::Pause;
 
 /// Bodies of this size and above are shared between receivers, smaller ones are copied into
 /// each queue. Measured: a copy is cheaper than a reference and one more slice below about this.
@@ -59,7 +62,7 @@ struct Queue {
     /// Bytes of the first chunk that are written already.
     written_of_first: usize,
     pending_bytes: usize,
-    pending_bytes_max: usize,
+    bound: Bound,
     state: State,
     /// Some producer has it on its list and will flush it.
     touched: bool,
@@ -100,9 +103,8 @@ pub struct Appended {
     pub first_touch: bool,
     /// So many bytes wait now.
     pub pending_bytes: usize,
-    /// The queue is more than three quarters full and its peer still reads: a considerate
-    /// producer slows down.
-    pub choked: bool,
+    /// How long a considerate producer pauses.
+    pub pause: Pause,
 }
 
 /// Counters of what was delivered to a connection.
@@ -119,16 +121,27 @@ pub struct Delivered {
 }
 
 impl Outbound {
-    /// Makes an empty queue. `pending_bytes_max` of `usize::MAX` is no bound (routes).
+    /// Makes an empty queue to a client, which may hold so many bytes.
     #[must_use]
-    pub fn new(id: u64, sink: Arc<dyn Sink>, pending_bytes_max: usize) -> Self {
+    pub fn new(id: u64, sink: Arc<dyn Sink>, max_pending: usize) -> Self {
+        Self::bounded(id, sink, Bound::of_client(max_pending))
+    }
+
+    /// Makes an empty queue to a peer server, which many producers share: it may hold more than
+    /// a client's.
+    #[must_use]
+    pub fn to_peer(id: u64, sink: Arc<dyn Sink>, max_pending: usize) -> Self {
+        Self::bounded(id, sink, Bound::of_route(max_pending))
+    }
+
+    fn bounded(id: u64, sink: Arc<dyn Sink>, bound: Bound) -> Self {
         let queue = Queue {
             sink: Some(sink),
             full: VecDeque::new(),
             tail: Block::EMPTY,
             written_of_first: 0,
             pending_bytes: 0,
-            pending_bytes_max,
+            bound,
             state: State::Idle,
             touched: false,
             closed: None,
@@ -228,9 +241,9 @@ impl Outbound {
         self.queue.lock().closed
     }
 
-    /// Changes the bound (reload, or an account's own limits).
-    pub fn set_pending_bytes_max(&self, bytes: usize) {
-        self.queue.lock().pending_bytes_max = bytes;
+    /// How many bytes it may hold.
+    pub fn pending_bytes_max(&self) -> usize {
+        self.queue.lock().bound.cut_above
     }
 
     /// Counters of what was delivered.
@@ -408,14 +421,17 @@ impl Append<'_> {
     pub fn finish(mut self) -> Appended {
         let queue = &mut *self.queue;
         let pending_bytes = queue.pending_bytes;
-        if pending_bytes > queue.pending_bytes_max {
-            queue.close(CloseReason::SlowConsumerPendingBytes);
-            return Appended { first_touch: false, pending_bytes, choked: false };
+        let mut pause = Pause::default();
+        if pending_bytes > queue.bound.pause_above {
+            if pending_bytes > queue.bound.cut_above {
+                queue.close(CloseReason::SlowConsumerPendingBytes);
+                return Appended { first_touch: false, pending_bytes, pause };
+            }
+            pause = queue.bound.pause(pending_bytes, queue.still_reads());
+            queue.stalls += u64::from(pause > Pause::default());
         }
-        let choked = pending_bytes > queue.pending_bytes_max / 4 * 3 && queue.still_reads();
-        queue.stalls += u64::from(choked);
         let first_touch = !std::mem::replace(&mut queue.touched, true);
-        Appended { first_touch, pending_bytes, choked }
+        Appended { first_touch, pending_bytes, pause }
     }
 }
 
@@ -425,8 +441,7 @@ impl std::fmt::Debug for Append<'_> {
     }
 }
 
-/// A peer that took no byte for this long has stopped reading; slowing its producers would
-/// punish the healthy receivers of the same messages and save nobody.
+/// A peer that took no byte for this long has stopped reading.
 const STOPPED_READING_MILLIS: u128 = 20;
 
 impl Queue {

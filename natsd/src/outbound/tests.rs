@@ -69,6 +69,24 @@ fn a_slow_consumer_is_cut_off_at_its_bound() {
 }
 
 #[test]
+fn a_peer_server_slows_producers_down_before_it_is_cut_off() {
+    let body = Bytes::from(vec![0; 1 << 20]);
+    let sink = Choked::with_room(0) as Arc<dyn Sink>;
+    let out = Outbound::to_peer(1, sink, 16 << 20);
+    let send = || {
+        let mut append = out.append()?;
+        append.share(&body);
+        Some(append.finish().pause)
+    };
+    let pauses: Vec<_> = std::iter::from_fn(send).collect();
+    assert_eq!(pauses.len(), 65, "four times max_pending, and the one that was too much");
+    assert!(pauses[..12].iter().all(|pause| pause.duration().is_none()));
+    assert!(pauses[12..64].iter().all(|pause| pause.duration().is_some()));
+    assert!(pauses[12..64].is_sorted());
+    assert_eq!(out.closed(), Some(CloseReason::SlowConsumerPendingBytes));
+}
+
+#[test]
 fn only_the_first_append_of_a_batch_touches() {
     let sink = Choked::with_room(usize::MAX);
     let out = queue(&sink, usize::MAX);

@@ -4,10 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use jiff::Timestamp;
 use parking_lot::Mutex;
-use tokio::time::Instant;
 
+use super::vitals::Vitals;
 use crate::account::{Account, GLOBAL_ACCOUNT, Labelled, Subscriber};
 use crate::auth::Identity;
 use crate::close::CloseReason;
@@ -52,18 +51,12 @@ pub struct ClientEntry {
     pub peer: SocketAddr,
     /// What carries its protocol.
     pub transport: Transport,
-    /// When it was accepted.
-    pub started: Timestamp,
-    /// The same, on the clock that never jumps.
-    pub started_at: Instant,
+    /// Since when, and its signs of life.
+    pub vitals: Vitals,
     /// Its receiving side.
     pub subscriber: Arc<Subscriber>,
     /// Messages and bytes it sent.
     pub received: TrafficCounters,
-    /// Last activity, in milliseconds after `started_at`.
-    activity_millis: AtomicU64,
-    /// Last measured round trip, in nanoseconds; 0 is unknown.
-    rtt_nanos: AtomicU64,
     /// It understands repeated INFO and has had its first PONG.
     takes_info: AtomicBool,
     about: Mutex<About>,
@@ -145,12 +138,9 @@ impl ClientEntry {
             id,
             peer,
             transport: Transport::Tcp,
-            started: Timestamp::now(),
-            started_at: Instant::now(),
+            vitals: Vitals::begin(),
             subscriber,
             received: TrafficCounters::default(),
-            activity_millis: AtomicU64::new(0),
-            rtt_nanos: AtomicU64::new(0),
             takes_info: AtomicBool::new(false),
             about: Mutex::default(),
         }
@@ -160,30 +150,6 @@ impl ClientEntry {
     #[must_use]
     pub fn carried_by(self, transport: Transport) -> Self {
         Self { transport, ..self }
-    }
-
-    /// Notes that the peer was heard of.
-    pub fn note_activity(&self, now: Instant) {
-        let millis = now.saturating_duration_since(self.started_at).as_millis();
-        self.activity_millis.store(u64::try_from(millis).unwrap_or(u64::MAX), Ordering::Relaxed);
-    }
-
-    /// Milliseconds between acceptance and the last activity.
-    #[must_use]
-    pub fn activity_millis(&self) -> u64 {
-        self.activity_millis.load(Ordering::Relaxed)
-    }
-
-    /// Notes a round trip.
-    pub fn note_rtt(&self, rtt: std::time::Duration) {
-        self.rtt_nanos
-            .store(u64::try_from(rtt.as_nanos()).unwrap_or(u64::MAX).max(1), Ordering::Relaxed);
-    }
-
-    /// Last round trip in nanoseconds; 0 is unknown.
-    #[must_use]
-    pub fn rtt_nanos(&self) -> u64 {
-        self.rtt_nanos.load(Ordering::Relaxed)
     }
 
     /// From now on it gets an INFO whenever the cluster changes.

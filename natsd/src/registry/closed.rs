@@ -73,13 +73,13 @@ impl ClosedClient {
             id: client.id,
             peer: client.peer,
             transport: client.transport.clone(),
-            started: client.started,
+            started: client.vitals.started,
             stopped: Timestamp::now(),
-            activity_millis: client.activity_millis(),
+            activity_millis: client.vitals.activity_millis(),
             reason,
             about: client.about(),
             traffic: client.traffic(),
-            rtt_nanos: client.rtt_nanos(),
+            rtt_nanos: client.vitals.rtt_nanos(),
         }
     }
 }

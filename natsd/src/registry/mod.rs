@@ -5,6 +5,7 @@
 
 mod client_entry;
 mod closed;
+mod vitals;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,9 +14,12 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::mpsc::Sender;
 
+use crate::account::Account;
 use crate::close::CloseReason;
+use crate::protocol::error;
 pub use client_entry::{About, ClientEntry, Traffic, TrafficCounters, Transport};
 pub use closed::{ClosedClient, ClosedClients, ClosedSubscription};
+pub use vitals::Vitals;
 
 /// All client connections of this server.
 #[derive(Debug)]
@@ -135,6 +139,29 @@ impl Registry {
     #[must_use]
     pub fn clients(&self) -> Vec<Arc<ClientEntry>> {
         self.clients.read().values().cloned().collect()
+    }
+
+    /// The clients of an account, the oldest first.
+    #[must_use]
+    pub fn members(&self, account: &Arc<Account>) -> Vec<Arc<ClientEntry>> {
+        let mut members = self.clients();
+        members.retain(|client| {
+            client.about().account.is_some_and(|held| Arc::ptr_eq(&held, account))
+        });
+        members.sort_by_key(|client| client.id);
+        members
+    }
+
+    /// Dismisses the clients of an account beyond what it may have, the youngest first.
+    pub fn dismiss_surplus(&self, account: &Arc<Account>) {
+        let Some(most) = account.limits().max_connections else { return };
+        for client in self.members(account).iter().skip(most as usize) {
+            tracing::error!("{} - {}", client.label(), error::MAX_ACCOUNT_CONNECTIONS);
+            client.dismiss(
+                error::MAX_ACCOUNT_CONNECTIONS,
+                CloseReason::MaxAccountConnectionsExceeded,
+            );
+        }
     }
 
     /// Closes so many clients that no more than this number stay; which ones is chance.

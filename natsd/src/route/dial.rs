@@ -27,7 +27,12 @@ use crate::tls::TlsSetup;
 /// How long one attempt may take (nats-server 2.15).
 const DIAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// First pause. Nodes that start together find each other at once, not after a second.
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const FIRST_PAUSE: Duration = Duration::from_millis(2);
+/// Longest pause as long as the machine is there and refuses: its server may be about to start.
+/// One attempt costs some 50 us.
+const EAGER_PAUSE_MAX: Duration = Duration::from_millis(25);
+/// How long that is believed.
+const EAGER_FOR: Duration = Duration::from_secs(30);
 /// Longest pause for a configured route.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Longest pause for a gossiped one, and for a configured one with `connect_backoff`.
@@ -52,11 +57,13 @@ pub(super) struct Dialing {
 pub(super) struct Pauses {
     next: Duration,
     max: Duration,
+    /// Since when a configured route has been refused each time.
+    refused_since: Option<Instant>,
 }
 
 impl Pauses {
     const fn up_to(max: Duration) -> Self {
-        Self { next: FIRST_PAUSE, max }
+        Self { next: FIRST_PAUSE, max, refused_since: None }
     }
 
     /// For a route of a pool.
@@ -65,13 +72,32 @@ impl Pauses {
     }
 
     pub(super) fn take(&mut self) -> Duration {
-        let pause = self.next.mul_f64(0.75 + rand::random::<f64>() * 0.5);
-        self.next = (self.next * 3 / 2).min(self.max);
+        self.take_up_to(self.max)
+    }
+
+    /// The same after an attempt that failed; `eager` is whoever waits for a server to start.
+    fn take_after(&mut self, error: &io::Error, eager: bool) -> Duration {
+        if !eager || error.kind() != io::ErrorKind::ConnectionRefused {
+            self.refused_since = None;
+            return self.take();
+        }
+        self.refused_since.get_or_insert_with(Instant::now);
+        if self.are_eager() { self.take_up_to(EAGER_PAUSE_MAX) } else { self.take() }
+    }
+
+    fn are_eager(&self) -> bool {
+        self.refused_since.is_some_and(|since| since.elapsed() < EAGER_FOR)
+    }
+
+    fn take_up_to(&mut self, max: Duration) -> Duration {
+        let pause = self.next.min(max).mul_f64(0.75 + rand::random::<f64>() * 0.5);
+        self.next = (self.next * 3 / 2).min(max);
         pause
     }
 
     pub(super) fn reset(&mut self) {
         self.next = FIRST_PAUSE;
+        self.refused_since = None;
     }
 }
 
@@ -101,27 +127,32 @@ impl Mesh {
                 gossip_mode: 0,
                 purpose: Purpose::Slot(0),
             };
-            match self.dial_and_serve(&url.host, url.port, dialed).await {
+            let pause = match self.dial_and_serve(&url.host, url.port, dialed).await {
                 Ok(remote) if !remote.is_empty() => {
                     self.dialing.lock().ids.insert(target.clone(), remote);
                     attempt = 0;
                     pauses.reset();
                     tracing::debug!("Attempting reconnect for solicited route \"{target}\"");
+                    pauses.take()
                 }
-                Ok(_) => {}
-                Err(error) => self.report(&target, attempt, &error),
-            }
+                Ok(_) => pauses.take(),
+                Err(error) => {
+                    self.report(&target, attempt, pauses.are_eager(), &error);
+                    pauses.take_after(&error, !backoff)
+                }
+            };
             if self.dialing.lock().own_urls.contains(&target) {
                 return;
             }
-            sleep(pauses.take()).await;
+            sleep(pause).await;
         }
     }
 
-    /// Logs the first failure and then every so many, as configured.
-    fn report(&self, target: &str, attempt: u32, error: &io::Error) {
+    /// Logs the first failure and then every so many, as configured; attempts that follow each
+    /// other closely are not worth it.
+    fn report(&self, target: &str, attempt: u32, eager: bool, error: &io::Error) {
         let every = self.node.config().connect_error_reports.max(1);
-        if attempt == 1 || attempt.is_multiple_of(every) {
+        if attempt == 1 || (attempt.is_multiple_of(every) && !eager) {
             tracing::error!(
                 "Error trying to connect to route (attempt {attempt}): dial tcp {target}: {error}"
             );
@@ -270,9 +301,7 @@ impl Mesh {
         if let Some(limit) = cluster.and_then(|cluster| cluster.dead_peer_timeout) {
             notice_dead_machines(&stream, limit);
         }
-        let deadline = cluster
-            .and_then(|cluster| cluster.write_deadline)
-            .unwrap_or(config.limits.write_deadline);
+        let deadline = self.write_deadline();
         let (reader, sink) = match self.node.route_tls() {
             None => split(stream),
             Some(tls) => match self.tls_plan(&tls, &role) {
@@ -283,7 +312,8 @@ impl Mesh {
                 }
             },
         };
-        let outbound = Arc::new(Outbound::new(self.node.next_id(), sink, usize::MAX));
+        let max_pending = config.limits.max_pending;
+        let outbound = Arc::new(Outbound::to_peer(self.node.next_id(), sink, max_pending));
         let (is_dialed, configured) = match &role {
             Role::Accepted => (false, None),
             Role::Dialed(dialed) => (true, dialed.explicit.then(|| dialed.url.clone())),
@@ -371,6 +401,27 @@ mod tests {
             let found = route_address(&info);
             assert_eq!(found.as_ref().map(|(host, port)| (host.as_str(), *port)), expected);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_is_about_to_start_is_dialed_often_but_not_for_ever() {
+        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+        let start = Instant::now();
+        let mut pauses = Pauses::up_to(PAUSE_MAX);
+        let mut attempts = 0;
+        while start.elapsed() < EAGER_FOR {
+            let pause = pauses.take_after(&refused, true);
+            assert!(pause < EAGER_PAUSE_MAX * 3 / 2, "{pause:?}");
+            tokio::time::advance(pause).await;
+            attempts += 1;
+        }
+        assert!((1000..2000).contains(&attempts), "{attempts}");
+        let later: Duration = (0..30).map(|_| pauses.take_after(&refused, true)).sum();
+        assert!(later > Duration::from_secs(10), "{later:?}");
+        let gone = io::Error::from(io::ErrorKind::TimedOut);
+        let mut pauses = Pauses::up_to(PAUSE_MAX);
+        let total: Duration = (0..30).map(|_| pauses.take_after(&gone, true)).sum();
+        assert!(total > Duration::from_secs(10), "{total:?}");
     }
 
     #[test]

@@ -2,15 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 
-use jiff::Timestamp;
 use parking_lot::Mutex;
-use tokio::time::Instant;
 
 use crate::outbound::Outbound;
 use crate::protocol::info::SubjectPermission;
-use crate::registry::{Traffic, TrafficCounters};
+use crate::registry::{Traffic, TrafficCounters, Vitals};
 
 /// What is known of one route connection.
 #[derive(Debug)]
@@ -23,18 +21,14 @@ pub struct RouteEntry {
     pub dialed: bool,
     /// The configured route that it serves, as `host:port`.
     pub configured: Option<String>,
-    /// When it was connected.
-    pub started: Timestamp,
-    /// The same, on the clock that never jumps.
-    pub started_at: Instant,
+    /// Since when, and its signs of life.
+    pub vitals: Vitals,
     /// Its queue.
     pub outbound: Arc<Outbound>,
     /// Messages received from the peer.
     pub received: TrafficCounters,
     /// Interest that the peer announced on it.
     pub subscriptions: AtomicUsize,
-    activity_millis: AtomicU64,
-    rtt_nanos: AtomicU64,
     remote: Mutex<Remote>,
 }
 
@@ -69,13 +63,10 @@ impl RouteEntry {
             peer,
             dialed,
             configured,
-            started: Timestamp::now(),
-            started_at: Instant::now(),
+            vitals: Vitals::begin(),
             outbound,
             received: TrafficCounters::default(),
             subscriptions: AtomicUsize::new(0),
-            activity_millis: AtomicU64::new(0),
-            rtt_nanos: AtomicU64::new(0),
             remote: Mutex::default(),
         }
     }
@@ -89,38 +80,6 @@ impl RouteEntry {
     /// The other end said who it is.
     pub fn set_remote(&self, remote: Remote) {
         *self.remote.lock() = remote;
-    }
-
-    /// Notes that the peer was heard of.
-    pub fn note_activity(&self, now: Instant) {
-        let millis = now.saturating_duration_since(self.started_at).as_millis();
-        self.activity_millis.store(u64::try_from(millis).unwrap_or(u64::MAX), Ordering::Relaxed);
-    }
-
-    /// Milliseconds between connection and last activity.
-    #[must_use]
-    pub fn activity_millis(&self) -> u64 {
-        self.activity_millis.load(Ordering::Relaxed)
-    }
-
-    /// Whether the peer was heard of within this time.
-    #[must_use]
-    pub fn heard_within(&self, time: std::time::Duration) -> bool {
-        let silent =
-            self.started_at.elapsed().as_millis().saturating_sub(self.activity_millis().into());
-        silent < time.as_millis()
-    }
-
-    /// Notes a round trip.
-    pub fn note_rtt(&self, rtt: std::time::Duration) {
-        let nanos = u64::try_from(rtt.as_nanos()).unwrap_or(u64::MAX).max(1);
-        self.rtt_nanos.store(nanos, Ordering::Relaxed);
-    }
-
-    /// Last round trip in nanoseconds; 0 is unknown.
-    #[must_use]
-    pub fn rtt_nanos(&self) -> u64 {
-        self.rtt_nanos.load(Ordering::Relaxed)
     }
 
     /// Its traffic so far.

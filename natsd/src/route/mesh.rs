@@ -203,6 +203,13 @@ impl Mesh {
         (interval, max)
     }
 
+    /// How long a peer may take no byte of what waits for it.
+    pub(super) fn write_deadline(&self) -> Duration {
+        let config = self.node.config();
+        let own = config.cluster.as_ref().and_then(|cluster| cluster.write_deadline);
+        own.unwrap_or(config.limits.write_deadline)
+    }
+
     /// How long a peer may take to introduce itself: as long as it could be silent later.
     pub(super) fn handshake_timeout(&self) -> Duration {
         let (interval, max) = self.ping_settings();
@@ -413,7 +420,9 @@ impl Mesh {
         let entries = self.entries.lock();
         let accepted = member.in_place(scope).filter(|held| !held.dialed);
         let (alive, silent): (Vec<_>, Vec<_>) = accepted.partition(|held| {
-            entries.get(&held.link.outbound.id).is_some_and(|entry| entry.heard_within(ALIVE))
+            entries
+                .get(&held.link.outbound.id)
+                .is_some_and(|entry| entry.vitals.heard_within(ALIVE))
         });
         if alive.is_empty() {
             for held in silent {

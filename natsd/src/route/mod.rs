@@ -206,7 +206,7 @@ impl Route {
             RouteOp::Ping => self.send(b"PONG\r\n", publisher),
             RouteOp::Pong => {
                 if let Some(rtt) = self.heartbeat.answered(Instant::now()) {
-                    self.entry.note_rtt(rtt);
+                    self.entry.vitals.note_rtt(rtt);
                 }
             }
             RouteOp::Connect(json) => self.on_connect(json, publisher)?,
@@ -366,7 +366,7 @@ impl Conversation for Route {
     fn on_bytes(&mut self, input: &[u8], publisher: &mut Publisher) -> Result<(), CloseReason> {
         let now = Instant::now();
         self.heartbeat.heard(now);
-        self.entry.note_activity(now);
+        self.entry.vitals.note_activity(now);
         let mut input = self.finish_stashed(input, publisher)?;
         while !input.is_empty() {
             if let Some(waiting) = &mut self.waiting {
@@ -390,6 +390,10 @@ impl Conversation for Route {
 
     fn is_waiting(&self) -> bool {
         self.waiting.is_some()
+    }
+
+    fn pauses(&self) -> bool {
+        false
     }
 
     fn poll_answer(
@@ -430,6 +434,10 @@ impl Conversation for Route {
             self.mesh.unregister(&link);
         }
         self.mesh.remove_entry(&self.entry, reason);
+        let pending_max = self.entry.outbound.pending_bytes_max();
+        if let Some(text) = reason.slow_consumer(pending_max, self.mesh.write_deadline()) {
+            tracing::warn!("{} - {text}", self.entry.label());
+        }
         let remote = self.entry.remote();
         let name = if remote.name.is_empty() {
             String::new()

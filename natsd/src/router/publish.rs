@@ -13,7 +13,7 @@ use crate::log::{
     self,
     wire::{self, Way},
 };
-use crate::outbound::{Append, Outbound};
+use crate::outbound::{Append, Outbound, Pause};
 use crate::protocol::message::Message;
 
 /// A queue that grew beyond this within one batch is written at once: it keeps memory and the
@@ -61,7 +61,7 @@ pub struct Publisher {
     touched: Vec<Arc<Outbound>>,
     pub(super) sizes: Vec<u8>,
     pub(super) dice: Dice,
-    choked: bool,
+    pause: Pause,
     /// Bytes queued since the last flush.
     queued: usize,
     /// How deep in imports of imports it is, and matches for each depth.
@@ -85,7 +85,7 @@ impl Publisher {
             touched: Vec::new(),
             sizes: Vec::new(),
             dice: Dice::new(seed),
-            choked: false,
+            pause: Pause::default(),
             queued: 0,
             nested: Nested::default(),
         }
@@ -99,9 +99,9 @@ impl Publisher {
         }
     }
 
-    /// Whether a receiver of this batch was so far behind that its producer should pause.
-    pub fn take_choked(&mut self) -> bool {
-        std::mem::take(&mut self.choked)
+    /// How long the producer of this batch should pause, because a receiver is far behind.
+    pub fn take_pause(&mut self) -> Pause {
+        std::mem::take(&mut self.pause)
     }
 
     /// Queues bytes on one connection.
@@ -270,7 +270,7 @@ impl Publisher {
         if appended.first_touch {
             self.touch(outbound);
         }
-        self.choked |= appended.choked;
+        self.pause = self.pause.max(appended.pause);
         if appended.pending_bytes > EARLY_FLUSH_BYTES {
             outbound.flush();
         }
@@ -370,6 +370,7 @@ impl Publisher {
         if appended.first_touch {
             self.touch(&link.outbound);
         }
+        self.pause = self.pause.max(appended.pause);
         if appended.pending_bytes > EARLY_FLUSH_BYTES {
             link.outbound.flush();
         }

@@ -60,7 +60,13 @@ impl System {
             id: event_id(),
             timestamp: Timestamp::now(),
             server: self.signature(),
-            client: client_info(&about, client.id, client.peer, &client.transport, client.started),
+            client: client_info(
+                &about,
+                client.id,
+                client.peer,
+                &client.transport,
+                client.vitals.started,
+            ),
         };
         self.publish(&self.account, subject.as_bytes(), &[], &json::compact(&event));
     }

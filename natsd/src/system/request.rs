@@ -154,7 +154,7 @@ impl System {
         let about = client.about();
         let grant = about.identity.as_ref().and_then(|identity| identity.grant.as_deref());
         let stays = grant.and_then(|grant| grant.stays).map(|stays| {
-            let left = stays.saturating_sub(client.started_at.elapsed()).as_secs();
+            let left = stays.saturating_sub(client.vitals.started_at.elapsed()).as_secs();
             left.saturating_mul(1_000_000_000)
         });
         let account = self.node().accounts.find(request.account.as_ref()?.as_bytes())?;

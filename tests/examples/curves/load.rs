@@ -25,7 +25,7 @@ const WINDOW: u64 = 1024 * 1024;
 /// Bytes that a publisher writes at once, about.
 const CHUNK: usize = 64 * 1024;
 /// Before the window of time begins.
-const WARM_UP: Duration = Duration::from_millis(250);
+pub(crate) const WARM_UP: Duration = Duration::from_millis(250);
 /// How long anything else may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -38,15 +38,15 @@ pub(crate) struct Sample {
 
 /// What publishers and receivers share.
 #[derive(Debug, Default)]
-struct Counts {
+pub(crate) struct Counts {
     published: AtomicU64,
     received: AtomicU64,
     progress: Notify,
-    stop: AtomicBool,
+    pub(crate) stop: AtomicBool,
 }
 
 impl Counts {
-    fn received(&self) -> u64 {
+    pub(crate) fn received(&self) -> u64 {
         self.received.load(Ordering::Relaxed)
     }
 
@@ -55,9 +55,9 @@ impl Counts {
     }
 }
 
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
-type Link = Box<dyn Stream>;
+pub(crate) type Link = Box<dyn Stream>;
 
 /// Leaves core 0 to the servers, where there is another.
 pub(crate) fn leave_the_first_core() {
@@ -113,7 +113,7 @@ pub(crate) async fn measure(binary: &Binary, point: &Point, millis: u64) -> Samp
 }
 
 /// Puts all threads of a server on core 0.
-fn pin(server: &Server) {
+pub(crate) fn pin(server: &Server) {
     let mut first = CpuSet::new();
     first.set(0);
     for thread in threads(server) {
@@ -161,7 +161,7 @@ async fn take_info(stream: &mut TcpStream) {
 }
 
 /// Connects a client, sends its interest and waits until the server has read it.
-async fn client(
+pub(crate) async fn client(
     address: SocketAddr,
     connector: Option<&TlsConnector>,
     user: &str,
@@ -220,7 +220,7 @@ async fn converse(link: &mut Link, speech: &str) {
 }
 
 /// Messages ready to be written again and again, and how many each chunk holds.
-fn chunks(publisher: &Publisher, payload: usize) -> Vec<(Vec<u8>, u64)> {
+pub(crate) fn chunks(publisher: &Publisher, payload: usize) -> Vec<(Vec<u8>, u64)> {
     let body = "x".repeat(payload);
     let mut chunks = Vec::new();
     let (mut text, mut count) = (String::new(), 0);
@@ -239,7 +239,7 @@ fn chunks(publisher: &Publisher, payload: usize) -> Vec<(Vec<u8>, u64)> {
 }
 
 /// Publishes until told to stop, never more than `pace` deliveries ahead of the receivers.
-async fn publish(
+pub(crate) async fn publish(
     mut link: Link,
     chunks: Vec<(Vec<u8>, u64)>,
     pace: u64,
@@ -263,7 +263,7 @@ async fn publish(
 }
 
 /// Counts messages until the server goes.
-async fn receive(mut link: Link, counts: Arc<Counts>) {
+pub(crate) async fn receive(mut link: Link, counts: Arc<Counts>) {
     let mut buffer = Vec::with_capacity(256 * 1024);
     let begun = Instant::now();
     loop {

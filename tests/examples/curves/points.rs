@@ -76,7 +76,7 @@ fn receiver(user: &str, interest: impl Into<String>) -> Receiver {
     Receiver { user: user.to_owned(), interest: interest.into() }
 }
 
-fn publisher(user: &str, subjects: impl IntoIterator<Item = String>) -> Publisher {
+pub(crate) fn publisher(user: &str, subjects: impl IntoIterator<Item = String>) -> Publisher {
     Publisher { user: user.to_owned(), subjects: subjects.into_iter().collect() }
 }
 

@@ -4,10 +4,14 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 
+use serde_json::Value;
 use tokio::sync::Mutex;
 
-use super::client::CallError;
+use super::client::{Answer, CallError};
+use super::init::Init;
+use super::power::Silent;
 use super::*;
+use crate::provider::MachineState;
 use crate::topology::Vm;
 
 /// One recorded case.
