@@ -89,6 +89,12 @@ pub enum CloseReason {
     /// Another server carries our name.
     #[error("Duplicate Server Name")]
     DuplicateServerName,
+    /// It says that it comes through a proxy, which is not trusted.
+    #[error("Proxy Not Trusted")]
+    ProxyNotTrusted,
+    /// It must come through a trusted proxy, and does not.
+    #[error("Proxy Required")]
+    ProxyRequired,
     /// Closed by an operator's request.
     #[error("Kicked")]
     Kicked,

@@ -59,6 +59,8 @@ pub struct Question {
     pub connect: crate::protocol::info::Connect,
     /// The user as monitoring would show it.
     pub user: String,
+    /// A trusted proxy vouches for it.
+    pub by_proxy: bool,
     /// Version and cipher suite of TLS, if it is used.
     pub tls: Option<TlsFacts>,
 }

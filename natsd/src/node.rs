@@ -1,5 +1,6 @@
 //! What all connections of this server share.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -18,6 +19,7 @@ use crate::errand::Errands;
 use crate::protocol::line::Bounds;
 use crate::registry::{Registry, Transport};
 use crate::router::Trace;
+use crate::throttle::Throttle;
 use crate::tls::TlsSetup;
 use crate::trust::Trust;
 use crate::verifier::Verifier;
@@ -72,6 +74,8 @@ pub struct Node {
     pub discovery: Discovery,
     /// Slow checks of passwords.
     pub verifier: Verifier,
+    /// Addresses whose logins failed.
+    throttle: Throttle,
     /// What clients wait for that takes longer.
     pub errands: Errands,
     /// Whom this server trusts to issue accounts, in operator mode.
@@ -114,6 +118,7 @@ impl Node {
             registry: Registry::new(config.limits.max_closed_clients),
             discovery,
             verifier: Verifier::default(),
+            throttle: Throttle::default(),
             errands: Errands::default(),
             trust: None,
             keys: None,
@@ -147,6 +152,22 @@ impl Node {
     #[must_use]
     pub fn config(&self) -> Arc<Config> {
         self.config.load_full()
+    }
+
+    /// Whether somebody from there is heard: logins of one address may fail so often only.
+    #[must_use]
+    pub fn hears(&self, from: IpAddr) -> bool {
+        match &self.config.load().limits.failed_logins {
+            None => true,
+            Some(terms) => self.throttle.hears(terms, from, Instant::now()),
+        }
+    }
+
+    /// A login from there failed.
+    pub fn note_failed_login(&self, from: IpAddr) {
+        if let Some(terms) = &self.config.load().limits.failed_logins {
+            self.throttle.note_failure(terms, from, Instant::now());
+        }
     }
 
     /// TLS of client connections, if they have it.

@@ -4,7 +4,7 @@
 
 use std::ffi::OsString;
 
-use crate::auth::{Authenticator, Standing};
+use crate::auth::{Authenticator, Identity, Proof, Standing};
 use crate::client::enforce;
 use crate::close::CloseReason;
 use crate::config::conf::System;
@@ -16,7 +16,7 @@ use crate::protocol::error;
 use crate::registry::Transport;
 use crate::server::{
     Server, StartError, own_address, read_certificates, read_monitoring_certificates,
-    read_websocket_certificates, refuse_what_is_missing,
+    read_websocket_certificates,
 };
 
 const BY_WEBSOCKET: Transport = Transport::Websocket { forwarded_for: None };
@@ -42,7 +42,6 @@ impl Server {
             let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
             ReloadError::File(lines.join("\n"))
         })?;
-        refuse_what_is_missing(&config)?;
         let changes = diff(&self.node.config(), &config).map_err(ReloadError::Refused)?;
         refuse_what_stays(&self.node.config(), &config)?;
         for warning in warnings {
@@ -53,10 +52,11 @@ impl Server {
         let (client_tls, route_tls) = read_certificates(&config)?;
         let websocket_tls = read_websocket_certificates(&config)?;
         let monitoring_tls = read_monitoring_certificates(&config)?;
+        let old = self.node.config();
+        self.reconfigure_operators(&old, &config).map_err(ReloadError::Refused)?;
         self.node.set_tls(client_tls, route_tls);
         self.node.set_websocket_tls(websocket_tls);
         self.node.set_monitoring_tls(monitoring_tls);
-        let old = self.node.config();
         let earlier = (self.node.auth(), self.node.auth_of(&BY_WEBSOCKET));
         self.node.set_config(config.clone());
         let accounts = &self.node.accounts;
@@ -75,6 +75,18 @@ impl Server {
         }
         tracing::info!("Reloaded server configuration ({digest})");
         Ok(())
+    }
+
+    /// In operator mode: who is served, and where accounts come from.
+    fn reconfigure_operators(&self, old: &Config, new: &Config) -> Result<(), String> {
+        let Some(trust) = &self.node.trust else { return Ok(()) };
+        trust.reconfigure(new)?;
+        let done = self.clerk.reconfigure(&old.operators, &new.operators);
+        if done.is_err() {
+            // What held is known to be good.
+            drop(trust.reconfigure(old));
+        }
+        done
     }
 
     /// Does what a change asks for beyond using the new configuration.
@@ -100,6 +112,7 @@ impl Server {
                     .for_each(|route| self.drop_route(&host_port(&route.host, route.port)));
                 add.iter().for_each(|route| self.keep_route(route.clone()));
             }
+            Effect::Proxies { removed } => self.close_clients_of_proxies(removed),
             // Applied with the configuration: see `Server::reload`.
             Effect::Authorization | Effect::Accounts => {}
             // Read from the configuration with every batch, or of what is refused above.
@@ -107,7 +120,6 @@ impl Server {
             | Effect::MaxControlLine
             | Effect::Tls
             | Effect::PinnedCerts
-            | Effect::Proxies { .. }
             | Effect::Statz => {}
         }
     }
@@ -128,11 +140,12 @@ impl Server {
         let required = self.node.trust.is_some() || auth.required();
         self.node.discovery.update(|info| info.auth_required = required);
         for client in self.node.registry.clients() {
-            let mut about = client.about();
+            let about = client.about();
             let auth = self.node.auth_of(&client.transport);
             let earlier = if client.transport.is_websocket() { by_websocket } else { by_tcp };
             // Whoever is on the way in is judged by the new configuration.
             let standing = match &about.identity {
+                Some(identity) if !self.serves(identity) => Standing::Stranger,
                 Some(identity) => auth.standing(earlier, identity),
                 None if auth.required() && !earlier.required() => Standing::Stranger,
                 None => Standing::Same,
@@ -140,9 +153,12 @@ impl Server {
             match standing {
                 Standing::Same => {}
                 Standing::Changed(identity) => {
-                    about.identity = Some(identity.clone());
-                    client.set_about(about);
-                    with_publisher(|publisher| enforce(&client, &identity, publisher));
+                    let changed = about
+                        .identity
+                        .is_some_and(|held| client.change_identity(&held, identity.clone()));
+                    if changed {
+                        with_publisher(|publisher| enforce(&client, &identity, publisher));
+                    }
                 }
                 Standing::Gone => client.subscriber.outbound.close(CloseReason::ClientClosed),
                 Standing::Stranger => {
@@ -155,6 +171,25 @@ impl Server {
             }
         }
         self.node.begin_epoch();
+    }
+
+    /// Whether the account of somebody is one of those that are served.
+    fn serves(&self, identity: &Identity) -> bool {
+        match (&self.node.trust, &identity.account) {
+            (Some(trust), Some(account)) if identity.proof == Proof::Jwt => trust.serves(account),
+            _ => true,
+        }
+    }
+
+    /// Proxies are trusted no more: neither are those who came through them.
+    fn close_clients_of_proxies(&self, removed: &[String]) {
+        for client in self.node.registry.clients() {
+            let proxy = client.about().proxy;
+            if proxy.is_some_and(|proxy| removed.iter().any(|key| **key == *proxy)) {
+                tracing::error!("{} - authentication error", client.label());
+                client.dismiss(error::AUTHORIZATION_VIOLATION, CloseReason::ProxyNotTrusted);
+            }
+        }
     }
 
     fn close_surplus_clients(&self, config: &Config) {

@@ -43,10 +43,8 @@ use crate::system::{Order, System};
 use crate::tls::{TlsError, TlsSetup};
 use crate::trust::Trust;
 
-mod missing;
 mod websocket;
 
-pub(crate) use missing::refuse_what_is_missing;
 pub(crate) use websocket::read_certificates as read_websocket_certificates;
 
 /// How long connections may take to end at shutdown.
@@ -118,7 +116,8 @@ fn plain(error: &io::Error) -> String {
 /// Runs a server to its end, on this thread and as many more as there are cores.
 pub async fn run(config: Config, logger: Logger, launch: Launch) -> ExitCode {
     raise_descriptor_limit();
-    let started = Server::start(config, logger.clone(), launch);
+    let reached = Resolver::probe(&config.operators).await.map_err(StartError::Refused);
+    let started = reached.and_then(|()| Server::start(config, logger.clone(), launch));
     let code = match started {
         Ok(server) => {
             server.serve().await;
@@ -143,6 +142,8 @@ pub(crate) struct Server {
     launch: Launch,
     signals: Signals,
     pub(crate) system: Option<Arc<System>>,
+    /// Keeps accounts as their JWTs say.
+    pub(crate) clerk: Arc<Clerk>,
     /// What the system account asks of the server as a whole.
     orders: mpsc::Receiver<Order>,
     /// Listeners for clients of all kinds.
@@ -167,7 +168,6 @@ impl Server {
         if let Some(text) = config.refusals.first() {
             return Err(StartError::Refused(text.clone()));
         }
-        refuse_what_is_missing(&config)?;
         let signals = Signals::install()?;
         let client = listen("port", &config.client)?;
         let routes = match &config.cluster {
@@ -246,6 +246,7 @@ impl Server {
             launch,
             signals,
             system,
+            clerk,
             orders,
             client_listeners,
             others,
@@ -581,6 +582,12 @@ impl Gate {
 
 async fn serve_client(node: Arc<Node>, stream: TcpStream, peer: SocketAddr) {
     let limits = node.config().limits.clone();
+    if !node.hears(peer.ip()) {
+        let tls = node.client_tls();
+        let first = tls.map_or(HandshakeFirst::Off, |tls| tls.config.handshake_first);
+        refuse_politely(&node, &stream, peer, first);
+        return;
+    }
     let (reader, sink) = match node.client_tls() {
         None => split(stream),
         Some(tls) if !tls.may_begin() => {
@@ -593,7 +600,8 @@ async fn serve_client(node: Arc<Node>, stream: TcpStream, peer: SocketAddr) {
     serve(reader, Client::new(node, peer, outbound), limits.write_deadline).await;
 }
 
-/// Says why a connection that would cost a handshake too many is closed, behind the INFO that a
+/// Says why a connection is closed that would cost too much, a handshake too many or another login
+/// of an address where they fail, behind the INFO that a
 /// client expects first. A client that has just connected has room for two lines; if not, the
 /// end says it.
 fn refuse_politely(node: &Node, stream: &TcpStream, peer: SocketAddr, first: HandshakeFirst) {

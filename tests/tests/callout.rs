@@ -6,7 +6,7 @@
 
 use std::net::SocketAddr;
 
-use blackbox::operator::{Draft, Heard, Peer, account, claims, in_memory, operator, user};
+use blackbox::operator::{Draft, Heard, Peer, account, claims, in_memory, now, operator, user};
 use blackbox::server::{Binary, Setup};
 use nkeys::{KeyPair, XKey};
 use serde_json::{Value, json};
@@ -254,4 +254,118 @@ async fn a_service_of_an_account_places_users() {
     assert_eq!(heard, Heard::Line(REFUSED.into()), "an account that is not allowed");
     let (_, heard, _) = ask(address, &mut service, keys(), |_, _| Err("no".into())).await;
     assert_eq!(heard, Heard::Line(REFUSED.into()));
+}
+
+#[tokio::test]
+async fn a_service_is_told_of_certificates() {
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, SanType};
+    let dir = tempfile::TempDir::new().unwrap();
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(DnType::CommonName, "authority");
+    let authority =
+        CertifiedIssuer::self_signed(params, rcgen::KeyPair::generate().unwrap()).unwrap();
+    std::fs::write(dir.path().join("ca.pem"), authority.pem()).unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.subject_alt_names = vec![SanType::IpAddress("127.0.0.1".parse().unwrap())];
+    params.distinguished_name.push(DnType::CommonName, "both");
+    let certificate = params.signed_by(&key, &authority).unwrap();
+    std::fs::write(dir.path().join("both.pem"), certificate.pem()).unwrap();
+    std::fs::write(dir.path().join("both.key"), key.serialize_pem()).unwrap();
+    let file = |name: &str| dir.path().join(name);
+
+    let issuer = KeyPair::new_account();
+    let tls = format!(
+        "\ntls {{ cert_file: \"{}\", key_file: \"{}\", ca_file: \"{}\", verify: true }}",
+        file("both.pem").display(),
+        file("both.key").display(),
+        file("ca.pem").display()
+    );
+    let config = config(&issuer, None) + &tls;
+    let server = Setup::new(&Binary::under_test()).config(config).start().await;
+    let login = |user: &str, password: &str| {
+        async_nats::ConnectOptions::with_user_and_password(user.into(), password.into())
+            .add_root_certificates(file("ca.pem"))
+            .add_client_certificate(file("both.pem"), file("both.key"))
+            .require_tls(true)
+    };
+    let url = format!("tls://127.0.0.1:{}", server.client().port());
+    let service = login("auth", "p").connect(&url).await.unwrap();
+    let mut questions = service.subscribe("$SYS.REQ.USER.AUTH").await.unwrap();
+    service.flush().await.unwrap();
+    let asking = tokio::spawn(login("joe", "s").connect(url));
+    let question = futures_util::StreamExt::next(&mut questions).await.unwrap();
+    let request = Value::Object(claims(std::str::from_utf8(&question.payload).unwrap()));
+    let told = &request["nats"]["client_tls"];
+    let plain = |pem: &str| pem.replace('\r', "");
+    let chain = json!([[plain(&certificate.pem()), plain(&authority.pem())]]);
+    assert_eq!(told["verified_chains"], chain, "{told}");
+    assert_eq!((&told["version"], told["certs"].is_null()), (&json!("1.3"), true));
+    asking.abort();
+}
+
+#[tokio::test]
+async fn an_answer_counts_once_and_for_its_question() {
+    let issuer = KeyPair::new_account();
+    let server = Setup::new(&Binary::under_test()).config(config(&issuer, None)).start().await;
+    let mut service = service(server.client(), &issuer, None).await;
+    let (stranger, other) = (KeyPair::new_account(), KeyPair::new_user().public_key());
+    let good = |nkey: &str| made(nkey, "APP", &json!({})).sign(&issuer);
+    let response = |nkey: &str, id: &str, jwt: String| {
+        Draft::new("authorization_response", nkey)
+            .with(&json!({ "aud": id }))
+            .nats(&json!({ "jwt": jwt }))
+    };
+    let mut earlier = String::new();
+    let cases = [
+        "good",
+        "replayed",
+        "good",
+        "by a stranger",
+        "for another user",
+        "for another server",
+        "expired",
+        "not yet valid",
+        "with a user who is not yet",
+        "forged",
+        "nothing",
+        "good",
+    ];
+    for what in cases {
+        let mut peer = Peer::dial(server.client()).await;
+        peer.connect(json!({ "user": "joe" })).await;
+        let (request, reply, _) = service.asked().await;
+        let facts = &request["nats"];
+        let (nkey, id) =
+            (facts["user_nkey"].as_str().unwrap(), facts["server_id"]["id"].as_str().unwrap());
+        let early = json!({ "nbf": now() + 3600 });
+        let answer = match what {
+            "replayed" => earlier.clone(),
+            "by a stranger" => response(nkey, id, good(nkey)).sign(&stranger),
+            "for another user" => response(&other, id, good(nkey)).sign(&issuer),
+            "for another server" => response(nkey, "NX", good(nkey)).sign(&issuer),
+            "expired" => {
+                let past = json!({ "exp": now() - 5 });
+                response(nkey, id, good(nkey)).with(&past).sign(&issuer)
+            }
+            "not yet valid" => response(nkey, id, good(nkey)).with(&early).sign(&issuer),
+            "with a user who is not yet" => {
+                let user = made(nkey, "APP", &json!({})).with(&early).sign(&issuer);
+                response(nkey, id, user).sign(&issuer)
+            }
+            "forged" => {
+                let (one, two) = (response(nkey, id, good(nkey)), response(nkey, id, good(&other)));
+                let (one, two) = (one.sign(&issuer), two.sign(&issuer));
+                let signature = two.rsplit_once('.').unwrap().1;
+                format!("{}.{signature}", one.rsplit_once('.').unwrap().0)
+            }
+            "nothing" => String::new(),
+            _ => response(nkey, id, good(nkey)).sign(&issuer),
+        };
+        service.peer.publish(&reply, "", answer.as_bytes()).await;
+        let expected = if what == "good" { "PONG" } else { REFUSED };
+        assert_eq!(peer.hear().await, Heard::Line(expected.into()), "an answer that is {what}");
+        earlier = answer;
+    }
 }

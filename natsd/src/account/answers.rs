@@ -10,7 +10,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::{Account, ServiceTarget};
+use super::{Account, Outcome, Sample, ServiceTarget};
 use crate::config::ResponseType;
 
 /// Requests that may wait for answers; more are treated as if nobody served them.
@@ -33,6 +33,8 @@ pub struct Answers {
 struct Open {
     requests: HashMap<Box<[u8]>, Request>,
     sought_at: usize,
+    /// How many of them are measured.
+    measured: usize,
 }
 
 #[derive(Debug)]
@@ -43,6 +45,19 @@ struct Request {
     threshold: Duration,
     /// Asked, or last answered in part.
     since: Instant,
+    /// It is measured.
+    sample: Option<Box<Sample>>,
+}
+
+/// Whom an answer is for.
+#[derive(Debug)]
+pub struct Asked {
+    /// The asker's account.
+    pub importer: Arc<Account>,
+    /// The asker's own reply subject.
+    pub reply: Box<[u8]>,
+    /// What was measured of the request, at its first answer.
+    pub sample: Option<Box<Sample>>,
 }
 
 impl Answers {
@@ -52,7 +67,7 @@ impl Answers {
         let mut prefix = b"_R_.".to_vec();
         prefix.extend_from_slice(&random_token());
         prefix.push(b'.');
-        let open = Open { requests: HashMap::new(), sought_at: SOUGHT_BEYOND };
+        let open = Open { requests: HashMap::new(), sought_at: SOUGHT_BEYOND, measured: 0 };
         Self { prefix: prefix.into(), open: Mutex::new(open) }
     }
 
@@ -69,14 +84,15 @@ impl Answers {
         importer: &Arc<Account>,
         reply: &[u8],
         service: &ServiceTarget,
+        sample: Option<Sample>,
     ) -> Option<Vec<u8>> {
-        self.hold(importer, reply, service.response_type, service.threshold)
+        self.hold(importer, reply, service.response_type, service.threshold, sample)
     }
 
     /// Expects reports of a traced request, one from each server that it comes to.
     #[must_use]
     pub fn expect_reports(&self, importer: &Arc<Account>, to: &[u8]) -> Option<Vec<u8>> {
-        self.hold(importer, to, ResponseType::Chunked, REPORTS_THRESHOLD)
+        self.hold(importer, to, ResponseType::Chunked, REPORTS_THRESHOLD, None)
     }
 
     fn hold(
@@ -85,12 +101,21 @@ impl Answers {
         reply: &[u8],
         response_type: ResponseType,
         threshold: Duration,
+        sample: Option<Sample>,
     ) -> Option<Vec<u8>> {
         let now = Instant::now();
-        let subject = [&self.prefix, &random_token()[..]].concat();
+        let mut subject = [&self.prefix, &random_token()[..]].concat();
+        let sample = sample.map(|mut sample| {
+            if let Some(meter) = sample.exporter.meter() {
+                subject.extend_from_slice(&meter.suffix());
+            }
+            sample.reply.clone_from(&subject);
+            Box::new(sample)
+        });
         let mut open = self.open.lock();
         if open.requests.len() >= open.sought_at {
-            open.requests.retain(|_, request| !request.is_late(now));
+            // Those that are measured are found by whoever reports them.
+            open.requests.retain(|_, request| !request.is_late(now) || request.sample.is_some());
             open.sought_at = (open.requests.len() * 2).max(SOUGHT_BEYOND);
         }
         if open.requests.len() >= MOST {
@@ -102,29 +127,64 @@ impl Answers {
             response_type,
             threshold,
             since: now,
+            sample,
         };
+        open.measured += usize::from(request.sample.is_some());
         open.requests.insert(subject.as_slice().into(), request);
         Some(subject)
     }
 
     /// Nobody got the request.
-    pub fn forget(&self, subject: &[u8]) {
-        self.open.lock().requests.remove(subject);
+    pub fn forget(&self, subject: &[u8]) -> Option<Box<Sample>> {
+        let mut open = self.open.lock();
+        let sample = open.requests.remove(subject)?.sample;
+        open.measured -= usize::from(sample.is_some());
+        sample
+    }
+
+    /// Measured requests that were not answered in time, or whose askers wait no more.
+    #[must_use]
+    pub fn unanswered(&self) -> Vec<Sample> {
+        let now = Instant::now();
+        let mut open = self.open.lock();
+        if open.measured == 0 {
+            return Vec::new();
+        }
+        let mut found = Vec::new();
+        open.requests.retain(|_, request| {
+            let outcome = match &request.sample {
+                None => return true,
+                Some(_) if request.is_late(now) => Outcome::Late,
+                Some(_) if !request.is_waited_for() => Outcome::Left,
+                Some(_) => return true,
+            };
+            found.extend(request.sample.take().map(|sample| Sample { outcome, ..*sample }));
+            false
+        });
+        open.measured -= found.len();
+        found
     }
 
     /// Whom an answer is for, and on which subject. `last` is an answer without a payload.
     #[must_use]
-    pub fn take(&self, subject: &[u8], last: bool) -> Option<(Arc<Account>, Box<[u8]>)> {
+    pub fn take(&self, subject: &[u8], last: bool) -> Option<Asked> {
         let now = Instant::now();
         let mut open = self.open.lock();
         let request = open.requests.get_mut(subject)?;
         let late = request.is_late(now);
-        let found = (Arc::clone(&request.importer), request.reply.clone());
+        if late && request.sample.is_some() {
+            return None; // it is reported, and then forgotten
+        }
+        let sample = request.sample.take();
+        let measured = usize::from(sample.is_some());
+        let found =
+            Asked { importer: Arc::clone(&request.importer), reply: request.reply.clone(), sample };
         if late || last || request.response_type == ResponseType::Singleton {
             open.requests.remove(subject);
         } else {
             request.since = now;
         }
+        open.measured -= measured;
         (!late).then_some(found)
     }
 }
@@ -138,6 +198,13 @@ impl Default for Answers {
 impl Request {
     fn is_late(&self, now: Instant) -> bool {
         now.duration_since(self.since) > self.threshold
+    }
+
+    /// Whether anybody listens to what the answer would be published on.
+    fn is_waited_for(&self) -> bool {
+        let mut waited_for = false;
+        self.importer.for_each_match(&self.reply, |_| waited_for = true);
+        waited_for
     }
 }
 

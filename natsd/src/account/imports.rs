@@ -66,17 +66,10 @@ pub struct RenamedTarget {
 }
 
 impl RenamedTarget {
-    /// What a message becomes behind all imports of imports: its subject, the last import, and
-    /// the account that imports it there.
+    /// What a message becomes behind the import: its subject, and the account that imports it.
     #[must_use]
-    pub fn resolve(&self, subject: &[u8]) -> Option<(Vec<u8>, &Self, Arc<Account>)> {
-        let mut last = self;
-        let mut subject = self.rename.apply(subject)?;
-        while let Target::Renamed(inner) = &last.original.target {
-            last = inner;
-            subject = last.rename.apply(&subject)?;
-        }
-        Some((subject, last, last.importer.upgrade()?))
+    pub fn resolve(&self, subject: &[u8]) -> Option<(Vec<u8>, Arc<Account>)> {
+        Some((self.rename.apply(subject)?, self.importer.upgrade()?))
     }
 }
 
@@ -95,6 +88,8 @@ pub struct ServiceTarget {
     pub threshold: Duration,
     /// Traces may go on there.
     pub allow_trace: bool,
+    /// Some of the requests are measured.
+    pub latency: Option<Box<config::Latency>>,
 }
 
 impl ServiceTarget {
@@ -125,9 +120,9 @@ impl Imports {
     pub(super) fn cast(&self, subscription: &Arc<Subscription>, touched: &mut dyn Touch) {
         if matches!(
             subscription.target,
-            Target::Service(_) | Target::Answers(_) | Target::Internal(_)
+            Target::Service(_) | Target::Answers(_) | Target::Internal(_) | Target::Renamed(_)
         ) {
-            return;
+            return; // streams go one account far (nats-server): exporting them on exports nothing
         }
         let made: Vec<Shadow> = self
             .streams
@@ -342,6 +337,7 @@ pub(super) fn service_import(
             response_type: export.response_type,
             threshold: export.response_threshold.unwrap_or(RESPONSE_THRESHOLD),
             allow_trace: export.allow_trace,
+            latency: export.latency.clone().map(Box::new),
         })),
     })
 }

@@ -11,6 +11,7 @@ mod claimed;
 mod imports;
 mod link;
 mod mappings;
+mod meter;
 mod replies;
 mod subscriber;
 mod subscription;
@@ -24,11 +25,12 @@ use jiff::Timestamp;
 use parking_lot::{Mutex, RwLock};
 
 pub use accounts::Accounts;
-pub use answers::Answers;
+pub use answers::{Answers, Asked};
 pub use claimed::Applied;
 pub use imports::{RenamedTarget, ServiceTarget};
 pub use link::{Link, PeerAbout, Scope};
 pub use mappings::{ClusterOf, Destination, Mapping, Mappings};
+pub use meter::{Measured, Meter, Outcome, Party, Reasons, Sample, is_measured};
 pub use subscriber::{Labelled, Subscriber};
 pub use subscription::{InternalHandler, LocalTarget, PeerTarget, Sid, Subscription, Take, Target};
 pub use terms::{Terms, takes_interest};
@@ -80,6 +82,8 @@ pub struct Account {
     linked: Mutex<Linked>,
     /// Requests of other accounts to its services; made with the first.
     answers: OnceLock<Arc<Answers>>,
+    /// How long services take goes there.
+    meter: OnceLock<Arc<Meter>>,
 }
 
 #[derive(Debug, Default)]
@@ -126,6 +130,7 @@ impl Account {
             was_claimed: AtomicBool::new(false),
             linked: Mutex::default(),
             answers: OnceLock::new(),
+            meter: OnceLock::new(),
         }
     }
 
@@ -144,6 +149,24 @@ impl Account {
     /// From now on it has these limits.
     fn set_limits(&self, limits: AccountLimits) {
         self.limits.store(Arc::new(limits));
+    }
+
+    /// From now on it can be measured how long its services take; the first word counts.
+    pub fn set_meter(&self, meter: &Arc<Meter>) {
+        drop(self.meter.set(Arc::clone(meter)));
+    }
+
+    /// Measures how long its services take.
+    #[must_use]
+    pub fn meter(&self) -> Option<&Arc<Meter>> {
+        self.meter.get()
+    }
+
+    /// Measured requests that are not answered in time, or whose askers wait no more. They are
+    /// forgotten.
+    #[must_use]
+    pub fn unanswered(&self) -> Vec<Sample> {
+        self.answers.get().map(|answers| answers.unanswered()).unwrap_or_default()
     }
 
     /// Where traces go of messages that other systems want traced, if anywhere.
@@ -251,6 +274,16 @@ impl Account {
     pub fn is_full(&self) -> bool {
         let most = self.limits().max_connections;
         most.is_some_and(|most| self.clients.load(Ordering::Relaxed) >= most as usize)
+    }
+
+    /// Counts one more client, unless it may have no more.
+    #[must_use]
+    pub fn take_in(&self) -> bool {
+        let most = self.limits().max_connections;
+        let more = |count| most.is_none_or(|most| count < most as usize).then_some(count + 1);
+        let taken = self.clients.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok();
+        self.clients_total.fetch_add(u64::from(taken), Ordering::Relaxed);
+        taken
     }
 
     /// The generation of its interest.

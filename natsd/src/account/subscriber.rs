@@ -10,8 +10,8 @@ use tokio::time::Instant;
 
 use super::Subscription;
 use super::replies::Replies;
+use crate::auth::Denied;
 use crate::config::ResponsePermission;
-use crate::interest::PatternSet;
 use crate::outbound::Outbound;
 
 /// Who a connection is to readers of the log.
@@ -40,7 +40,7 @@ pub struct Subscriber {
 #[derive(Debug, Default)]
 struct Limited {
     /// Subjects that none of its subscriptions delivers.
-    filter: Option<Arc<PatternSet>>,
+    filter: Option<Arc<Denied>>,
     replies: Option<Replies>,
 }
 
@@ -83,20 +83,20 @@ impl Subscriber {
     }
 
     /// From now on these subjects are kept from all its subscriptions.
-    pub fn keep_from_it(&self, subjects: Arc<PatternSet>) {
+    pub fn keep_from_it(&self, subjects: Arc<Denied>) {
         self.limits.lock().get_or_insert_default().filter = Some(subjects);
         self.filtered.store(true, Ordering::Release);
     }
 
-    /// Whether a subject is kept from it. Asked when matches are taken, not for every message.
+    /// Whether a subject is kept from its subscriptions of a queue group, or of none. Asked when matches are taken, not for every message.
     #[must_use]
-    pub fn is_kept_from(&self, subject: &[u8]) -> bool {
+    pub fn is_kept_from(&self, subject: &[u8], queue: Option<&[u8]>) -> bool {
         if !self.filtered.load(Ordering::Acquire) {
             return false;
         }
         let limits = self.limits.lock();
         let filter = limits.as_ref().and_then(|limits| limits.filter.as_ref());
-        filter.is_some_and(|filter| filter.matches(subject))
+        filter.is_some_and(|filter| filter.covers(subject, queue))
     }
 
     /// Forgets what was kept from it and sets on what terms it may answer requests.

@@ -163,7 +163,9 @@ impl Subscription {
     #[must_use]
     pub fn takes(&self, subject: &[u8]) -> bool {
         match &self.target {
-            Target::Local(target) => !target.subscriber.is_kept_from(subject),
+            Target::Local(target) => {
+                !target.subscriber.is_kept_from(subject, self.queue.as_deref())
+            }
             Target::Peer(peer) => peer.link.delivers(&self.pattern, subject),
             Target::Renamed(target) => target.rename.apply(subject).is_some_and(|subject| {
                 subject::matches(&target.original.pattern, &subject)

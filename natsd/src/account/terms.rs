@@ -44,7 +44,7 @@ impl Terms {
         match self.0.may_subscribe(pattern, None) {
             SubscribeLeave::Denied => false,
             SubscribeLeave::Granted => true,
-            SubscribeLeave::Filtered(denied) => !denied.matches(subject),
+            SubscribeLeave::Filtered(denied) => !denied.covers(subject, None),
         }
     }
 }

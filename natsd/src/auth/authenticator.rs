@@ -31,6 +31,24 @@ pub struct Authenticator {
     plain_passwords: bool,
     /// A service that decides in the server's place.
     callout: Option<AuthCallout>,
+    /// Keys of proxies whose word counts.
+    proxies: Vec<Arc<str>>,
+    /// Where no user says so itself: whoever comes must come through one of them.
+    proxy_required: bool,
+    /// Kinds of connection whose listeners find users by their certificates.
+    mapping_kinds: Vec<ConnectionType>,
+}
+
+/// Whether a proxy vouches for a client.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Voucher {
+    /// None says so, or none is asked.
+    #[default]
+    None,
+    /// The proxy with this key.
+    Trusted(Arc<str>),
+    /// Somebody says so who is not trusted.
+    Void,
 }
 
 /// What a client is after a reload.
@@ -52,9 +70,15 @@ struct Login {
     identity: Identity,
     password: Secret,
     kinds: Option<BTreeSet<ConnectionType>>,
+    proxy_required: bool,
 }
 
 impl Login {
+    /// Whether a proxy that it needs is missing.
+    fn lacks_proxy(&self, given: &Credentials<'_>) -> bool {
+        self.proxy_required && !given.by_proxy
+    }
+
     fn allows(&self, kind: ConnectionType) -> bool {
         self.kinds.as_ref().is_none_or(|kinds| kinds.contains(&kind))
     }
@@ -80,6 +104,7 @@ impl Authenticator {
                 identity: identity(Proof::User, &user.name, &user.account, &user.permissions),
                 password: user.password.clone(),
                 kinds: user.connection_types.clone(),
+                proxy_required: user.proxy_required,
             };
             (Arc::clone(&login.identity.user), login)
         });
@@ -88,6 +113,7 @@ impl Authenticator {
                 identity: identity(Proof::Nkey, &user.nkey, &user.account, &user.permissions),
                 password: Secret::default(),
                 kinds: user.connection_types.clone(),
+                proxy_required: user.proxy_required,
             };
             (Arc::clone(&login.identity.user), login)
         });
@@ -111,6 +137,9 @@ impl Authenticator {
             map_certificates: config.tls.as_ref().is_some_and(|tls| tls.verify_and_map),
             open_default: only_system_users(config),
             callout: auth.callout.clone(),
+            proxies: config.proxies.trusted.iter().map(|key| key.as_str().into()).collect(),
+            proxy_required: auth.proxy_required,
+            mapping_kinds: mapping_kinds(config),
         }
     }
 
@@ -160,7 +189,23 @@ impl Authenticator {
     /// Whether clients need something to sign.
     #[must_use]
     pub fn wants_nonce(&self) -> bool {
-        !self.nkeys.is_empty()
+        !self.nkeys.is_empty() || !self.proxies.is_empty()
+    }
+
+    /// Whether the signature of a proxy is good, with which it vouches for a client.
+    #[must_use]
+    pub fn voucher(&self, signature: &str, nonce: &str) -> Voucher {
+        if signature.is_empty() || self.proxies.is_empty() {
+            return Voucher::None;
+        }
+        let signer = self.proxies.iter().find(|key| is_signed(key, nonce, signature));
+        signer.map_or(Voucher::Void, |key| Voucher::Trusted(Arc::clone(key)))
+    }
+
+    /// Whether the word of a proxy counts.
+    #[must_use]
+    pub fn trusts_proxy(&self, key: &str) -> bool {
+        self.proxies.iter().any(|trusted| **trusted == *key)
     }
 
     /// Whether passwords or tokens stand in the configuration as they are.
@@ -237,9 +282,9 @@ impl Authenticator {
             return Judgement::Admitted(Identity::default());
         }
         if given.is_empty()
-            && let Some(identity) = self.stranger(given)
+            && let Some(judgement) = self.stranger(given)
         {
-            return Judgement::Admitted(identity);
+            return judgement;
         }
         if !given.nkey.is_empty() && !self.nkeys.is_empty() {
             return self.judge_nkey(given);
@@ -251,6 +296,9 @@ impl Authenticator {
             if !given.user.is_empty() {
                 return self.judge_user(given);
             }
+        }
+        if self.proxy_required && !given.by_proxy {
+            return Judgement::ProxyRequired;
         }
         if let Some(token) = &self.token {
             return conclude(
@@ -268,16 +316,19 @@ impl Authenticator {
     }
 
     /// Who a client without credentials is.
-    fn stranger(&self, given: &Credentials<'_>) -> Option<Identity> {
+    fn stranger(&self, given: &Credentials<'_>) -> Option<Judgement> {
         if self.open_default && self.no_auth_user.is_none() {
-            return Some(Identity::default());
+            return Some(Judgement::Admitted(Identity::default()));
         }
         if self.map_certificates && !self.users.is_empty() {
             return None;
         }
         let name = self.no_auth_user.as_deref()?;
         let login = self.nkeys.get(name).or_else(|| self.users.get(name))?;
-        login.allows(given.kind).then(|| login.identity.clone())
+        if login.lacks_proxy(given) {
+            return Some(Judgement::ProxyRequired);
+        }
+        login.allows(given.kind).then(|| Judgement::Admitted(login.identity.clone()))
     }
 
     fn judge_nkey(&self, given: &Credentials<'_>) -> Judgement {
@@ -285,6 +336,9 @@ impl Authenticator {
         else {
             return Judgement::Refused;
         };
+        if login.lacks_proxy(given) {
+            return Judgement::ProxyRequired;
+        }
         let is_no_auth_user = self.no_auth_user.as_deref() == Some(given.nkey);
         if is_no_auth_user || is_signed(given.nkey, given.nonce, given.signature) {
             Judgement::Admitted(login.identity.clone())
@@ -295,6 +349,8 @@ impl Authenticator {
 
     fn judge_user(&self, given: &Credentials<'_>) -> Judgement {
         match self.users.get(given.user).filter(|login| login.allows(given.kind)) {
+            Some(login) if login.lacks_proxy(given) => Judgement::ProxyRequired,
+            Some(login) if self.needs_certificate(login) => Judgement::Refused,
             Some(login) => {
                 conclude(verify(&login.password, given.password), login.identity.clone())
             }
@@ -302,10 +358,19 @@ impl Authenticator {
         }
     }
 
+    /// A user without a password is its certificate, wherever a listener looks at certificates:
+    /// nobody else may come in under its name by another listener.
+    fn needs_certificate(&self, login: &Login) -> bool {
+        login.password.is_empty()
+            && self.no_auth_user.as_ref() != Some(&login.identity.user)
+            && self.mapping_kinds.iter().any(|kind| login.allows(*kind))
+    }
+
     /// The user whom the certificate names; the TLS handshake stands for the password.
     fn judge_certificate(&self, given: &Credentials<'_>) -> Judgement {
         let Some(names) = given.certificate else { return Judgement::Refused };
         match self.mapped(names, given.kind) {
+            Some(login) if login.lacks_proxy(given) => Judgement::ProxyRequired,
             Some(login) => Judgement::Admitted(login.identity.clone()),
             None => Judgement::Refused,
         }
@@ -344,7 +409,8 @@ fn compare(
     if now.identity.account != identity.account {
         return Standing::Gone;
     }
-    if now.password != before.password || now.kinds != before.kinds {
+    let differs = now.password != before.password || now.kinds != before.kinds;
+    if differs || now.proxy_required != before.proxy_required {
         return Standing::Stranger;
     }
     Standing::Changed(now.identity.clone())
@@ -365,6 +431,19 @@ pub(crate) fn is_signed(public: &str, nonce: &str, signature: &str) -> bool {
     !nonce.is_empty()
         && KeyPair::from_public_key(public)
             .is_ok_and(|key| key.verify(nonce.as_bytes(), &signature).is_ok())
+}
+
+/// Kinds of connection whose listeners find users by their certificates.
+fn mapping_kinds(config: &Config) -> Vec<ConnectionType> {
+    let maps = |tls: Option<&crate::config::Tls>| tls.is_some_and(|tls| tls.verify_and_map);
+    let websocket = config.websocket.as_ref().and_then(|websocket| websocket.tls.as_ref());
+    [
+        (maps(config.tls.as_ref()), ConnectionType::Standard),
+        (maps(websocket), ConnectionType::Websocket),
+    ]
+    .into_iter()
+    .filter_map(|(maps, kind)| maps.then_some(kind))
+    .collect()
 }
 
 /// Only the system account has users and nothing else is protected: then, as in nats-server,

@@ -14,11 +14,11 @@ mod permissions;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use authenticator::{Authenticator, Standing};
+pub use authenticator::{Authenticator, Standing, Voucher};
 pub(crate) use authenticator::{CALLOUT_SUBJECT, is_signed, without_callout_subject};
 pub use certificate::PeerNames;
 pub use password::{HashCheck, Verdict, verify};
-pub use permissions::{Permissions, SubscribeLeave};
+pub use permissions::{Denied, Permissions, SubscribeLeave};
 
 use crate::config::{ConnectionType, Secret};
 
@@ -41,6 +41,8 @@ pub struct Credentials<'a> {
     pub nonce: &'a str,
     /// How it is connected.
     pub kind: ConnectionType,
+    /// A trusted proxy vouches for it.
+    pub by_proxy: bool,
     /// Names in its TLS certificate, if it showed one that was verified.
     pub certificate: Option<&'a PeerNames>,
 }
@@ -117,6 +119,8 @@ pub struct Grant {
     pub issuer_key: String,
     /// The key of the account that signed it, if not the account's own.
     pub signing_key: Option<String>,
+    /// The JWT of the account under which all this was found; empty where accounts have none.
+    pub account_jwt: Arc<str>,
     /// When it was issued, in seconds since 1970.
     pub issued_at: i64,
     /// It need not be signed for.
@@ -156,6 +160,8 @@ pub enum Judgement {
     Admitted(Identity),
     /// They are not.
     Refused,
+    /// They are not looked at without the word of a trusted proxy.
+    ProxyRequired,
     /// It depends on a hash: run the check where it disturbs nobody.
     Pending(HashCheck, Identity),
 }

@@ -13,10 +13,8 @@ pub struct Permissions {
     publish_allow: Option<PatternSet>,
     publish_deny: PatternSet,
     subscribe_allow: Option<Interest<Rule>>,
-    subscribe_deny: Interest<Rule>,
-    /// Denied subjects, as a filter on what wildcard subscriptions deliver.
-    filter: Arc<PatternSet>,
-    denied: Vec<Box<[u8]>>,
+    /// Also a filter on what wildcard subscriptions deliver.
+    subscribe_deny: Arc<Denied>,
     responses: Option<ResponsePermission>,
     /// As configured, to notice changes.
     source: config::Permissions,
@@ -37,7 +35,28 @@ pub enum SubscribeLeave {
     /// Yes.
     Granted,
     /// Yes, but it overlaps what is denied: these subjects are kept from it.
-    Filtered(Arc<PatternSet>),
+    Filtered(Arc<Denied>),
+}
+
+/// What is kept from subscriptions: from all, or from those of some queue groups.
+#[derive(Debug, Default)]
+pub struct Denied {
+    rules: Interest<Rule>,
+    subjects: Vec<Box<[u8]>>,
+}
+
+impl Denied {
+    fn new(list: &[config::PermissionSubject]) -> Self {
+        let subjects = list.iter().map(|rule| rule.subject.as_bytes().into()).collect();
+        Self { rules: rules(list), subjects }
+    }
+
+    /// Whether a subject is kept from a subscription of this queue group, or of none.
+    #[must_use]
+    pub fn covers(&self, subject: &[u8], queue: Option<&[u8]>) -> bool {
+        let found = Found::of(&self.rules, subject, queue);
+        found.plain || found.queue == Some(true)
+    }
 }
 
 impl Permissions {
@@ -49,14 +68,11 @@ impl Permissions {
             Some(rules) => (rules.allow.as_ref().map(|list| set(list)), set(&rules.deny)),
         };
         let subscribe = source.subscribe.clone().unwrap_or_default();
-        let plain = || subscribe.deny.iter().filter(|rule| rule.queue.is_none());
         Self {
             publish_allow,
             publish_deny,
             subscribe_allow: subscribe.allow.as_ref().map(|list| rules(list)),
-            subscribe_deny: rules(&subscribe.deny),
-            filter: Arc::new(plain().map(|rule| rule.subject.as_bytes()).collect()),
-            denied: plain().map(|rule| rule.subject.as_bytes().into()).collect(),
+            subscribe_deny: Arc::new(Denied::new(&subscribe.deny)),
             responses: source.responses,
             source: source.clone(),
         }
@@ -88,14 +104,14 @@ impl Permissions {
         if !allowed {
             return SubscribeLeave::Denied;
         }
-        let denied = Found::of(&self.subscribe_deny, subject, queue);
-        if denied.queue.unwrap_or(denied.plain) {
+        let denied = &self.subscribe_deny;
+        if denied.covers(subject, queue) {
             return SubscribeLeave::Denied;
         }
         let overlaps = subject::has_wildcard(subject)
-            && self.denied.iter().any(|denied| subject::overlaps(denied, subject));
+            && denied.subjects.iter().any(|denied| subject::overlaps(denied, subject));
         if overlaps {
-            SubscribeLeave::Filtered(Arc::clone(&self.filter))
+            SubscribeLeave::Filtered(Arc::clone(denied))
         } else {
             SubscribeLeave::Granted
         }
@@ -114,8 +130,9 @@ impl PartialEq for Permissions {
     }
 }
 
-/// What rules say about a subscription. Rules for queue groups are asked only when there are
-/// such for this subject, and then they decide (nats-server 2.15).
+/// What rules say about a subscription. Where it is about leave, rules for queue groups decide
+/// when there are such for this subject; what is denied to all is denied to groups (nats-server
+/// 2.15).
 struct Found {
     plain: bool,
     queue: Option<bool>,

@@ -13,6 +13,7 @@ const NOBODY: Credentials<'_> = Credentials {
     jwt: "",
     nonce: "AAAAAAAAAAAAAAA",
     kind: ConnectionType::Standard,
+    by_proxy: false,
     certificate: None,
 };
 
@@ -27,7 +28,7 @@ fn user(name: &str, password: &str) -> User {
 fn admitted(judgement: Judgement) -> Option<Identity> {
     match judgement {
         Judgement::Admitted(identity) => Some(identity),
-        Judgement::Refused => None,
+        Judgement::Refused | Judgement::ProxyRequired => None,
         Judgement::Pending(check, identity) => check.run().then_some(identity),
     }
 }
@@ -228,7 +229,9 @@ fn subscribing() {
             SubscribeLeave::Denied => 'n',
             SubscribeLeave::Granted => 'y',
             SubscribeLeave::Filtered(filter) => {
-                assert!(filter.matches(b"bar.x") && !filter.matches(b"bar.y"));
+                let q1 = Some(&b"q1"[..]);
+                assert!(filter.covers(b"bar.x", None) && filter.covers(b"bar.x", q1));
+                assert!(!filter.covers(b"bar.y", None) && filter.covers(b"bar.y", q1));
                 'f'
             }
         }
@@ -251,4 +254,24 @@ fn subscribing() {
     ] {
         assert_eq!(ask(subject, queue), expected, "{subject} {queue}");
     }
+}
+
+#[test]
+fn what_is_denied_to_all_is_denied_to_groups_that_rules_name() {
+    let permissions = Permissions::new(&crate::config::Permissions {
+        subscribe: Some(subjects(&[">"], &["foo.a", "> dev.*", "ev.> v1"])),
+        ..Default::default()
+    });
+    let leave = |subject: &str, queue: &str| {
+        let queue = (!queue.is_empty()).then_some(queue.as_bytes());
+        permissions.may_subscribe(subject.as_bytes(), queue)
+    };
+    assert!(matches!(leave("foo.a", "v1"), SubscribeLeave::Denied));
+    assert!(matches!(leave("foo.b", "v1"), SubscribeLeave::Granted));
+    assert!(matches!(leave("foo.b", "dev.x"), SubscribeLeave::Denied));
+    let SubscribeLeave::Filtered(kept) = leave(">", "v1") else {
+        panic!("nothing is kept from it")
+    };
+    assert!(kept.covers(b"ev.one", Some(b"v1")) && !kept.covers(b"ev.one", Some(b"v2")));
+    assert!(kept.covers(b"foo.a", Some(b"v2")));
 }

@@ -39,7 +39,7 @@ impl Clerk {
     pub(super) async fn decide(self: &Arc<Self>, question: &Question) -> Option<Identity> {
         let made = self.case(question);
         let ruled = match made {
-            Ok(case) => self.put(&case).await,
+            Ok(case) => self.put(case).await,
             Err(error) => Err(error),
         };
         match ruled {
@@ -76,9 +76,9 @@ impl Clerk {
     }
 
     /// Sends the request and judges the first answer; no answer is nobody.
-    async fn put(self: &Arc<Self>, case: &Case<'_>) -> Result<Option<Identity>, String> {
+    async fn put(self: &Arc<Self>, mut case: Case<'_>) -> Result<Option<Identity>, String> {
         let patience = self.node.config().limits.auth_timeout;
-        let request = self.request(case, patience)?;
+        let request = self.request(&case, patience)?;
         let mut inbox = Inbox::open(&case.account);
         let headers = match (&case.xkey, &self.node.keys) {
             (Some(_), Some(keys)) => {
@@ -95,8 +95,12 @@ impl Clerk {
             );
             return Ok(None);
         };
-        let user = self.answered(case, &answer)?;
-        self.identity(case, user).await.map(Some)
+        // Who may answer for the account is what it says by now, not when it was asked.
+        if case.callout.is_none() {
+            case.claims = case.account.claims();
+        }
+        let user = self.answered(&case, &answer)?;
+        self.identity(&case, user).await.map(Some)
     }
 
     fn request(&self, case: &Case<'_>, patience: Duration) -> Result<Vec<u8>, String> {
@@ -176,7 +180,12 @@ impl Clerk {
         if let (Some(tls), Value::Object(facts)) = (&question.tls, &mut facts) {
             facts.insert(
                 "client_tls".into(),
-                json!({ "version": tls.version, "cipher": tls.cipher, "certs": tls.chain }),
+                // One chain alone was verified; without a certificate there is none.
+                json!({
+                    "version": tls.version,
+                    "cipher": tls.cipher,
+                    "verified_chains": Some(&tls.chain).filter(|chain| !chain.is_empty()).into_iter().collect::<Vec<_>>(),
+                }),
             );
         }
         without_empty(&mut facts);
@@ -232,9 +241,7 @@ impl Clerk {
     ) -> Result<Identity, String> {
         let now = Timestamp::now();
         let account = &case.account.name;
-        if user.body.rights.proxy_required {
-            return Err("proxy required".into());
-        }
+        case.check_proxy(&user)?;
         if let Some(Issue { text, .. }) = user.validate(now.as_second()).0.first() {
             return Err(format!("error validating user JWT: {text}"));
         }
@@ -255,8 +262,10 @@ impl Clerk {
                  {error}"
             )
         })?;
-        if let (None, Some(claims)) = (&case.callout, target.claims()) {
-            crate::trust::scope(&mut user, &claims)?;
+        let claims = target.claims();
+        if let (None, Some(claims)) = (&case.callout, &claims) {
+            crate::trust::scope(&mut user, claims)?;
+            case.check_proxy(&user)?;
         }
         let Some(stays) = in_time(&user.body.rights, now) else {
             return Err(format!(
@@ -270,7 +279,7 @@ impl Clerk {
             ));
         }
         let stays = sooner(stays, time_left(user.standard.expires, now));
-        let identity = self.made(&user, &target, stays);
+        let identity = self.made(&user, &target, claims.as_deref(), stays);
         let at_home = Arc::ptr_eq(&target, &case.account);
         Ok(if at_home { without_callout_subject(identity) } else { identity })
     }
@@ -290,10 +299,16 @@ impl Clerk {
         }
     }
 
-    fn made(&self, user: &Token<User>, target: &Account, stays: Option<Duration>) -> Identity {
+    fn made(
+        &self,
+        user: &Token<User>,
+        target: &Account,
+        claims: Option<&Claims>,
+        stays: Option<Duration>,
+    ) -> Identity {
         let Token { standard, body } = user;
         let own = configured(&body.rights.permissions);
-        let defaults = || match target.claims() {
+        let defaults = || match claims {
             Some(claims) => claims.default_permissions.clone(),
             None => {
                 let config = self.node.config();
@@ -312,9 +327,10 @@ impl Clerk {
                 tags: Vec::new(),
                 issuer_key: signing_key.clone().unwrap_or_else(|| target.name.to_string()),
                 signing_key,
+                account_jwt: claims.map(|held| Arc::clone(&held.jwt)).unwrap_or_default(),
                 issued_at: standard.issued_at,
                 bearer: false,
-                default_permissions: own.is_none() && target.claims().is_some(),
+                default_permissions: own.is_none() && claims.is_some(),
                 // The reference leaves these limits of such users to the account.
                 max_subscriptions: None,
                 max_payload: None,
@@ -329,6 +345,12 @@ impl Clerk {
 }
 
 impl Case<'_> {
+    /// A user may have to come through a trusted proxy.
+    fn check_proxy(&self, user: &Token<User>) -> Result<(), String> {
+        let lacks = user.body.rights.proxy_required && !self.question.by_proxy;
+        if lacks { Err("proxy connection required".into()) } else { Ok(()) }
+    }
+
     /// Whether an answer that everybody could have written is of the service.
     fn check_signer(&self, issuer: &str, issuer_account: &str) -> Result<(), String> {
         let unknown = || Err("auth callout signing key is unknown".to_owned());

@@ -9,13 +9,21 @@ use crate::close::CloseReason;
 use crate::net::with_publisher;
 use crate::node::Node;
 use crate::protocol::error;
-use crate::registry::{About, ClientEntry};
+use crate::registry::ClientEntry;
 use crate::trust::Claims;
 
 /// Ends all connections of an account: its time is up.
 pub(super) fn expire_all(node: &Node, account: &Arc<Account>) {
     for client in node.registry.members(account) {
         cut(&client, Some(error::ACCOUNT_EXPIRED), CloseReason::AuthenticationExpired);
+    }
+}
+
+/// Ends all connections of an account: it is no more.
+pub(super) fn refuse_all(node: &Node, account: &Arc<Account>) {
+    for client in node.registry.members(account) {
+        let reason = CloseReason::AuthenticationFailure;
+        cut(&client, Some(error::AUTHORIZATION_VIOLATION), reason);
     }
 }
 
@@ -56,9 +64,10 @@ pub(super) fn judge_anew(
             && claims.default_permissions != earlier.default_permissions
         {
             let permissions = claims.default_permissions.clone();
-            let identity = Identity { permissions, ..identity.clone() };
-            client.set_about(About { identity: Some(identity.clone()), ..about });
-            with_publisher(|publisher| enforce(client, &identity, publisher));
+            let changed = Identity { permissions, ..identity.clone() };
+            if client.change_identity(identity, changed.clone()) {
+                with_publisher(|publisher| enforce(client, &changed, publisher));
+            }
         }
     }
     // Clients that wait in their own threads see what they may do by now.

@@ -10,7 +10,7 @@ use super::{Clerk, now};
 use crate::account::Account;
 use crate::config::nkey::{Kind, is_public};
 use crate::post::{self, Inbox};
-use crate::resolver::{Directory, Resolver};
+use crate::resolver::{Directory, Resolver, TIMEOUT};
 use crate::trust::Claims;
 
 /// Accounts that import from accounts that import are followed so far.
@@ -84,7 +84,7 @@ impl Clerk {
             Some(Resolver::Memory(held)) => {
                 held.lock().get(key).cloned().ok_or_else(|| "account missing".into())
             }
-            Some(Resolver::Url(url)) => Resolver::get(url, key).await,
+            Some(Resolver::Url(web)) => web.load_full().get(key, TIMEOUT).await,
             Some(Resolver::Directory(directory)) => match self.load(key).await? {
                 Some(jwt) => Ok(jwt),
                 None => self.ask_others(key, directory).await,

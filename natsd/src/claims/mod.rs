@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
 use crate::account::{Account, Applied};
+use crate::config::Operators;
 use crate::errand::Errand;
 use crate::net::with_publisher;
 use crate::node::Node;
@@ -185,13 +186,44 @@ impl Clerk {
         tokio::spawn(async move { clerk.fetch_exporters(&claims).await });
     }
 
+    /// From now on accounts come from where another configuration says. Those in memory are what
+    /// it says of them at once; those of which it says nothing are no more.
+    ///
+    /// # Errors
+    /// When that cannot be; then nothing has changed.
+    pub fn reconfigure(self: &Arc<Self>, old: &Operators, new: &Operators) -> Result<(), String> {
+        let Some(resolver) = &self.resolver else { return Ok(()) };
+        resolver.reconfigure(old, new, now())?;
+        let Resolver::Memory(held) = resolver else { return Ok(()) };
+        for account in self.node.accounts.all() {
+            let name = &*account.name;
+            if account.claims().is_none() || Arc::ptr_eq(&account, &self.node.accounts.system) {
+                continue;
+            }
+            let jwt = held.lock().get(name).cloned();
+            let why = match jwt.map(|jwt| self.update(&jwt)) {
+                Some(Ok(())) => continue,
+                Some(Err(_)) => "bad claims",
+                None => "removed",
+            };
+            tracing::info!("Reloaded: deleting account [{why}]: {name:?}");
+            self.withdraw(&account);
+            cut::refuse_all(&self.node, &account);
+        }
+        Ok(())
+    }
+
     /// Nothing is to be had of an account any more.
     pub fn remove(&self, key: &str) {
         let Some(account) = self.node.accounts.find(key.as_bytes()) else { return };
         tracing::debug!("Disable account {key} due to remove");
-        let _one = self.changing.lock();
-        with_publisher(|publisher| self.node.accounts.withdraw(&account, publisher));
+        self.withdraw(&account);
         cut::expire_all(&self.node, &account);
+    }
+
+    fn withdraw(&self, account: &Arc<Account>) {
+        let _one = self.changing.lock();
+        with_publisher(|publisher| self.node.accounts.withdraw(account, publisher));
     }
 
     fn verified(&self, jwt: &str) -> Result<Claims, AccountError> {

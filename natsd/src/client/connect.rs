@@ -12,7 +12,7 @@ use super::consider::{Stage, Step};
 use super::terms::Terms;
 use super::{Client, Options};
 use crate::account::Account;
-use crate::auth::{Authenticator, Credentials, Identity, Judgement, Proof};
+use crate::auth::{Authenticator, Credentials, Identity, Judgement, Proof, Voucher};
 use crate::close::CloseReason;
 use crate::config::ConnectionType;
 use crate::log;
@@ -21,6 +21,9 @@ use crate::protocol::info::{Connect, InfoEnd};
 use crate::registry::{About, Transport};
 use crate::router::Publisher;
 use crate::websocket::Cookies;
+
+/// How often a client is judged while what it is judged by changes under its feet.
+const JUDGED_MAX: usize = 8;
 
 /// What a client may do before it is known.
 #[derive(Debug)]
@@ -77,6 +80,7 @@ impl Client {
         let auth = self.node.auth_of(&self.entry.transport);
         let mut info = self.node.discovery.info_for(&self.entry);
         let trusts = self.node.trust.is_some();
+        let mut has_room = true;
         if auth.required() || trusts {
             self.gate = Gate::Shut(Instant::now() + self.auth_timeout());
             // Observed: a WebSocket client is asked for credentials though it may have none.
@@ -86,13 +90,18 @@ impl Client {
                     Transport::Websocket { .. } => !auth.is_open(),
                 };
         } else {
-            self.join(Arc::clone(&self.node.accounts.global));
+            has_room = self.join(Arc::clone(&self.node.accounts.global));
         }
         if auth.wants_nonce() || trusts {
             self.nonce = new_nonce();
             info.nonce.clone_from(&self.nonce);
         }
         self.send(&info.to_line(InfoEnd::Spaced), publisher);
+        if !has_room {
+            self.log_error(error::MAX_ACCOUNT_CONNECTIONS);
+            self.send_error(error::MAX_ACCOUNT_CONNECTIONS, publisher);
+            return Err(CloseReason::MaxAccountConnectionsExceeded);
+        }
         let most = config.limits.max_connections;
         if most.is_some_and(|most| count > most) {
             self.send_error(error::MAX_CONNECTIONS, publisher);
@@ -131,7 +140,7 @@ impl Client {
                 let judge = self.node.auth_of(&self.entry.transport);
                 match judge.judge(&self.credentials(&stranger)) {
                     Judgement::Admitted(identity) => {
-                        self.admit(&judge, identity, &stranger, publisher)?;
+                        self.admit(&judge, &identity, &stranger, publisher)?;
                         Ok(true)
                     }
                     _ => Err(self.refuse(&stranger, publisher)),
@@ -158,7 +167,16 @@ impl Client {
         }
         self.last_line.forget();
         self.set_about(&connect, None);
+        if !self.node.hears(self.entry.peer.ip()) {
+            return Err(self.turn_away(&connect, publisher));
+        }
         let judge = self.node.auth_of(&self.entry.transport);
+        self.voucher = judge.voucher(&connect.proxy_sig, &self.nonce);
+        if self.voucher == Voucher::Void {
+            tracing::debug!("{} - proxy is not trusted", self.entry.label());
+            self.refuse(&connect, publisher);
+            return Err(CloseReason::ProxyNotTrusted);
+        }
         let step = self.first_step(&judge, &connect);
         self.take(step, judge, connect, publisher)
     }
@@ -176,6 +194,10 @@ impl Client {
             return Poll::Ready(Ok(Vec::new()));
         };
         let Waiting { judge, connect, held, .. } = *waiting;
+        // Of all who tried at the same time the first ones may fail; the others learn nothing.
+        if !self.node.hears(self.entry.peer.ip()) {
+            return Poll::Ready(Err(self.turn_away(&connect, publisher)));
+        }
         let step = self.next_step(found, &judge, &connect);
         if let Err(reason) = self.take(step, judge, connect, publisher) {
             return Poll::Ready(Err(reason));
@@ -189,39 +211,70 @@ impl Client {
     }
 
     /// Lets the client in, sends it away, or has something found out first.
-    fn take(
+    pub(super) fn take(
         &mut self,
         step: Step,
         judge: Arc<Authenticator>,
         connect: Connect,
         publisher: &mut Publisher,
     ) -> Result<(), CloseReason> {
-        match step {
-            Step::In(identity) => self.connect(&judge, *identity, connect, publisher),
-            Step::Out => Err(self.refuse(&connect, publisher)),
-            Step::Wait(stage) => {
-                let until =
-                    self.gate.deadline().unwrap_or_else(|| Instant::now() + self.auth_timeout());
-                let held = Vec::new();
-                let waiting = Waiting { until, stage, judge, connect, held };
-                self.gate = Gate::Waiting(Box::new(waiting));
-                Ok(())
+        let until = self.gate.deadline().unwrap_or_else(|| Instant::now() + self.auth_timeout());
+        let mut step = step;
+        for _ in 0..JUDGED_MAX {
+            match step {
+                Step::In(identity) => {
+                    self.admit(&judge, &identity, &connect, publisher)?;
+                    if self.is_judged_by_what_holds(&identity) {
+                        return self.connect(&connect, publisher);
+                    }
+                    self.take_back(&connect, until);
+                    step = self.first_step(&judge, &connect);
+                }
+                Step::Out(reason) => {
+                    self.refuse(&connect, publisher);
+                    return Err(reason);
+                }
+                Step::Wait(stage) => {
+                    let held = Vec::new();
+                    let waiting = Waiting { until, stage, judge, connect, held };
+                    self.gate = Gate::Waiting(Box::new(waiting));
+                    return Ok(());
+                }
             }
+        }
+        Err(self.refuse(&connect, publisher))
+    }
+
+    /// Whether the account says still what it said when the client was judged.
+    ///
+    /// Whoever changes claims first puts them in their place and then looks at those who are
+    /// registered as members; a client first registers and then looks at the claims. So one of
+    /// both sees the other, always.
+    fn is_judged_by_what_holds(&self, identity: &Identity) -> bool {
+        let Some(grant) = &identity.grant else { return true };
+        match (&self.node.trust, self.account.claims()) {
+            (Some(trust), Some(claims)) => {
+                let served = identity.proof != Proof::Jwt || trust.serves(&self.account.name);
+                served && claims.jwt == grant.account_jwt
+            }
+            (trust, _) => trust.is_none(),
         }
     }
 
-    /// Lets the client in on the terms of its CONNECT.
-    fn connect(
-        &mut self,
-        judge: &Arc<Authenticator>,
-        identity: Identity,
-        connect: Connect,
-        publisher: &mut Publisher,
-    ) -> Result<(), CloseReason> {
-        self.admit(judge, identity, &connect, publisher)?;
-        self.check(&connect, publisher)?;
+    /// The client is nobody again: what it was let in for holds no more.
+    fn take_back(&mut self, connect: &Connect, until: Instant) {
+        self.leave_account();
+        self.permissions = None;
+        self.terms = Terms::default();
+        self.set_about(connect, None);
+        self.gate = Gate::Shut(until);
+    }
+
+    /// Serves the client, which is somebody now, on the terms of its CONNECT.
+    fn connect(&mut self, connect: &Connect, publisher: &mut Publisher) -> Result<(), CloseReason> {
+        self.check(connect, publisher)?;
         self.connected = true;
-        self.options = Options::from(&connect);
+        self.options = Options::from(connect);
         self.options.headers &= self.node.config().headers;
         self.subscriber.set_headers(self.options.headers);
         if self.entry.vitals.rtt_nanos() == 0 {
@@ -242,6 +295,17 @@ impl Client {
         }
     }
 
+    pub(super) const fn is_by_proxy(&self) -> bool {
+        matches!(self.voucher, Voucher::Trusted(_))
+    }
+
+    fn proxy(&self) -> Option<&Arc<str>> {
+        match &self.voucher {
+            Voucher::Trusted(key) => Some(key),
+            Voucher::None | Voucher::Void => None,
+        }
+    }
+
     pub(super) fn credentials<'a>(&'a self, connect: &'a Connect) -> Credentials<'a> {
         Credentials {
             user: &connect.user,
@@ -252,6 +316,7 @@ impl Client {
             jwt: &connect.jwt,
             nonce: &self.nonce,
             kind: self.kind(),
+            by_proxy: self.is_by_proxy(),
             certificate: self.certificate.as_ref().map(|held| &held.names),
         }
     }
@@ -260,7 +325,7 @@ impl Client {
     fn admit(
         &mut self,
         judge: &Arc<Authenticator>,
-        identity: Identity,
+        identity: &Identity,
         connect: &Connect,
         publisher: &mut Publisher,
     ) -> Result<(), CloseReason> {
@@ -271,23 +336,21 @@ impl Client {
         let Some(account) = account else {
             return Err(self.refuse(connect, publisher));
         };
-        if !self.is_joined_to(&account) {
-            if account.is_full() {
-                self.set_about(connect, Some(&identity));
-                self.log_error(error::MAX_ACCOUNT_CONNECTIONS);
-                self.send_error(error::MAX_ACCOUNT_CONNECTIONS, publisher);
-                return Err(CloseReason::MaxAccountConnectionsExceeded);
-            }
-            self.join(account);
+        if !self.is_joined_to(&account) && !self.join(account) {
+            self.set_about(connect, Some(identity));
+            self.log_error(error::MAX_ACCOUNT_CONNECTIONS);
+            self.send_error(error::MAX_ACCOUNT_CONNECTIONS, publisher);
+            return Err(CloseReason::MaxAccountConnectionsExceeded);
         }
         let responses = identity.permissions.as_ref().and_then(|held| held.responses());
         self.subscriber.track_replies(responses.copied());
         self.permissions.clone_from(&identity.permissions);
-        self.terms = Terms::of(&identity);
-        self.set_about(connect, Some(&identity));
+        self.terms = Terms::of(identity);
+        self.set_about(connect, Some(identity));
         // A reload looks at those who are in; whoever was on the way looks for itself.
         let now = self.node.auth_of(&self.entry.transport);
-        if !Arc::ptr_eq(judge, &now) && !now.keeps(judge, &identity) {
+        let lost = self.proxy().is_some_and(|key| !now.trusts_proxy(key));
+        if !Arc::ptr_eq(judge, &now) && (lost || !now.keeps(judge, identity)) {
             return Err(self.refuse(connect, publisher));
         }
         self.gate = Gate::Open;
@@ -313,10 +376,18 @@ impl Client {
             login,
             identity: identity.cloned(),
             account,
+            proxy: self.proxy().cloned(),
         });
     }
 
+    /// A login failed.
     fn refuse(&self, connect: &Connect, publisher: &mut Publisher) -> CloseReason {
+        self.node.note_failed_login(self.entry.peer.ip());
+        self.turn_away(connect, publisher)
+    }
+
+    /// Sends somebody away who may have been right.
+    fn turn_away(&self, connect: &Connect, publisher: &mut Publisher) -> CloseReason {
         let mut label = self.credentials(connect).label();
         if label.is_empty() && !connect.jwt.is_empty() && self.node.trust.is_some() {
             label = format!(" - JWT User {:?}", user_of(&connect.jwt));
@@ -363,12 +434,15 @@ impl Client {
         self.joined && Arc::ptr_eq(&self.account, account)
     }
 
-    fn join(&mut self, account: Arc<Account>) {
-        self.leave_account();
-        self.account = account;
-        self.account.clients.fetch_add(1, Ordering::Relaxed);
-        self.account.clients_total.fetch_add(1, Ordering::Relaxed);
-        self.joined = true;
+    /// Becomes a member of an account; false when that may have no more.
+    fn join(&mut self, account: Arc<Account>) -> bool {
+        let welcome = account.take_in();
+        if welcome {
+            self.leave_account();
+            self.account = account;
+            self.joined = true;
+        }
+        welcome
     }
 
     pub(super) fn leave_account(&mut self) {

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::Client;
 use crate::auth::{Authenticator, Identity, Judgement};
+use crate::close::CloseReason;
 use crate::errand::{Awaited, Question};
 use crate::protocol::info::Connect;
 use crate::trust::{Delegation, Finding, Trust, Visit};
@@ -32,9 +33,13 @@ pub(super) enum Found {
 /// What is done with a client.
 pub(super) enum Step {
     In(Box<Identity>),
-    Out,
+    /// And why.
+    Out(CloseReason),
     Wait(Stage),
 }
+
+/// Credentials are not good.
+const OUT: Step = Step::Out(CloseReason::AuthenticationFailure);
 
 impl Stage {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Found> {
@@ -57,6 +62,7 @@ impl Client {
         match judge.judge(&self.credentials(connect)) {
             Judgement::Admitted(identity) => self.or_ask_service(judge, Some(identity), connect),
             Judgement::Refused => self.or_ask_service(judge, None, connect),
+            Judgement::ProxyRequired => self.without_proxy(),
             Judgement::Pending(check, identity) => {
                 Step::Wait(Stage::Password(self.node.verifier.ask(check), Box::new(identity)))
             }
@@ -71,7 +77,7 @@ impl Client {
             }
             (Found::Account, Some(trust)) => self.judge_jwt(trust, connect, false),
             (Found::Service(Some(identity)), _) => Step::In(Box::new(identity)),
-            (Found::Account | Found::Service(None), _) => Step::Out,
+            (Found::Account | Found::Service(None), _) => OUT,
         }
     }
 
@@ -86,20 +92,26 @@ impl Client {
             }
             Finding::Unknown(account) => {
                 tracing::debug!("{} - Account {account} not available", self.entry.label());
-                Step::Out
+                OUT
             }
             Finding::Refused(text) => {
                 tracing::debug!("{} - {text}", self.entry.label());
-                Step::Out
+                OUT
             }
+            Finding::ProxyRequired => self.without_proxy(),
             Finding::RefusedAloud(text) => {
                 self.log_error(&text);
-                Step::Out
+                OUT
             }
             Finding::Delegated(delegation) => {
                 Step::Wait(Stage::Service(self.ask_service(*delegation, connect)))
             }
         }
+    }
+
+    fn without_proxy(&self) -> Step {
+        tracing::debug!("{} - proxy connection required", self.entry.label());
+        Step::Out(CloseReason::ProxyRequired)
     }
 
     /// With a service that decides, what the configuration says counts for its own users only.
@@ -111,7 +123,7 @@ impl Client {
     ) -> Step {
         let decided = |identity: Option<Identity>| match identity {
             Some(identity) => Step::In(Box::new(identity)),
-            None => Step::Out,
+            None => OUT,
         };
         let Some(callout) = judge.callout() else { return decided(identity) };
         let is_own = judge
@@ -151,6 +163,7 @@ impl Client {
             tags,
             connect: connect.clone(),
             user: shown,
+            by_proxy: self.is_by_proxy(),
             tls: self.tls_facts.clone(),
         })
     }

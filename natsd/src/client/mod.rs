@@ -20,7 +20,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
 use crate::account::{Account, Subscriber};
-use crate::auth::Permissions;
+use crate::auth::{Permissions, Voucher};
 use crate::close::CloseReason;
 use crate::errand::TlsFacts;
 use crate::heartbeat::{Beat, Heartbeat};
@@ -38,7 +38,7 @@ use crate::protocol::line::{Bounds, Need, ParseError, Step};
 use crate::protocol::stash::Stash;
 use crate::registry::{ClientEntry, Transport};
 use crate::router::{Matches, Publisher};
-use crate::tls::Certificate;
+use crate::tls::{Certificate, chain};
 use crate::websocket::Session;
 use connect::Gate;
 pub use permissions::enforce;
@@ -63,6 +63,8 @@ pub struct Client {
     certificate: Option<Arc<Certificate>>,
     /// TLS as authorization services are told of it.
     tls_facts: Option<TlsFacts>,
+    /// Whether a trusted proxy vouches for it.
+    voucher: Voucher,
     /// What it may do; `None` is everything.
     permissions: Option<Arc<Permissions>>,
     /// What its JWT says of the connection.
@@ -135,7 +137,7 @@ impl Client {
         Self {
             session: Some(Box::new(session)),
             certificate: secured.and_then(|secured| secured.certificate.clone()),
-            tls_facts: secured.map(tls_facts),
+            tls_facts: secured.map(|secured| client.tls_facts(secured)),
             ..client
         }
     }
@@ -168,6 +170,7 @@ impl Client {
             session: None,
             certificate: None,
             tls_facts: None,
+            voucher: Voucher::None,
             permissions: None,
             terms: Terms::default(),
             options: Options::from(&Connect::default()),
@@ -180,6 +183,22 @@ impl Client {
             introduced: false,
             epoch: node.epoch(),
             node,
+        }
+    }
+
+    /// TLS as services are told of it; certificates only where there may be such a service.
+    fn tls_facts(&self, secured: &Secured) -> TlsFacts {
+        let transport = &self.entry.transport;
+        let asks = self.node.trust.is_some() || self.node.auth_of(transport).callout().is_some();
+        let setup = match transport {
+            Transport::Tcp => self.node.client_tls(),
+            Transport::Websocket { .. } => self.node.websocket_tls(),
+        };
+        let chain = setup.filter(|_| asks).map(|setup| chain(&secured.shown, &setup.authorities));
+        TlsFacts {
+            version: secured.version.to_owned(),
+            cipher: secured.cipher.clone(),
+            chain: chain.unwrap_or_default(),
         }
     }
 
@@ -382,7 +401,7 @@ impl Conversation for Client {
             );
         }
         self.certificate.clone_from(&secured.certificate);
-        self.tls_facts = Some(tls_facts(secured));
+        self.tls_facts = Some(self.tls_facts(secured));
         self.gate.restart(self.node.config().limits.auth_timeout);
         Ok(())
     }
@@ -487,14 +506,6 @@ impl Conversation for Client {
         if log::debugging() {
             tracing::debug!("{} - Client connection closed: {reason}", self.entry.label());
         }
-    }
-}
-
-fn tls_facts(secured: &Secured) -> TlsFacts {
-    TlsFacts {
-        version: secured.version.to_owned(),
-        cipher: secured.cipher.clone(),
-        chain: Vec::new(),
     }
 }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::requester::Requester;
 use super::{Client, Progress};
-use crate::account::Target;
+use crate::account::{Measured, Party, Target, is_measured};
 use crate::close::CloseReason;
 use crate::log;
 use crate::outbound::SHARED_BODY_BYTES;
@@ -15,7 +15,7 @@ use crate::protocol::error;
 use crate::protocol::headers;
 use crate::protocol::line::ParseError;
 use crate::protocol::message::Message;
-use crate::router::{Origin, Publisher};
+use crate::router::{Asker, Origin, Publisher};
 use crate::subject;
 
 /// The control line of the last publish. Most clients send the same one again and again: one
@@ -128,7 +128,21 @@ impl Client {
             }
             _ => self.last_line.forget(),
         }
+        if is_measured(message.subject) {
+            self.note_served(message.subject);
+        }
         self.route(message, frame, publisher);
+    }
+
+    /// A request is answered that may be measured on another server: it is told our half.
+    fn note_served(&self, reply: &[u8]) {
+        let Some(meter) = self.account.meter() else { return };
+        let Some((started, took)) = meter.take_remote(reply) else { return };
+        let asker = Requester { entry: &self.entry, node: &self.node };
+        let account = Arc::clone(&self.account.name);
+        let responder = Party { info: asker.describe(&account, true), rtt: asker.rtt() };
+        let reply = reply.to_vec();
+        meter.report(Measured::Served { account, reply, started, took, responder });
     }
 
     /// Whether a message may be published.

@@ -1,7 +1,10 @@
 //! A client as services of other accounts see it.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
+use crate::auth::Proof;
 use crate::node::Node;
 use crate::protocol::info::to_go_json;
 use crate::registry::ClientEntry;
@@ -14,6 +17,10 @@ pub(super) struct Requester<'a> {
 }
 
 impl Asker for Requester<'_> {
+    fn rtt(&self) -> Duration {
+        Duration::from_nanos(self.entry.vitals.rtt_nanos())
+    }
+
     fn describe(&self, account: &str, share: bool) -> String {
         let rtt = self.entry.vitals.rtt_nanos();
         if !share {
@@ -22,6 +29,14 @@ impl Asker for Requester<'_> {
         let about = self.entry.about();
         let name = &self.node.identity.name;
         let config = self.node.config();
+        let identity = about.identity.as_ref();
+        let grant = identity.and_then(|identity| identity.grant.as_deref());
+        let by_key = identity.is_some_and(|identity| identity.proof == Proof::Nkey);
+        let issuer_key = match grant {
+            Some(grant) => &grant.issuer_key,
+            None if by_key => account,
+            None => "",
+        };
         to_go_json(&RequestInfo {
             start: &self.entry.vitals.started.to_string(),
             host: &self.entry.peer.ip().to_canonical().to_string(),
@@ -34,8 +49,12 @@ impl Asker for Requester<'_> {
             rtt,
             server: name,
             cluster: config.cluster_name.as_deref().unwrap_or_default(),
+            jwt: grant.map(|grant| grant.jwt.expose()).unwrap_or_default(),
+            issuer_key,
+            name_tag: grant.map(|grant| grant.name.as_str()).unwrap_or_default(),
+            tags: grant.map(|grant| grant.tags.as_slice()).unwrap_or_default(),
             kind: "Client",
-            client_type: "nats",
+            client_type: self.entry.transport.client_type(),
         })
     }
 }
@@ -64,6 +83,14 @@ struct RequestInfo<'a> {
     server: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     cluster: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    jwt: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    issuer_key: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    name_tag: &'a str,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    tags: &'a [String],
     #[serde(skip_serializing_if = "str::is_empty")]
     kind: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]

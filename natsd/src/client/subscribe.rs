@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use super::Client;
 use crate::account::{LocalTarget, Subscription, Target};
-use crate::auth::SubscribeLeave;
-use crate::interest::PatternSet;
+use crate::auth::{Denied, SubscribeLeave};
 use crate::log;
 use crate::protocol::error;
 use crate::router::Publisher;
@@ -41,19 +40,19 @@ impl Client {
     }
 
     /// Whether a subscription is possible: what it must not deliver, or why it is not.
-    fn leave(
-        &self,
-        subject: &[u8],
-        queue: Option<&[u8]>,
-    ) -> Result<Option<Arc<PatternSet>>, String> {
-        if let Some(text) = self.refusal(subject, queue) {
-            return Err(text);
+    fn leave(&self, subject: &[u8], queue: Option<&[u8]>) -> Result<Option<Arc<Denied>>, String> {
+        let denied = || Err(error::subscription_violation(subject, queue));
+        if queue == Some(RESERVED_QUEUE) {
+            return denied();
         }
-        match self.permissions.as_ref().map(|held| held.may_subscribe(subject, queue)) {
-            None | Some(SubscribeLeave::Granted) => Ok(None),
-            Some(SubscribeLeave::Filtered(filter)) => Ok(Some(filter)),
-            Some(SubscribeLeave::Denied) => Err(error::subscription_violation(subject, queue)),
-        }
+        // Permissions come first: who is denied does not hear of limits (nats-server).
+        let filter = match self.permissions.as_ref().map(|held| held.may_subscribe(subject, queue))
+        {
+            None | Some(SubscribeLeave::Granted) => None,
+            Some(SubscribeLeave::Filtered(filter)) => Some(filter),
+            Some(SubscribeLeave::Denied) => return denied(),
+        };
+        self.refusal(subject).map_or(Ok(filter), Err)
     }
 
     fn log_refusal(&self, text: &str, subject: &[u8], queue: Option<&[u8]>, sid: &[u8]) {
@@ -70,11 +69,8 @@ impl Client {
     }
 
     /// Why a subscription is not possible for anybody.
-    fn refusal(&self, subject: &[u8], queue: Option<&[u8]>) -> Option<String> {
+    fn refusal(&self, subject: &[u8]) -> Option<String> {
         let limits = &self.node.config().limits;
-        if queue == Some(RESERVED_QUEUE) {
-            return Some(error::subscription_violation(subject, queue));
-        }
         if limits
             .max_subscription_tokens
             .is_some_and(|most| subject::tokens(subject).count() > most)

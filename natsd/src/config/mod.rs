@@ -160,6 +160,17 @@ pub struct Limits {
     pub max_closed_clients: usize,
     /// `no_fast_producer_stall`: drop for a choked consumer instead of slowing its producers.
     pub no_fast_producer_stall: bool,
+    /// natsd's own `failed_logins`: how many logins of one address may fail.
+    pub failed_logins: Option<FailedLogins>,
+}
+
+/// How many logins of one address may fail before the others are not heard for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FailedLogins {
+    /// So many, at least one...
+    pub max: u32,
+    /// ...in so long.
+    pub per: Duration,
 }
 
 /// Cluster listener, identity and routes.
@@ -388,6 +399,7 @@ impl Default for Limits {
             auth_timeout: Duration::from_secs(2),
             max_closed_clients: 10_000,
             no_fast_producer_stall: false,
+            failed_logins: None,
         }
     }
 }

@@ -268,6 +268,9 @@ fn limits(diff: &mut Diff, old: &Config, new: &Config) {
     let time = |d: &Duration| duration::show(*d);
     diff.value("ping_interval", &was.ping_interval, &is.ping_interval, Effect::None, time);
     diff.value("ping_max", &was.ping_max, &is.ping_max, Effect::None, ToString::to_string);
+    diff.value("failed_logins", &was.failed_logins, &is.failed_logins, Effect::None, |terms| {
+        terms.map_or_else(|| "off".into(), |t| format!("{} per {}", t.max, duration::show(t.per)))
+    });
     monitor(diff, old, new);
     let timeout = |d: &Duration| seconds(*d);
     diff.value("authorization timeout", &was.auth_timeout, &is.auth_timeout, Effect::None, timeout);

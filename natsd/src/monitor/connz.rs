@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::options::{ConnState, ConnzOptions, page};
 use super::query::BadRequest;
 use super::subsz::detail_of;
-use super::view::{ConnInfo, Connz, SubDetail};
+use super::view::{ConnInfo, Connz, ProxyInfo, SubDetail};
 use super::{Monitor, age, now, text};
 use crate::account::GLOBAL_ACCOUNT;
 use crate::registry::{About, ClientEntry, ClosedClient, ClosedSubscription, Traffic, Transport};
@@ -183,6 +183,7 @@ fn described(
         name: about.name.clone(),
         lang: about.lang.clone(),
         version: about.version.clone(),
+        proxy: about.proxy.as_ref().map(|key| ProxyInfo { key: key.to_string() }),
         ..ConnInfo::default()
     };
     if options.auth {

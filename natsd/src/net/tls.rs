@@ -34,6 +34,8 @@ pub enum Role {
 pub struct Secured {
     /// The peer's certificate, if it showed one; verified as configured.
     pub certificate: Option<Arc<Certificate>>,
+    /// All that it showed, its own first.
+    pub shown: Vec<Vec<u8>>,
     /// `1.3`
     pub version: &'static str,
     /// `TLS_AES_128_GCM_SHA256`
@@ -226,6 +228,12 @@ pub(super) async fn handshake(
             .peer_certificates()
             .and_then(|chain| Certificate::parse(chain.first()?))
             .map(Arc::new),
+        shown: connection
+            .peer_certificates()
+            .unwrap_or_default()
+            .iter()
+            .map(|held| held.to_vec())
+            .collect(),
         version: match connection.protocol_version() {
             Some(rustls::ProtocolVersion::TLSv1_2) => "1.2",
             _ => "1.3",

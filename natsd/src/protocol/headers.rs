@@ -105,8 +105,33 @@ pub fn trace_headers(block: &[u8]) -> Option<TraceRequest> {
     (asked || sampled).then_some(TraceRequest { all, external: !asked })
 }
 
+/// The headers of a block by name, as Go's `http.Header` would write these: `X-B3-TraceId` is
+/// `X-B3-Traceid`.
+#[must_use]
+pub fn all(block: &[u8]) -> TraceHeaders {
+    let mut all = TraceHeaders::new();
+    for line in block.split(|&byte| byte == b'\n').skip(1) {
+        let Some(colon) = memchr::memchr(b':', line) else { continue };
+        let Some((name, value)) = line.split_at_checked(colon) else { continue };
+        let value = value.get(1..).unwrap_or_default().trim_ascii();
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        all.entry(canonical(&text(name))).or_default().push(text(value));
+    }
+    all
+}
+
+/// A capital at the start and behind each hyphen, small letters elsewhere.
+fn canonical(name: &str) -> String {
+    let parts = name.split('-').map(|part| {
+        let (first, rest) = part.split_at_checked(1).unwrap_or((part, ""));
+        first.to_ascii_uppercase() + &rest.to_ascii_lowercase()
+    });
+    parts.collect::<Vec<_>>().join("-")
+}
+
 /// Whether the flags of a `traceparent` (W3C trace context) say that it is sampled.
-fn is_sampled(value: &[u8]) -> bool {
+#[must_use]
+pub fn is_sampled(value: &[u8]) -> bool {
     let parts: SmallVec<[&[u8]; 4]> = value.split(|&byte| byte == b'-').collect();
     let [_, _, _, flags] = *parts else { return false };
     let flags = std::str::from_utf8(flags).ok().filter(|flags| flags.len() == 2);

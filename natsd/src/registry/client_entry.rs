@@ -79,6 +79,8 @@ pub struct About {
     pub identity: Option<Identity>,
     /// Account, once it is bound to one.
     pub account: Option<Arc<Account>>,
+    /// Key of the trusted proxy that it came through.
+    pub proxy: Option<Arc<str>>,
 }
 
 /// Messages and bytes, counted by one writer.
@@ -170,6 +172,17 @@ impl ClientEntry {
     /// Replaces what it said of itself.
     pub fn set_about(&self, about: About) {
         *self.about.lock() = about;
+    }
+
+    /// Makes it another one than it turned out to be, unless it is somebody else by now: a client
+    /// may say CONNECT again at any time.
+    pub fn change_identity(&self, from: &Identity, to: Identity) -> bool {
+        let mut about = self.about.lock();
+        let same = about.identity.as_ref() == Some(from);
+        if same {
+            about.identity = Some(to);
+        }
+        same
     }
 
     /// Name of its account; of the global one as long as it is bound to none.

@@ -7,17 +7,20 @@ mod store;
 mod web;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use crate::config::{self, Operators};
-use crate::jwt::{Account, Token};
+use crate::jwt::{Account, Token, UnixSeconds};
 
 pub use store::{Deletion, Settings, Store, StoreError};
+pub use web::Web;
 
 /// How long an account may take to be found (nats-server 2.15).
-const TIMEOUT: Duration = Duration::from_millis(1900);
+pub const TIMEOUT: Duration = Duration::from_millis(1900);
 /// How often full directories are compared with those of other servers.
 const INTERVAL: Duration = Duration::from_secs(60);
 /// JWTs that a cache holds.
@@ -29,7 +32,7 @@ pub enum Resolver {
     /// What the configuration says, and what was told since.
     Memory(Mutex<BTreeMap<String, String>>),
     /// A web server.
-    Url(String),
+    Url(ArcSwap<Web>),
     /// A directory.
     Directory(Directory),
 }
@@ -63,7 +66,10 @@ impl Resolver {
         };
         let opened = match source {
             config::Resolver::Memory => Self::Memory(Mutex::default()),
-            config::Resolver::Url(url) => Self::Url(url.clone()),
+            config::Resolver::Url(url) => {
+                let web = Web::new(url, operators.resolver_tls.as_ref())?;
+                Self::Url(ArcSwap::from_pointee(web))
+            }
             config::Resolver::Full { dir, allow_delete, hard_delete, interval, limit, timeout } => {
                 let deletion = match (allow_delete, hard_delete) {
                     (false, _) => Deletion::None,
@@ -99,6 +105,51 @@ impl Resolver {
         Ok(Some(opened))
     }
 
+    /// Whether a web server that is to have the accounts answers at all: a server does not start
+    /// without (nats-server).
+    ///
+    /// # Errors
+    /// Says which and why.
+    pub async fn probe(operators: &Operators) -> Result<(), String> {
+        let Some(config::Resolver::Url(url)) = &operators.resolver else { return Ok(()) };
+        Web::new(url, operators.resolver_tls.as_ref())?.get("", TIMEOUT).await.map(drop)
+    }
+
+    /// From now on accounts come from where another configuration says.
+    ///
+    /// # Errors
+    /// When that cannot be without a restart, or at all; then nothing has changed.
+    pub fn reconfigure(
+        &self,
+        old: &Operators,
+        new: &Operators,
+        now: UnixSeconds,
+    ) -> Result<(), String> {
+        match (self, &new.resolver) {
+            (Self::Url(web), Some(config::Resolver::Url(url))) => {
+                if !new.preload.is_empty() {
+                    return self.preload(&new.preload, now);
+                }
+                let changed = Web::new(url, new.resolver_tls.as_ref())?;
+                web.store(Arc::new(changed));
+                Ok(())
+            }
+            (Self::Memory(held), Some(config::Resolver::Memory)) => {
+                let fresh = Self::Memory(Mutex::default());
+                fresh.preload(&new.preload, now)?;
+                held.lock().clone_from(&new.preload);
+                Ok(())
+            }
+            (Self::Directory(_), _) if old.resolver == new.resolver => {
+                self.preload(&new.preload, now)
+            }
+            _ => {
+                Err("config reload not supported for resolver by natsd yet: restart the server"
+                    .into())
+            }
+        }
+    }
+
     fn preload(&self, jwts: &BTreeMap<String, String>, now: i64) -> Result<(), String> {
         for (key, jwt) in jwts {
             Token::<Account>::decode(jwt)
@@ -129,13 +180,5 @@ impl Resolver {
             Self::Directory(directory) => Some(directory),
             _ => None,
         }
-    }
-
-    /// Fetches from a web server.
-    ///
-    /// # Errors
-    /// When it does not answer with a JWT.
-    pub async fn get(url: &str, key: &str) -> Result<String, String> {
-        web::get(&format!("{url}{key}"), TIMEOUT).await
     }
 }

@@ -22,7 +22,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
-use crate::account::{Account, Link};
+use crate::account::{Account, Link, is_measured};
 use crate::close::CloseReason;
 use crate::heartbeat::{Beat, Heartbeat};
 use crate::log::{
@@ -249,6 +249,11 @@ impl Route {
             _ => None,
         };
         let message = Message { shared: shared.as_ref(), ..message };
+        if is_measured(message.reply)
+            && let Some(meter) = account.meter()
+        {
+            meter.note_remote(message.reply);
+        }
         publisher.publish(&account, &message, &self.matches, Origin::Route { queues });
     }
 

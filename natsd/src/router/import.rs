@@ -6,8 +6,11 @@ use bytes::Bytes;
 
 use super::Matches;
 use super::publish::{Origin, Publisher};
+use super::sample::sample;
 use super::trace::Trace;
-use crate::account::{Account, Answers, RenamedTarget, ServiceTarget};
+use crate::account::{
+    Account, Answers, Measured, Outcome, Party, RenamedTarget, Sample, ServiceTarget,
+};
 use crate::outbound::SHARED_BODY_BYTES;
 use crate::protocol::headers;
 use crate::protocol::message::{CRLF, Message};
@@ -34,7 +37,7 @@ impl Publisher {
         message: &Message<'_>,
         origin: Origin<'_>,
     ) -> bool {
-        let Some((subject, renamed, importer)) = renamed.resolve(message.subject) else {
+        let Some((subject, importer)) = renamed.resolve(message.subject) else {
             return false;
         };
         let Some(target) = renamed.original.local() else { return false };
@@ -57,10 +60,15 @@ impl Publisher {
         }
         let Some(subject) = service.subject_of(message.subject) else { return false };
         let answers = Arc::clone(service.exporter.answers(self));
+        let sample = match &service.latency {
+            None => None,
+            Some(latency) => sample(latency, importer, service, message, origin),
+        };
         let reply = if message.reply.is_empty() {
+            report(sample, Outcome::BadRequest);
             Vec::new()
         } else {
-            match answers.expect(importer, message.reply, service) {
+            match answers.expect(importer, message.reply, service, sample) {
                 Some(reply) => reply,
                 None => return false,
             }
@@ -78,21 +86,28 @@ impl Publisher {
         let only = trace.as_ref().is_some_and(|trace| trace.only);
         let served = self.publish_nested(&service.exporter, &request, origin, trace) > 0;
         if (!served || only) && !reply.is_empty() {
-            answers.forget(&reply);
+            report(answers.forget(&reply).map(|sample| *sample), Outcome::Unavailable);
         }
         served
     }
 
     /// Carries an answer back to the account of the asker.
-    pub(super) fn answer(&mut self, answers: &Answers, message: &Message<'_>) -> bool {
+    pub(super) fn answer(
+        &mut self,
+        answers: &Answers,
+        message: &Message<'_>,
+        origin: Origin<'_>,
+    ) -> bool {
         if self.nested.depth >= DEPTH_MAX {
             return false;
         }
-        let Some((asker, subject)) = answers.take(message.subject, message.size() == 0) else {
-            return false;
-        };
-        let answer = Message { subject: &subject, ..*message };
-        self.publish_nested(&asker, &answer, Origin::Server, None) > 0
+        let Some(asked) = answers.take(message.subject, message.size() == 0) else { return false };
+        if let Some(sample) = asked.sample {
+            let outcome = answered(&sample, origin);
+            report(Some(*sample), outcome);
+        }
+        let answer = Message { subject: &asked.reply, ..*message };
+        self.publish_nested(&asked.importer, &answer, Origin::Server, None) > 0
     }
 
     /// Publishes while a message is being published.
@@ -129,6 +144,25 @@ impl Publisher {
         self.nested.spare.push(matches);
         count
     }
+}
+
+/// Hands over what was measured of a request, if it was.
+fn report(sample: Option<Sample>, outcome: Outcome) {
+    let Some(sample) = sample else { return };
+    let meter = sample.exporter.meter().cloned();
+    if let Some(meter) = meter {
+        meter.report(Measured::Asked(Sample { outcome, ..sample }));
+    }
+}
+
+/// What an answer says of a measured request.
+fn answered(sample: &Sample, origin: Origin<'_>) -> Outcome {
+    let took = sample.since.elapsed();
+    let Origin::Client { asker, .. } = origin else { return Outcome::AnsweredElsewhere { took } };
+    let info = asker.describe(&sample.exporter.name, true);
+    let responder = Party { info, rtt: asker.rtt() };
+    let system = sample.since.elapsed().saturating_sub(took);
+    Outcome::Answered { took, system, responder }
 }
 
 /// The body of a request with a header that tells who asks; whatever the asker put there itself

@@ -10,6 +10,7 @@ mod import;
 mod matches;
 mod publish;
 mod queue_group;
+mod sample;
 mod trace;
 
 pub use matches::Matches;

@@ -1,6 +1,7 @@
 //! One message to all its receivers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use smallvec::SmallVec;
 
@@ -49,6 +50,9 @@ pub enum Origin<'a> {
 pub trait Asker {
     /// The JSON of `Nats-Request-Info`; with `share` everything that may be told.
     fn describe(&self, account: &str, share: bool) -> String;
+
+    /// Its last measured round trip.
+    fn rtt(&self) -> Duration;
 }
 
 /// Carries messages to receivers on behalf of one reading thread, and flushes what it touched.
@@ -231,7 +235,7 @@ impl Publisher {
             Target::Service(service) => {
                 return self.ask(account, service, message, origin, None);
             }
-            Target::Answers(answers) => return self.answer(answers, message),
+            Target::Answers(answers) => return self.answer(answers, message, origin),
         };
         self.deliver_to(account, subscription, target, message, &matches.head, origin)
     }

@@ -98,6 +98,9 @@ fn tls_plan(tls: &TlsSetup) -> TlsPlan {
 }
 
 async fn serve_client(node: Arc<Node>, stream: TcpStream, peer: SocketAddr, plan: WebsocketPlan) {
+    if !node.hears(peer.ip()) {
+        return; // there are no words for it before TLS and the upgrade
+    }
     let upgraded = accept_websocket(stream, peer, &plan).await;
     let Some(Upgraded { reader, sink, session, secured }) = upgraded else { return };
     let limits = node.config().limits.clone();

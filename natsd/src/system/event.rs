@@ -179,7 +179,7 @@ fn client_info(
 }
 
 /// 22 characters that nobody else chooses.
-fn event_id() -> String {
+pub(super) fn event_id() -> String {
     const LETTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     let letter = |_| {
         let index = rand::random::<u32>() as usize % LETTERS.len();

@@ -139,6 +139,7 @@ impl System {
         }
         // Documents of other servers may be large.
         self.add(&self.account, &self.relay.pattern(), None, usize::MAX);
+        self.add(&self.account, &self.latency_subject(), None, REQUEST_BYTES_MAX);
         self.subscribe_claims();
         for account in self.node().accounts.all() {
             self.join(&account);
@@ -147,6 +148,7 @@ impl System {
 
     /// Listens to what the clients of an account may ask about themselves.
     pub fn join(&self, account: &Arc<Account>) {
+        account.set_meter(&self.meter);
         let name = Some(&account.name);
         self.add(account, USER_INFO, name, REQUEST_BYTES_MAX);
         if !Arc::ptr_eq(account, &self.account) {

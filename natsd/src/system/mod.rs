@@ -10,6 +10,7 @@ mod claims;
 mod event;
 mod filter;
 mod inlet;
+mod latency;
 mod pulse;
 mod relay;
 mod request;
@@ -23,9 +24,9 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::{Instant, interval_at, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
-use crate::account::Account;
+use crate::account::{Account, Measured, Meter};
 use crate::claims::Clerk;
 use crate::monitor::Monitor;
 use crate::monitor::view::{FeatureFlags, ServerInfo};
@@ -36,6 +37,7 @@ use crate::registry::Event;
 use crate::resolver::Resolver;
 use crate::router::{Matches, Origin, Trace};
 use inlet::Request;
+use latency::Halves;
 use pulse::Pulse;
 use relay::Relay;
 
@@ -46,11 +48,22 @@ const PACK_INBOX: &str = "$SYS._INBOX.PACK.";
 /// Events that may wait; further ones are not reported.
 const EVENTS_MAX: usize = 1024;
 
+/// How often measured requests are sought that nobody answers.
+const UNANSWERED_PAUSE: Duration = Duration::from_secs(1);
+
 /// What the system account asks of the server as a whole.
 #[derive(Debug)]
 pub enum Order {
     /// Read the configuration again; the answer says why not.
     Reload(oneshot::Sender<Result<(), String>>),
+}
+
+/// What arrives for the task of the system account.
+struct Inbound {
+    requests: mpsc::Receiver<Request>,
+    events: mpsc::Receiver<Event>,
+    traces: mpsc::Receiver<Box<Trace>>,
+    measured: mpsc::Receiver<Box<Measured>>,
 }
 
 /// The server's part in the system account.
@@ -68,6 +81,9 @@ pub struct System {
     /// Counts the messages of this server.
     sequence: AtomicU64,
     matches: Mutex<Matches>,
+    /// Measures how long services take, in all accounts.
+    meter: Arc<Meter>,
+    halves: Mutex<Halves>,
 }
 
 impl System {
@@ -82,6 +98,7 @@ impl System {
         let (requests, to_answer) = mpsc::channel(REQUESTS_MAX);
         let (events, to_report) = mpsc::channel(EVENTS_MAX);
         let node = Arc::clone(monitor.node());
+        let (measured, to_merge) = mpsc::channel(EVENTS_MAX);
         let system = Arc::new(Self {
             account: Arc::clone(&node.accounts.system),
             relay: Relay::new(&node.identity.id),
@@ -92,21 +109,27 @@ impl System {
             requests,
             sequence: AtomicU64::new(0),
             matches: Mutex::default(),
+            meter: Arc::new(Meter::new(&node.identity.id, measured)),
+            halves: Mutex::default(),
         });
         system.subscribe();
         node.registry.tell_of_changes(events);
         let (traces, to_publish) = mpsc::channel(EVENTS_MAX);
         node.publish_reports(traces);
-        let task = tokio::spawn(Arc::clone(&system).run(to_answer, to_report, to_publish));
+        let inbound = Inbound {
+            requests: to_answer,
+            events: to_report,
+            traces: to_publish,
+            measured: to_merge,
+        };
+        let task = tokio::spawn(Arc::clone(&system).run(inbound));
         (system, task)
     }
 
-    async fn run(
-        self: Arc<Self>,
-        mut requests: mpsc::Receiver<Request>,
-        mut events: mpsc::Receiver<Event>,
-        mut traces: mpsc::Receiver<Box<Trace>>,
-    ) {
+    async fn run(self: Arc<Self>, inbound: Inbound) {
+        let Inbound { mut requests, mut events, mut traces, mut measured } = inbound;
+        let mut unanswered = interval_at(Instant::now() + UNANSWERED_PAUSE, UNANSWERED_PAUSE);
+        unanswered.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut pulse = Pulse::new();
         let directory = self.clerk.resolver().and_then(Resolver::directory);
         let compares = directory.is_some_and(|directory| directory.is_full);
@@ -118,6 +141,8 @@ impl System {
                 Some(request) = requests.recv() => self.take(request).await,
                 Some(event) = events.recv() => self.report(&event),
                 Some(trace) = traces.recv() => self.report_trace(*trace),
+                Some(measured) = measured.recv() => self.take_measured(*measured),
+                _ = unanswered.tick() => self.report_unanswered(),
                 () = sleep_until(pulse.next_stats()) => {
                     pulse.stats_sent();
                     self.report_stats();
@@ -138,6 +163,9 @@ impl System {
         }
         if request.account.is_some() && !request.is_user_info() {
             return self.relay_request(request);
+        }
+        if request.is_latency() {
+            return self.take_remote_latency(&request);
         }
         if request.is_about_claims() {
             return self.answer_claims(&request).await;

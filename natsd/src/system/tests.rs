@@ -37,6 +37,10 @@ impl Asker for Nobody {
     fn describe(&self, _account: &str, _share: bool) -> String {
         String::new()
     }
+
+    fn rtt(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 struct Scene {

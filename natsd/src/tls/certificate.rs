@@ -33,6 +33,20 @@ const ADDRESS: u8 = 0x87;
 /// 2.5.29.17
 const ALTERNATIVE_NAMES: &[u8] = &[0x55, 0x1d, 0x11];
 
+/// Issuer and subject of a certificate, as they are encoded.
+pub(super) fn issued(der: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut outer = Der(der).open(SEQUENCE)?;
+    let mut body = outer.open(SEQUENCE)?;
+    if body.peek() == Some(VERSION) {
+        body.next()?;
+    }
+    body.open(INTEGER)?; // serial number
+    body.open(SEQUENCE)?; // signature algorithm
+    let issuer = body.whole(SEQUENCE)?;
+    body.open(SEQUENCE)?; // validity
+    Some((issuer, body.whole(SEQUENCE)?))
+}
+
 impl Certificate {
     /// Reads a certificate in DER.
     #[must_use]

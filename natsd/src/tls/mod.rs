@@ -4,6 +4,7 @@
 //! at the start and at every reload; connections keep what they began with.
 
 mod certificate;
+mod chain;
 mod provider;
 mod verify;
 
@@ -18,6 +19,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 pub use certificate::Certificate;
+pub use chain::chain;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -83,6 +85,8 @@ pub struct TlsSetup {
     pub server: Arc<ServerConfig>,
     /// For dialed ones; only made when asked for.
     pub client: Option<Arc<ClientConfig>>,
+    /// Configured authorities of clients' certificates.
+    pub authorities: Vec<Vec<u8>>,
     begun: Mutex<Begun>,
 }
 
@@ -99,8 +103,14 @@ impl TlsSetup {
     /// # Errors
     /// Says which file and why.
     pub fn for_clients(config: &Tls) -> Result<Self, TlsError> {
-        let server = Arc::new(server_config(config, config.verify || config.verify_and_map)?);
-        Ok(Self { config: config.clone(), server, client: None, begun: Mutex::default() })
+        let verify = config.verify || config.verify_and_map;
+        let server = Arc::new(server_config(config, verify)?);
+        let authorities = match config.ca_file.as_ref().filter(|_| verify) {
+            Some(path) => certificates(path)?.iter().map(|held| held.to_vec()).collect(),
+            None => Vec::new(),
+        };
+        let begun = Mutex::default();
+        Ok(Self { config: config.clone(), server, client: None, authorities, begun })
     }
 
     /// Reads the files of the monitoring listener: that of clients, who are asked for nothing.
@@ -109,7 +119,8 @@ impl TlsSetup {
     /// Says which file and why.
     pub fn for_monitoring(config: &Tls) -> Result<Self, TlsError> {
         let server = Arc::new(server_config(config, false)?);
-        Ok(Self { config: config.clone(), server, client: None, begun: Mutex::default() })
+        let (authorities, begun) = (Vec::new(), Mutex::default());
+        Ok(Self { config: config.clone(), server, client: None, authorities, begun })
     }
 
     /// Reads the files of a route listener: both sides always show and check certificates.
@@ -119,7 +130,8 @@ impl TlsSetup {
     pub fn for_routes(config: &Tls) -> Result<Self, TlsError> {
         let server = Arc::new(server_config(config, true)?);
         let client = Some(Arc::new(client_config(config)?));
-        Ok(Self { config: config.clone(), server, client, begun: Mutex::default() })
+        let (authorities, begun) = (Vec::new(), Mutex::default());
+        Ok(Self { config: config.clone(), server, client, authorities, begun })
     }
 
     /// Whether one more handshake may begin: `connection_rate_limit` per second.
@@ -148,6 +160,14 @@ fn server_config(config: &Tls, verify: bool) -> Result<ServerConfig, TlsError> {
         builder.with_no_client_auth()
     };
     Ok(builder.with_cert_resolver(Arc::new(Certificates(pairs(config, &provider)?))))
+}
+
+/// How a server is dialed that is no peer: a web server.
+///
+/// # Errors
+/// Says which file and why.
+pub fn dialing(config: &Tls) -> Result<ClientConfig, TlsError> {
+    client_config(config)
 }
 
 fn client_config(config: &Tls) -> Result<ClientConfig, TlsError> {

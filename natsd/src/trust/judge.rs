@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::claims::limit;
 use super::permissions::{configured, connection_types};
-use super::{Claims, Trust};
+use super::{Claims, Terms, Trust};
 use crate::auth::{Credentials, Grant, Identity, Permissions, Proof, is_signed};
 use crate::config::Secret;
 use crate::jwt::{AccountNames, Token, User, UserRights, expand, in_time, is_source_allowed};
@@ -31,6 +31,8 @@ pub enum Finding {
     Refused(String),
     /// It is not, and an operator should know why.
     RefusedAloud(String),
+    /// It must come through a trusted proxy.
+    ProxyRequired,
     /// Its account must be fetched first.
     Unknown(String),
     /// The account has a service that decides, about somebody who showed this.
@@ -58,6 +60,16 @@ fn refused<T>(text: impl Into<String>) -> Judged<T> {
     Err(Finding::Refused(text.into()))
 }
 
+impl Terms {
+    /// The JWT that somebody shows, or that stands for those who show none.
+    fn shown<'a>(&'a self, given: &Credentials<'a>) -> &'a str {
+        match &self.sentinel {
+            Some(sentinel) if Token::<User>::decode(given.jwt).is_err() => sentinel.expose(),
+            _ => given.jwt,
+        }
+    }
+}
+
 impl Trust {
     /// Judges somebody. `claims` finds what is known of an account.
     pub fn judge(
@@ -66,22 +78,15 @@ impl Trust {
         visit: Visit,
         claims: impl FnOnce(&str) -> Option<Arc<Claims>>,
     ) -> Finding {
-        let jwt = self.shown(given);
-        self.user(jwt, visit)
+        let terms = self.terms.load_full();
+        let jwt = terms.shown(given);
+        self.user(jwt, given.by_proxy, visit)
             .and_then(|user| self.member(given, visit, jwt, user, claims))
             .unwrap_or_else(|finding| finding)
     }
 
-    /// The JWT that somebody shows, or that stands for those who show none.
-    fn shown<'a>(&'a self, given: &Credentials<'a>) -> &'a str {
-        match &self.sentinel {
-            Some(sentinel) if Token::<User>::decode(given.jwt).is_err() => sentinel.expose(),
-            _ => given.jwt,
-        }
-    }
-
     /// Reads a user's JWT and checks that it is good now.
-    fn user(&self, jwt: &str, visit: Visit) -> Judged<Token<User>> {
+    fn user(&self, jwt: &str, by_proxy: bool, visit: Visit) -> Judged<Token<User>> {
         if jwt.is_empty() {
             return refused("Authentication requires a user JWT");
         }
@@ -89,8 +94,8 @@ impl Trust {
             Ok(user) => user,
             Err(error) => return refused(format!("User JWT not valid: {error}")),
         };
-        if user.body.rights.proxy_required {
-            return refused("Proxy Required");
+        if user.body.rights.proxy_required && !by_proxy {
+            return Err(Finding::ProxyRequired);
         }
         if user.validate(visit.now.as_second()).are_blocking() {
             return refused("User JWT no longer valid");
@@ -111,7 +116,7 @@ impl Trust {
             "" => user.standard.issuer.clone(),
             account => account.to_owned(),
         };
-        if !self.pinned.is_empty() && !self.pinned.contains(&account) {
+        if !self.serves(&account) {
             return refused(format!("Account {account} not listed as operator pinned account"));
         }
         let Some(claims) = claims(&account).filter(|t| !t.is_expired(visit.now.as_second())) else {
@@ -121,6 +126,9 @@ impl Trust {
             return refused("Account JWT not signed by trusted operator");
         }
         scope(&mut user, &claims)?;
+        if user.body.rights.proxy_required && !given.by_proxy {
+            return Err(Finding::ProxyRequired);
+        }
         if user.body.rights.bearer_token && claims.account.limits.disallow_bearer {
             return refused("Account does not allow bearer tokens");
         }
@@ -172,9 +180,6 @@ pub(crate) fn scope(user: &mut Token<User>, claims: &Claims) -> Judged<()> {
         Finding::Refused(format!("User JWT generated invalid permissions: {error}"))
     })?;
     user.body.rights = UserRights { permissions, ..rights.clone() };
-    if user.body.rights.proxy_required {
-        return refused("Proxy Required");
-    }
     Ok(())
 }
 
@@ -201,6 +206,7 @@ pub(crate) fn identity(
             tags: body.tags.clone(),
             issuer_key: signing_key.clone().unwrap_or_else(|| account.to_string()),
             signing_key,
+            account_jwt: Arc::clone(&claims.jwt),
             issued_at: standard.issued_at,
             bearer: rights.bearer_token,
             default_permissions: own.is_none(),

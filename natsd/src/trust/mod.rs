@@ -12,6 +12,9 @@ mod judge;
 mod permissions;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 
 use crate::config::nkey::{Kind, is_public};
 use crate::config::{Config, Secret};
@@ -35,10 +38,39 @@ pub struct Trust {
     strict: BTreeSet<String>,
     /// The operators.
     operators: Vec<Token<Operator>>,
+    /// What a reload may change.
+    terms: ArcSwap<Terms>,
+}
+
+/// What of operator mode a reload may change.
+#[derive(Debug, Default)]
+struct Terms {
     /// Accounts that are served; empty serves all.
     pinned: BTreeSet<String>,
     /// The JWT of those who bring none.
     sentinel: Option<Secret>,
+}
+
+impl Terms {
+    fn new(config: &Config) -> Result<Self, String> {
+        let configured = &config.operators;
+        let mut pinned = configured.pinned_accounts.clone();
+        if let Some(key) = pinned.iter().find(|key| !is_public(key, Kind::Account)) {
+            return Err(format!("pinned account key {key:?} is not a valid public account nkey"));
+        }
+        if let (false, Some(system)) = (pinned.is_empty(), &config.system_account) {
+            pinned.insert(system.clone());
+        }
+        let sentinel = configured.default_sentinel.clone();
+        if let Some(sentinel) = &sentinel {
+            judge::check_sentinel(sentinel.expose())?;
+        }
+        Ok(Self { pinned, sentinel })
+    }
+
+    fn serves(&self, account: &str) -> bool {
+        self.pinned.is_empty() || self.pinned.contains(account)
+    }
 }
 
 /// Why an account's JWT is not taken.
@@ -62,18 +94,15 @@ impl Trust {
         if configured.jwts.is_empty() && configured.trusted_keys.is_empty() {
             return Ok(None);
         }
-        let mut trust = Self {
-            keys: configured.trusted_keys.iter().cloned().collect(),
-            pinned: configured.pinned_accounts.clone(),
-            sentinel: configured.default_sentinel.clone(),
-            ..Self::default()
-        };
+        let mut trust =
+            Self { keys: configured.trusted_keys.iter().cloned().collect(), ..Self::default() };
         for text in &configured.jwts {
             let token = Token::<Operator>::decode(text)
                 .map_err(|error| format!("error parsing operator JWT: {error}"))?;
             trust.add(token)?;
         }
-        trust.check(config)?;
+        trust.check()?;
+        trust.terms.store(Arc::new(Terms::new(config)?));
         Ok(Some(trust))
     }
 
@@ -90,20 +119,27 @@ impl Trust {
         Ok(())
     }
 
-    fn check(&mut self, config: &Config) -> Result<(), String> {
+    /// From now on accounts are pinned, and strangers taken for somebody, as another configuration
+    /// says.
+    ///
+    /// # Errors
+    /// When that cannot be; then nothing has changed.
+    pub fn reconfigure(&self, config: &Config) -> Result<(), String> {
+        self.terms.store(Arc::new(Terms::new(config)?));
+        Ok(())
+    }
+
+    /// Whether users of an account are served here.
+    #[must_use]
+    pub fn serves(&self, account: &str) -> bool {
+        self.terms.load().serves(account)
+    }
+
+    fn check(&self) -> Result<(), String> {
         if let Some(key) = self.keys.iter().find(|key| !is_public(key, Kind::Operator)) {
             return Err(format!(
                 "trusted Keys {key:?} are required to be a valid public operator nkey"
             ));
-        }
-        if let Some(key) = self.pinned.iter().find(|key| !is_public(key, Kind::Account)) {
-            return Err(format!("pinned account key {key:?} is not a valid public account nkey"));
-        }
-        if let (false, Some(system)) = (self.pinned.is_empty(), &config.system_account) {
-            self.pinned.insert(system.clone());
-        }
-        if let Some(sentinel) = &self.sentinel {
-            judge::check_sentinel(sentinel.expose())?;
         }
         Ok(())
     }

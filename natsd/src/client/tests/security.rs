@@ -2,11 +2,19 @@
 
 use std::future::poll_fn;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use nkeys::KeyPair;
+use serde_json::{Value, json};
+
 use super::*;
+use crate::account::Unheard;
+use crate::client::consider::Step;
 use crate::config::{
-    Account, Auth, NkeyUser, PermissionSubject, Permissions, ResponsePermission, SubjectPermission,
-    User,
+    Account, Auth, NkeyUser, Operators, PermissionSubject, Permissions, ResponsePermission,
+    SubjectPermission, User,
 };
+use crate::trust::Trust;
 
 const VIOLATION: &str = "-ERR 'Authorization Violation'\r\n";
 
@@ -134,8 +142,7 @@ async fn patience_with_strangers_ends() {
 
 #[tokio::test]
 async fn a_key_signs_the_nonce_of_its_own_connection() {
-    use base64::Engine;
-    let key = nkeys::KeyPair::new_user();
+    let key = KeyPair::new_user();
     let nkeys = vec![NkeyUser { nkey: key.public_key(), ..NkeyUser::default() }];
     let auth = Auth { nkeys, ..Auth::default() };
     let node = node(Config { auth, ..Config::default() });
@@ -145,7 +152,7 @@ async fn a_key_signs_the_nonce_of_its_own_connection() {
     assert_ne!(info.nonce, old.nonce);
     let say = |nonce: &str| {
         let signature = key.sign(nonce.as_bytes()).unwrap();
-        let signature = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(signature);
+        let signature = URL_SAFE_NO_PAD.encode(signature);
         let public = key.public_key();
         format!("CONNECT {{\"verbose\":false,\"nkey\":\"{public}\",\"sig\":\"{signature}\"}}\r\n")
     };
@@ -253,4 +260,120 @@ async fn accounts_are_worlds_of_their_own_with_limits() {
     assert_eq!(second.heard(), "-ERR 'maximum account active connections exceeded'\r\n");
     assert_eq!(a.try_say("PUB x 4\r\n1234\r\n"), Err(CloseReason::MaxPayloadExceeded));
     assert_eq!(a.heard(), "-ERR 'Maximum Payload Violation'\r\n");
+}
+
+/// An operator's server with one account, and a user of that account.
+struct Operated {
+    node: Arc<Node>,
+    operator: KeyPair,
+    account: KeyPair,
+    user: KeyPair,
+}
+
+impl Operated {
+    fn new() -> Self {
+        let operator = KeyPair::new_operator();
+        let operators =
+            Operators { trusted_keys: vec![operator.public_key()], ..Operators::default() };
+        let config = Config { operators, ..Config::default() };
+        let mut node = Arc::into_inner(node(config.clone())).unwrap();
+        node.trust = Trust::new(&config).unwrap();
+        let (account, user) = (KeyPair::new_account(), KeyPair::new_user());
+        let operated = Self { node: Arc::new(node), operator, account, user };
+        operated.claim(json!({}));
+        operated
+    }
+
+    /// From now on the account is as it is said here.
+    fn claim(&self, more: Value) -> Arc<crate::account::Account> {
+        let mut nats = json!({ "type": "account", "limits": {
+            "subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1,
+            "wildcards": true, "conn": -1, "leaf": -1,
+        } });
+        nats.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let jwt = signed(&self.account, nats, &self.operator);
+        let now = jiff::Timestamp::now().as_second();
+        let claims = self.node.trust.as_ref().unwrap().account(&jwt, now).unwrap();
+        self.node.accounts.apply(Arc::new(claims), &mut Unheard).account
+    }
+
+    /// A client that has said who it is and was judged, but is not registered as that yet.
+    fn judged(&self) -> (Peer, Connect, Step) {
+        let (peer, info) = Peer::open(&self.node);
+        let rights = json!({ "type": "user", "subs": -1, "data": -1, "payload": -1 });
+        let signature = self.user.sign(info.nonce.as_bytes()).unwrap();
+        let connect = json!({
+            "verbose": false, "pedantic": false, "headers": true,
+            "jwt": signed(&self.user, rights, &self.account),
+            "sig": URL_SAFE_NO_PAD.encode(signature),
+        });
+        let connect = Connect::parse(connect.to_string().as_bytes()).unwrap();
+        let step = peer.client.first_step(&self.node.auth(), &connect);
+        assert!(matches!(step, Step::In(_)));
+        (peer, connect, step)
+    }
+}
+
+impl Peer {
+    fn go_on(&mut self, connect: Connect, step: Step) -> Result<(), CloseReason> {
+        let judge = self.client.node.auth();
+        let result = self.client.take(step, judge, connect, &mut self.publisher);
+        self.publisher.flush();
+        result
+    }
+}
+
+fn signed(subject: &KeyPair, nats: Value, issuer: &KeyPair) -> String {
+    let object = |value: Value| value.as_object().unwrap().clone();
+    let standard = object(json!({ "sub": subject.public_key() }));
+    crate::jwt::sign(standard, object(nats), issuer, 7).unwrap()
+}
+
+#[tokio::test]
+async fn who_was_judged_by_claims_of_before_is_judged_anew() {
+    let operated = Operated::new();
+    let (mut peer, connect, step) = operated.judged();
+    let account = operated.claim(json!({ "revocations": { operated.user.public_key(): 8 } }));
+    assert_eq!(peer.go_on(connect, step), Err(CloseReason::AuthenticationFailure));
+    assert_eq!(peer.heard(), VIOLATION);
+    assert_eq!(account.clients.load(std::sync::atomic::Ordering::Relaxed), 0);
+    assert!(peer.client.entry.about().identity.is_none());
+}
+
+#[tokio::test]
+async fn who_comes_in_while_claims_change_gets_what_they_give_now() {
+    let operated = Operated::new();
+    let (mut peer, connect, step) = operated.judged();
+    operated.claim(json!({ "default_permissions": { "pub": { "deny": ["x"] } } }));
+    assert_eq!(peer.go_on(connect, step), Ok(()));
+    peer.say("PUB y 0\r\n\r\nPUB x 0\r\n\r\n");
+    assert_eq!(peer.heard(), "-ERR 'Permissions Violation for Publish to \"x\"'\r\n");
+}
+
+#[tokio::test]
+async fn who_comes_in_while_an_account_goes_waits_for_it() {
+    let operated = Operated::new();
+    let (mut peer, connect, step) = operated.judged();
+    let account = operated.claim(json!({}));
+    operated.node.accounts.withdraw(&account, &mut Unheard);
+    assert_eq!(peer.go_on(connect, step), Ok(()));
+    assert!(peer.client.is_waiting() && peer.client.entry.about().account.is_none());
+    // Nobody has it any more.
+    let result = poll_fn(|cx| peer.client.poll_answer(cx, &mut peer.publisher)).await;
+    assert_eq!(result, Err(CloseReason::AuthenticationFailure));
+}
+
+#[tokio::test]
+async fn no_two_clients_take_the_last_place_of_an_account() {
+    let operated = Operated::new();
+    let limits = json!({ "limits": {
+        "subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1,
+        "wildcards": true, "conn": 1, "leaf": -1,
+    } });
+    operated.claim(limits);
+    let (mut first, of_first, step_of_first) = operated.judged();
+    let (mut second, of_second, step_of_second) = operated.judged();
+    assert_eq!(first.go_on(of_first, step_of_first), Ok(()));
+    let full = Err(CloseReason::MaxAccountConnectionsExceeded);
+    assert_eq!(second.go_on(of_second, step_of_second), full);
 }

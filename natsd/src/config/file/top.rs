@@ -1,6 +1,7 @@
 //! The keys of the top level.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::entry::{Entry, Problem, Report, Rule, read as read_map, read_or, set, unknown};
 use super::tls::{Side, tls};
@@ -8,7 +9,7 @@ use super::{accounts, auth, cluster, mappings, operator, unsupported, websocket}
 use crate::config::conf::{Map, Value};
 use crate::config::draft::{Draft, UNLIMITED_PAYLOAD};
 use crate::config::nkey::{Kind, is_public};
-use crate::config::{WriteTimeout, duration, url};
+use crate::config::{FailedLogins, WriteTimeout, duration, url};
 
 /// Reads the top level. Accounts come last: their users are compared with those of the
 /// authorization block, wherever the two stand in the file.
@@ -93,6 +94,7 @@ const RULES: &[Rule<Draft>] = &[
     (&["no_fast_producer_stall"], |d, e, r| {
         set(&mut d.config.limits.no_fast_producer_stall, e.bool(r));
     }),
+    (&["failed_logins"], failed_logins),
     (&["lame_duck_duration"], lame_duck_duration),
     (&["lame_duck_grace_period"], lame_duck_grace_period),
     (&["no_header_support"], |d, e, r| set(&mut d.config.headers, e.bool(r).map(|no| !no))),
@@ -261,16 +263,16 @@ pub(super) fn write_timeout(entry: Entry<'_>, report: &mut Report<'_>) -> Option
     }
 }
 
-fn or_seconds(duration: std::time::Duration, seconds: u64) -> std::time::Duration {
-    if duration.is_zero() { std::time::Duration::from_secs(seconds) } else { duration }
+fn or_seconds(duration: Duration, seconds: u64) -> Duration {
+    if duration.is_zero() { Duration::from_secs(seconds) } else { duration }
 }
 
 fn lame_duck_duration(draft: &mut Draft, entry: Entry<'_>, report: &mut Report<'_>) {
     let Some(nanos) = lame_duck(entry, report) else { return };
-    let duration = std::time::Duration::from_nanos(u64::try_from(nanos).unwrap_or(0));
+    let duration = Duration::from_nanos(u64::try_from(nanos).unwrap_or(0));
     if duration.as_secs() < 30 {
         let sign = if nanos < 0 { "-" } else { "" };
-        let size = duration::show(std::time::Duration::from_nanos(nanos.unsigned_abs()));
+        let size = duration::show(Duration::from_nanos(nanos.unsigned_abs()));
         entry.error(
             report,
             format!("invalid lame_duck_duration of {sign}{size}, minimum is 30 seconds"),
@@ -284,7 +286,7 @@ fn lame_duck_grace_period(draft: &mut Draft, entry: Entry<'_>, report: &mut Repo
     let Some(nanos) = lame_duck(entry, report) else { return };
     match u64::try_from(nanos) {
         Ok(nanos) => {
-            draft.config.lame_duck.grace = or_seconds(std::time::Duration::from_nanos(nanos), 10);
+            draft.config.lame_duck.grace = or_seconds(Duration::from_nanos(nanos), 10);
         }
         Err(_) => entry.error(report, "invalid lame_duck_grace_period, needs to be positive"),
     }
@@ -345,6 +347,32 @@ fn system_account(draft: &mut Draft, entry: Entry<'_>, report: &mut Report<'_>) 
         _ => entry.error(report, "system account name must be a string"),
     }
 }
+
+/// Reads natsd's own bound on failed logins; `max: 0` is none.
+fn failed_logins(draft: &mut Draft, entry: Entry<'_>, report: &mut Report<'_>) {
+    let Some(map) = entry.map(report) else { return };
+    let mut terms = (None, FAILED_LOGINS_PER);
+    read_map(map, FAILED_LOGINS_RULES, &mut terms, report);
+    let (max, per) = terms;
+    draft.config.limits.failed_logins = max.map(|max| FailedLogins { max, per });
+}
+
+/// In which time so many logins may fail, unless that is said.
+const FAILED_LOGINS_PER: Duration = Duration::from_secs(60);
+
+const FAILED_LOGINS_RULES: &[Rule<(Option<u32>, Duration)>] = &[
+    (&["max"], |terms, e, r| set(&mut terms.0, e.count(r))),
+    (&["per"], |terms, e, r| match e.duration("per", r) {
+        Some(per) if per.is_zero() => terms.1 = FAILED_LOGINS_PER,
+        Some(per) if per > FAILED_LOGINS_MOST => {
+            e.error(r, "\"per\" of failed_logins is too long, should be 24h at most");
+        }
+        per => set(&mut terms.1, per),
+    }),
+];
+
+/// Longer would keep addresses of users out that did nothing.
+const FAILED_LOGINS_MOST: Duration = Duration::from_secs(24 * 3600);
 
 fn proxies(draft: &mut Draft, entry: Entry<'_>, report: &mut Report<'_>) {
     let Value::Map(map) = entry.value() else {

@@ -117,10 +117,10 @@ impl Publisher {
                 self.trace_client(&receiver, message, origin, trace)
             }
             Target::Renamed(renamed) => {
-                let Some((subject, held, importer)) = renamed.resolve(message.subject) else {
+                let Some((subject, importer)) = renamed.resolve(message.subject) else {
                     return false;
                 };
-                let Some(target) = held.original.local() else { return false };
+                let Some(target) = renamed.original.local() else { return false };
                 trace.events.push(Event::Stream {
                     ts: Timestamp::now(),
                     acc: importer.name.to_string(),
@@ -132,7 +132,7 @@ impl Publisher {
                 let head = [b"HMSG ", subject.as_slice(), b" "].concat();
                 let receiver = Receiver {
                     account: &importer,
-                    subscription: &held.original,
+                    subscription: &renamed.original,
                     target,
                     shown: subscription,
                     head: &head,
