@@ -42,6 +42,11 @@ pub struct Account {
 /// after the subscriber was back (its interest must reach the publisher's node), may be lost.
 const SLACK: Duration = Duration::from_millis(50);
 
+/// Messages come in order, so all that was sent behind the last one that came before the cut was
+/// on its way, which on a busy machine takes longer. Not this long, though: then the server had
+/// stopped delivering while it lived.
+const ON_ITS_WAY: Duration = Duration::from_millis(500);
+
 impl Account {
     /// Settles the account. `sent[n]` is when number `n + 1` was sent; `received` holds numbers
     /// in the order they came; `away` is from the cut until the subscriber was back (`None` for
@@ -89,11 +94,13 @@ fn ranges(
     away: Option<(Duration, Option<Duration>)>,
 ) -> Vec<Range> {
     let mut ranges: Vec<Range> = Vec::new();
+    let landed = away.map_or(0, |(cut, _)| last_before(cut, sent, seen));
     let missing = (1u64..).zip(sent.iter().zip(seen)).filter(|(_, (_, seen))| !**seen);
     for (number, (&at, _)) in missing {
         let sent_ms = millis_between(fault, at);
         let expected = away.is_some_and(|(cut, back)| {
-            at + SLACK >= cut && back.is_none_or(|back| at <= back + SLACK)
+            let slack = if number > landed { ON_ITS_WAY } else { SLACK };
+            at + slack >= cut && back.is_none_or(|back| at <= back + SLACK)
         });
         match ranges.last_mut() {
             Some(range) if range.last + 1 == number && range.expected == expected => {
@@ -110,6 +117,13 @@ fn ranges(
         }
     }
     ranges
+}
+
+/// The last number that was sent before the cut and came; 0 is none.
+fn last_before(cut: Duration, sent: &[Duration], seen: &[bool]) -> u64 {
+    let numbered = (1u64..).zip(sent.iter().zip(seen));
+    let came = numbered.filter(|(_, (at, seen))| **seen && **at < cut);
+    came.map(|(number, _)| number).last().unwrap_or_default()
 }
 
 /// Milliseconds from one time to another, negative when it is earlier.
@@ -139,6 +153,21 @@ mod tests {
         let range = account.lost_ranges[1];
         assert_eq!((range.first, range.last, range.expected), (501, 510, true));
         assert!((range.sent_from_ms - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_was_on_its_way_at_the_cut_had_to_be_lost() {
+        let sent: Vec<Duration> = (0..1000).map(at).collect();
+        let lost_from = |first: u64| {
+            let received: Vec<u64> = (1..=1000).filter(|n| !(first..=810).contains(n)).collect();
+            Account::settle(&sent, &received, at(799), Some((at(800), Some(at(812)))))
+        };
+        assert_eq!(lost_from(701).lost_unexpected, 0, "100 ms on its way");
+        assert_eq!(lost_from(201).lost_unexpected, 100, "600 ms are too long");
+        let mut holey: Vec<u64> = (1..=1000).filter(|n| !(701..=810).contains(n)).collect();
+        holey.push(745);
+        let account = Account::settle(&sent, &holey, at(799), Some((at(800), Some(at(812)))));
+        assert_eq!(account.lost_unexpected, 44, "a later one came, so these were not on their way");
     }
 
     #[test]
