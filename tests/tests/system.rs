@@ -138,6 +138,11 @@ async fn refusals_are_those_of_the_stock_server() {
         ("PING.SUBSZ", json!({"test": "a.*"})),
         ("PING.ACCOUNTZ", json!({"account": "nobody"})),
         ("PING.HEALTHZ", json!({"stream": "s", "details": true})),
+        ("PING.PROFILEZ", json!({})),
+        ("PING.PROFILEZ", json!({"name": "nothing"})),
+        ("PING.PROFILEZ", json!({"name": "cpu"})),
+        ("PING.PROFILEZ", json!({"name": "cpu", "duration": 16_000_000_000_u64})),
+        ("PING.IPQUEUESZ", json!({"filter": "nothing", "all": true})),
     ] {
         let mut answers = Vec::new();
         for server in ["stock", "ours"] {

@@ -40,10 +40,17 @@ impl Pki {
 
     /// Makes `name.pem` and `name.key`.
     fn issue(&self, name: &str, alternatives: Vec<SanType>) {
+        self.issue_to(name, &[(DnType::CommonName, name)], alternatives);
+    }
+
+    /// The same for a subject of several attributes.
+    fn issue_to(&self, name: &str, subject: &[(DnType, &str)], alternatives: Vec<SanType>) {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name = rcgen::DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, name);
+        for (kind, value) in subject {
+            params.distinguished_name.push(kind.clone(), *value);
+        }
         params.subject_alt_names = alternatives;
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
@@ -264,4 +271,78 @@ async fn monitoring_by_https_asks_for_no_certificate() {
     assert!(!in_clear.is_ok_and(|(status, _)| status == 200), "served in clear");
     let line = format!("Starting https monitor on {address}");
     assert!(server.log().contains(&line), "{}", server.log());
+}
+
+/// A server with TLS everywhere, one client with a certificate, one that came and went.
+async fn tls_documents(binary: &Binary, pki: &Pki) -> (serde_json::Value, serde_json::Value) {
+    let config = format!(
+        "{}\n{}\n{}\naccounts {{ A {{ users: [ {{ user: a, password: p }} ] }} }}",
+        pki.block("server", "verify: true, handshake_first: auto"),
+        format_args!(
+            "cluster {{ name: c, listen: \"127.0.0.1:-1\"\n {} }}",
+            pki.block("server", "")
+        ),
+        format_args!("websocket {{ listen: \"127.0.0.1:-1\"\n {} }}", pki.block("server", "")),
+    );
+    let server = Setup::new(binary).config(config).start().await;
+    let url = format!("tls://localhost:{}", server.client().port());
+    let options =
+        || pki.options_of("full").user_and_password("a".to_owned(), "p".to_owned()).name("bob");
+    let gone = options().connect(&url).await.unwrap();
+    gone.flush().await.unwrap();
+    let mut subscription = gone.subscribe("closing").await.unwrap();
+    gone.flush().await.unwrap();
+    subscription.unsubscribe().await.unwrap();
+    drop(subscription);
+    drop(gone);
+    blackbox::eventually("one has gone", async || {
+        let closed = server.monitor("/connz?state=closed").await;
+        (closed["num_connections"] == 1).then_some(())
+    })
+    .await;
+    let after = options().connect(&url).await.unwrap();
+    let first = options().tls_first().connect(&url).await.unwrap();
+    after.flush().await.unwrap();
+    first.flush().await.unwrap();
+    let mut connz = server.monitor("/connz?auth=1&state=all").await;
+    let mut shown = Vec::new();
+    for connection in connz["connections"].as_array_mut().unwrap() {
+        // Which suite is chosen is the business of the libraries.
+        let cipher = connection["tls_cipher_suite"].take();
+        assert!(cipher.as_str().is_some_and(|name| name.starts_with("TLS_")), "{connection}");
+        let keys = ["tls_version", "tls_first", "tls_peer_certs", "authorized_user", "account"];
+        shown.push(keys.map(|key| connection[key].take()));
+    }
+    let varz = server.monitor("/varz").await;
+    let ends =
+        [&varz, &varz["cluster"], &varz["websocket"]].map(|part| &part["tls_cert_not_after"]);
+    let tls = ["tls_required", "tls_verify", "tls_timeout", "auth_timeout"]
+        .map(|key| [&varz[key], &varz["cluster"][key], &varz["websocket"][key]]);
+    (serde_json::json!(shown), serde_json::json!([ends, tls]))
+}
+
+#[tokio::test]
+#[ignore = "needs a stock nats-server: NATS_SERVER_BIN; run by .ci/run"]
+async fn monitoring_shows_tls_as_the_stock_server_does() {
+    let pki = Pki::new();
+    pki.server("server");
+    pki.issue_to(
+        "full",
+        &[
+            (DnType::CommonName, " Bob, \"the #1\" "),
+            (DnType::CountryName, "DE"),
+            (DnType::CustomDnType(vec![0, 9, 2342, 19_200_300, 100, 1, 25]), "example"),
+            (DnType::OrganizationalUnitName, "#Sales"),
+            (DnType::LocalityName, "Köln"),
+            (DnType::StateOrProvinceName, "NW"),
+            (DnType::OrganizationName, "Acme+Co"),
+        ],
+        Vec::new(),
+    );
+    let (stock_clients, stock_server) = tls_documents(&Binary::stock(), &pki).await;
+    let (clients, server) = tls_documents(&Binary::under_test(), &pki).await;
+    assert_eq!(clients, stock_clients);
+    assert_eq!(server, stock_server);
+    let text = clients.to_string();
+    assert!(text.contains("cert_sha256") && text.contains("1.3"), "{text}");
 }

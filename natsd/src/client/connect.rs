@@ -20,6 +20,7 @@ use crate::protocol::error;
 use crate::protocol::info::{Connect, InfoEnd};
 use crate::registry::{About, Transport};
 use crate::router::Publisher;
+use crate::tls::{Certificate, Secured};
 use crate::websocket::Cookies;
 
 /// What a client may do before it is known.
@@ -242,6 +243,11 @@ impl Client {
         }
     }
 
+    /// What it showed when TLS was agreed on.
+    fn certificate(&self) -> Option<&Certificate> {
+        self.entry.secured().and_then(Secured::certificate)
+    }
+
     pub(super) fn credentials<'a>(&'a self, connect: &'a Connect) -> Credentials<'a> {
         Credentials {
             user: &connect.user,
@@ -252,7 +258,7 @@ impl Client {
             jwt: &connect.jwt,
             nonce: &self.nonce,
             kind: self.kind(),
-            certificate: self.certificate.as_ref().map(|held| &held.names),
+            certificate: self.certificate().map(|held| &held.names),
         }
     }
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::Client;
 use crate::auth::{Authenticator, Identity, Judgement};
-use crate::errand::{Awaited, Question};
+use crate::errand::{Awaited, Question, TlsFacts};
 use crate::protocol::info::Connect;
 use crate::trust::{Delegation, Finding, Trust, Visit};
 use crate::verifier::Answer;
@@ -151,7 +151,11 @@ impl Client {
             tags,
             connect: connect.clone(),
             user: shown,
-            tls: self.tls_facts.clone(),
+            tls: self.entry.secured().map(|secured| TlsFacts {
+                version: secured.version.to_owned(),
+                cipher: secured.cipher.clone(),
+                chain: Vec::new(),
+            }),
         })
     }
 }

@@ -22,13 +22,12 @@ use tokio::time::Instant;
 use crate::account::{Account, Subscriber};
 use crate::auth::Permissions;
 use crate::close::CloseReason;
-use crate::errand::TlsFacts;
 use crate::heartbeat::{Beat, Heartbeat};
 use crate::log::{
     self,
     wire::{self, Way},
 };
-use crate::net::{Conversation, Secured};
+use crate::net::Conversation;
 use crate::node::Node;
 use crate::outbound::{Outbound, SHARED_BODY_BYTES};
 use crate::protocol::client::{ClientOp, parse};
@@ -38,7 +37,7 @@ use crate::protocol::line::{Bounds, Need, ParseError, Step};
 use crate::protocol::stash::Stash;
 use crate::registry::{ClientEntry, Transport};
 use crate::router::{Matches, Publisher};
-use crate::tls::Certificate;
+use crate::tls::Secured;
 use crate::websocket::Session;
 use connect::Gate;
 pub use permissions::enforce;
@@ -59,10 +58,6 @@ pub struct Client {
     nonce: String,
     /// What was agreed on, and cookies, when it came by WebSocket.
     session: Option<Box<Session>>,
-    /// Names in its verified TLS certificate.
-    certificate: Option<Arc<Certificate>>,
-    /// TLS as authorization services are told of it.
-    tls_facts: Option<TlsFacts>,
     /// What it may do; `None` is everything.
     permissions: Option<Arc<Permissions>>,
     /// What its JWT says of the connection.
@@ -128,16 +123,14 @@ impl Client {
         peer: SocketAddr,
         outbound: Arc<Outbound>,
         session: Session,
-        secured: Option<&Secured>,
+        secured: Option<Secured>,
     ) -> Self {
         let transport = Transport::Websocket { forwarded_for: session.forwarded_for.clone() };
         let client = Self::carried_by(transport, node, peer, outbound);
-        Self {
-            session: Some(Box::new(session)),
-            certificate: secured.and_then(|secured| secured.certificate.clone()),
-            tls_facts: secured.map(tls_facts),
-            ..client
+        if let Some(secured) = secured {
+            client.entry.note_secured(secured);
         }
+        Self { session: Some(Box::new(session)), ..client }
     }
 
     fn carried_by(
@@ -166,8 +159,6 @@ impl Client {
             gate: Gate::Open,
             nonce: String::new(),
             session: None,
-            certificate: None,
-            tls_facts: None,
             permissions: None,
             terms: Terms::default(),
             options: Options::from(&Connect::default()),
@@ -372,7 +363,7 @@ impl Conversation for Client {
         self.greet(publisher)
     }
 
-    fn on_secured(&mut self, secured: &Secured) -> Result<(), CloseReason> {
+    fn on_secured(&mut self, secured: Secured) -> Result<(), CloseReason> {
         if log::debugging() {
             tracing::debug!(
                 "{} - TLS handshake complete, version {}, cipher suite {}",
@@ -381,8 +372,7 @@ impl Conversation for Client {
                 secured.cipher
             );
         }
-        self.certificate.clone_from(&secured.certificate);
-        self.tls_facts = Some(tls_facts(secured));
+        self.entry.note_secured(secured);
         self.gate.restart(self.node.config().limits.auth_timeout);
         Ok(())
     }
@@ -419,6 +409,14 @@ impl Conversation for Client {
             }
         }
         Ok(())
+    }
+
+    fn on_slow(&mut self, _is_first: bool) {
+        self.node.registry.note_slow(&self.entry);
+    }
+
+    fn notice(&self, text: &str) {
+        tracing::info!("{} - {text}", self.entry.label());
     }
 
     fn on_broken(&mut self, text: &str) {
@@ -483,14 +481,6 @@ impl Conversation for Client {
         if log::debugging() {
             tracing::debug!("{} - Client connection closed: {reason}", self.entry.label());
         }
-    }
-}
-
-fn tls_facts(secured: &Secured) -> TlsFacts {
-    TlsFacts {
-        version: secured.version.to_owned(),
-        cipher: secured.cipher.clone(),
-        chain: Vec::new(),
     }
 }
 

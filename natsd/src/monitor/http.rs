@@ -30,7 +30,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::options::{
-    AccountStatzOptions, ConnzOptions, HealthzOptions, RoutezOptions, SubszOptions,
+    AccountStatzOptions, ConnzOptions, HealthzOptions, IpQueueszOptions, RoutezOptions,
+    SubszOptions,
 };
 use super::query::{BadRequest, Query};
 use super::{Monitor, json, page};
@@ -147,8 +148,9 @@ async fn respond(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answ
 fn answer(monitor: &Monitor, base: &str, path: &str, query: &Query) -> Answer {
     let Some(known) = known_path(path) else { return not_found() };
     monitor.count_request(known);
-    document(monitor, base, known, query)
-        .unwrap_or_else(|BadRequest(text)| plain(StatusCode::BAD_REQUEST, &text))
+    let made = document(monitor, base, known, query)
+        .unwrap_or_else(|BadRequest(text)| Made::Page(plain(StatusCode::BAD_REQUEST, &text)));
+    made.answer(query.text("callback"))
 }
 
 fn known_path(path: &str) -> Option<&'static str> {
@@ -176,14 +178,37 @@ fn known_path(path: &str) -> Option<&'static str> {
     }
 }
 
+/// What was made of a request.
+enum Made {
+    /// A document: JSON, or a script that calls a function with it (JSONP).
+    Json(StatusCode, Vec<u8>),
+    /// Anything else.
+    Page(Answer),
+}
+
+impl Made {
+    fn answer(self, callback: &str) -> Answer {
+        match self {
+            Self::Page(answer) => answer,
+            Self::Json(status, json) if callback.is_empty() => {
+                cross_origin(body(status, "application/json", json))
+            }
+            Self::Json(status, json) => {
+                let script = [callback.as_bytes(), b"(", &json, b")"].concat();
+                body(status, "application/javascript", script)
+            }
+        }
+    }
+}
+
 fn document(
     monitor: &Monitor,
     base: &str,
     path: &'static str,
     query: &Query,
-) -> Result<Answer, BadRequest> {
+) -> Result<Made, BadRequest> {
     Ok(match path {
-        "/" => html(page::index(base)),
+        "/" => Made::Page(html(page::index(base))),
         "/varz" => indented(&monitor.varz()),
         "/connz" => indented(&monitor.connz(&ConnzOptions::from_query(query)?)?),
         "/routez" => indented(&monitor.routez(&RoutezOptions::from_query(query)?)),
@@ -207,10 +232,15 @@ fn document(
             indented(&monitor.jsz())
         }
         "/healthz" => health(monitor, &HealthzOptions::from_query(query)?),
-        "/ipqueuesz" => indented(&monitor.ipqueuesz(query.bool("all")?)),
-        "/raftz" => plain(StatusCode::NOT_FOUND, "No Raft nodes registered"),
-        "/stacksz" => body(StatusCode::OK, "application/json", "natsd keeps no stacks to show\n"),
-        _ => body(StatusCode::OK, "application/json; charset=utf-8", variables(monitor)),
+        "/ipqueuesz" => {
+            let filter = query.text("queues").to_owned();
+            indented(&monitor.ipqueuesz(&IpQueueszOptions { all: query.bool("all")?, filter }))
+        }
+        "/raftz" => Made::Page(plain(StatusCode::NOT_FOUND, "No Raft nodes registered")),
+        "/stacksz" => Made::Json(StatusCode::OK, b"natsd keeps no stacks to show\n".to_vec()),
+        _ => {
+            Made::Page(body(StatusCode::OK, "application/json; charset=utf-8", variables(monitor)))
+        }
     })
 }
 
@@ -233,14 +263,14 @@ fn check_jsz(query: &Query) -> Result<(), BadRequest> {
     Ok(())
 }
 
-fn health(monitor: &Monitor, options: &HealthzOptions) -> Answer {
+fn health(monitor: &Monitor, options: &HealthzOptions) -> Made {
     let mut health = monitor.healthz(options);
     if !health.is_ok() {
         tracing::warn!("Healthcheck failed: {:?}", health.error);
     }
     let status = std::mem::take(&mut health.status_code);
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    cross_origin(body(status, "application/json", json::compact(&health)))
+    Made::Json(status, json::compact(&health))
 }
 
 /// `/debug/vars`, in the layout of Go.
@@ -250,8 +280,8 @@ fn variables(monitor: &Monitor) -> Vec<u8> {
     [b"{\n\"cmdline\": ", &*arguments, b",\n\"memstats\": ", &memory, b"\n}\n"].concat()
 }
 
-fn indented<T: serde::Serialize>(document: &T) -> Answer {
-    cross_origin(body(StatusCode::OK, "application/json", json::indented(document)))
+fn indented<T: serde::Serialize>(document: &T) -> Made {
+    Made::Json(StatusCode::OK, json::indented(document))
 }
 
 fn html(text: String) -> Answer {

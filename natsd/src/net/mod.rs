@@ -8,6 +8,7 @@ mod connection;
 mod desk;
 mod interfaces;
 mod listener;
+mod patience;
 mod tls;
 mod upgrade;
 mod websocket;
@@ -22,12 +23,14 @@ use tokio::time::Instant;
 use crate::close::CloseReason;
 use crate::outbound::Outbound;
 use crate::router::Publisher;
+use crate::tls::Secured;
 
 pub use connection::{Reader, serve, split, split_tls};
 pub use desk::with_publisher;
 pub use interfaces::interface_addresses;
 pub use listener::{Bound, accept_loop, bind};
-pub use tls::{Role as TlsRole, Secured};
+pub use patience::Patience;
+pub use tls::Role as TlsRole;
 pub use upgrade::{TlsPlan, TlsStart};
 pub use websocket::{Upgraded, WebsocketPlan, accept_websocket};
 pub use workers::Workers;
@@ -47,13 +50,20 @@ pub trait Conversation: Send + 'static {
     ///
     /// # Errors
     /// Closes the connection.
-    fn on_secured(&mut self, secured: &Secured) -> Result<(), CloseReason>;
+    fn on_secured(&mut self, secured: Secured) -> Result<(), CloseReason>;
 
     /// TLS was not agreed on; the connection ends.
     fn on_insecure(&mut self, error: &std::io::Error);
 
     /// The peer broke the rules of what carries the conversation; the connection ends.
     fn on_broken(&mut self, _text: &str) {}
+
+    /// The peer is late in reading, and it is for the first time since it last kept up. It is
+    /// given more time: an end is told by [`Self::on_close`].
+    fn on_slow(&mut self, _is_first: bool) {}
+
+    /// Something worth a line in the log.
+    fn notice(&self, _text: &str) {}
 
     /// The largest message that may be unpacked for it.
     fn payload_max(&self) -> usize {

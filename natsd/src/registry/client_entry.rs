@@ -1,8 +1,8 @@
 //! What is known of one client connection.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -12,6 +12,7 @@ use crate::account::{Account, GLOBAL_ACCOUNT, Labelled, Subscriber};
 use crate::auth::Identity;
 use crate::close::CloseReason;
 use crate::protocol::error;
+use crate::tls::Secured;
 
 /// What a client's protocol is carried by.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,6 +67,7 @@ pub struct ClientEntry {
     rtt_nanos: AtomicU64,
     /// It understands repeated INFO and has had its first PONG.
     takes_info: AtomicBool,
+    secured: OnceLock<Box<Secured>>,
     about: Mutex<About>,
 }
 
@@ -150,6 +152,7 @@ impl ClientEntry {
             activity_millis: AtomicU64::new(0),
             rtt_nanos: AtomicU64::new(0),
             takes_info: AtomicBool::new(false),
+            secured: OnceLock::new(),
             about: Mutex::default(),
         }
     }
@@ -170,6 +173,17 @@ impl ClientEntry {
     #[must_use]
     pub fn activity_millis(&self) -> u64 {
         self.activity_millis.load(Ordering::Relaxed)
+    }
+
+    /// TLS was agreed on, which happens once.
+    pub fn note_secured(&self, secured: Secured) {
+        self.secured.get_or_init(|| Box::new(secured));
+    }
+
+    /// What was agreed on, if it has TLS.
+    #[must_use]
+    pub fn secured(&self) -> Option<&Secured> {
+        self.secured.get().map(|held| &**held)
     }
 
     /// Notes a round trip.

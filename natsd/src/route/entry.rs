@@ -1,8 +1,8 @@
 //! What is known of one route connection, for monitoring.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -35,6 +35,7 @@ pub struct RouteEntry {
     pub subscriptions: AtomicUsize,
     activity_millis: AtomicU64,
     rtt_nanos: AtomicU64,
+    key_digest: OnceLock<String>,
     remote: Mutex<Remote>,
 }
 
@@ -76,6 +77,7 @@ impl RouteEntry {
             subscriptions: AtomicUsize::new(0),
             activity_millis: AtomicU64::new(0),
             rtt_nanos: AtomicU64::new(0),
+            key_digest: OnceLock::new(),
             remote: Mutex::default(),
         }
     }
@@ -89,6 +91,17 @@ impl RouteEntry {
     /// The other end said who it is.
     pub fn set_remote(&self, remote: Remote) {
         *self.remote.lock() = remote;
+    }
+
+    /// The peer showed a certificate with this key.
+    pub fn note_key(&self, digest: String) {
+        self.key_digest.get_or_init(|| digest);
+    }
+
+    /// The digest of the key in the peer's certificate, if it showed one.
+    #[must_use]
+    pub fn key_digest(&self) -> Option<&str> {
+        self.key_digest.get().map(String::as_str)
     }
 
     /// Notes that the peer was heard of.

@@ -177,6 +177,11 @@ impl Mesh {
         gone.stale_connections += u64::from(reason == CloseReason::StaleConnection);
     }
 
+    /// A peer was late in reading, and stays.
+    pub(super) fn note_slow(&self) {
+        self.gone.lock().slow_consumers += 1;
+    }
+
     /// What connections that are gone left behind.
     pub fn gone(&self) -> GoneRoutes {
         *self.gone.lock()
@@ -339,6 +344,7 @@ impl Mesh {
                 id: info.server_id.as_str().into(),
                 headers: info.headers,
                 traces: info.proto >= ROUTE_PROTO,
+                label: format!("{peer_address} - rid:{}", outbound.id),
             },
             order,
             scope,

@@ -13,12 +13,12 @@ use crate::account::Account;
 use crate::close::CloseReason;
 use crate::monitor::json;
 use crate::monitor::options::{
-    AccountStatzOptions, ConnzOptions, HealthzOptions, RoutezOptions, SubszOptions,
+    AccountStatzOptions, ConnzOptions, HealthzOptions, IpQueueszOptions, ProfilezOptions,
+    RoutezOptions, SubszOptions,
 };
-use crate::monitor::view::{ApiError, Empty, Profilez, ServerId, Statsz, UserInfo};
+use crate::monitor::view::{ApiError, Empty, ServerId, Statsz, UserInfo};
 use crate::monitor::{BadRequest, Monitor};
 use crate::protocol::info::InfoEnd;
-use crate::subject;
 
 /// HTTP statuses.
 const BAD_REQUEST: u16 = 400;
@@ -48,15 +48,6 @@ struct AboutAccount {
 #[serde(default)]
 struct AboutClient {
     cid: u64,
-}
-
-/// NSUBS.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct AboutInterest {
-    acc: String,
-    subject: String,
-    queue: Option<String>,
 }
 
 impl System {
@@ -170,30 +161,6 @@ impl System {
         Some(Answer { account: Some(account), subject: request.reply.clone(), body })
     }
 
-    /// Local subscriptions of an account that a subject concerns; silent without clients.
-    fn interest_count(&self, request: &Request) -> Option<Vec<u8>> {
-        let asked: AboutInterest = parsed(request.payload()).ok()?;
-        let account = self.node().accounts.find(asked.acc.as_bytes())?;
-        if self.monitor.account_stat(&account).conns == 0 {
-            return None;
-        }
-        let wanted = asked.subject.as_bytes();
-        let mut count = 0_usize;
-        account.for_each(|held| {
-            let same_queue = match &asked.queue {
-                Some(queue) => held.queue.as_deref() == Some(queue.as_bytes()),
-                None => true,
-            };
-            let concerned = if subject::has_wildcard(wanted) {
-                subject::is_subset(&held.pattern, wanted)
-            } else {
-                subject::matches(&held.pattern, wanted)
-            };
-            count += usize::from(held.local().is_some() && same_queue && concerned);
-        });
-        Some(count.to_string().into_bytes())
-    }
-
     /// KICK and LDM.
     fn order(&self, name: &str, request: &Request) -> Made {
         self.filtered(request, |payload| {
@@ -259,13 +226,10 @@ fn server_document(monitor: &Monitor, name: &str, payload: &[u8]) -> Made {
         "GATEWAYZ" => json::compact(&monitor.gatewayz()),
         "LEAFZ" => json::compact(&monitor.leafz()),
         "JSZ" => json::compact(&monitor.jsz()),
-        "IPQUEUESZ" => json::compact(&monitor.ipqueuesz(false)),
+        "IPQUEUESZ" => json::compact(&monitor.ipqueuesz(&parsed::<IpQueueszOptions>(payload)?)),
         "EXPVARZ" => json::compact(&monitor.expvarz()),
         "RAFTZ" => json::compact(&Empty {}),
-        "PROFILEZ" => json::compact(&Profilez {
-            error: "profiling is not supported by this server".into(),
-            ..Profilez::default()
-        }),
+        "PROFILEZ" => json::compact(&monitor.profilez(&parsed::<ProfilezOptions>(payload)?)),
         _ => return Ok(None),
     };
     Ok(Some(made))
@@ -303,7 +267,7 @@ fn account_document(monitor: &Monitor, account: &str, name: &str, payload: &[u8]
 }
 
 /// Reads the options of a request; without any the defaults hold.
-fn parsed<T: Default + DeserializeOwned>(payload: &[u8]) -> Result<T, ApiError> {
+pub(super) fn parsed<T: Default + DeserializeOwned>(payload: &[u8]) -> Result<T, ApiError> {
     if payload.is_empty() {
         return Ok(T::default());
     }
