@@ -64,7 +64,8 @@ impl System {
             ["ACCOUNT", "NSUBS"] => to(self.interest_count(request)?),
             ["ACCOUNT", name, "CONNS"] => to(self.account_connections(name)?),
             ["SERVER", _, name @ ("KICK" | "LDM")] => {
-                to(self.enveloped(self.order(name, request), &[])?)
+                let AboutClient { cid } = self.order_of(name, request)?;
+                to(self.enveloped(self.order(name, cid, request), &[])?)
             }
             ["SERVER", _, name] => {
                 let make = |payload: &[u8]| server_document(&self.monitor, name, payload);
@@ -81,6 +82,8 @@ impl System {
     /// Makes a document unless the request is for other servers.
     fn filtered(&self, request: &Request, make: impl FnOnce(&[u8]) -> Made) -> Made {
         let payload = request.payload();
+        let name = request.subject.rsplit('.').next().unwrap_or_default();
+        of_object(payload, name)?;
         let filter: Filter = parsed(payload)?;
         if filter.fits(self) { make(payload) } else { Ok(None) }
     }
@@ -116,7 +119,9 @@ impl System {
         } else {
             request.reply.clone()
         };
-        let body = match parsed::<Filter>(request.payload()) {
+        let filter = of_object(request.payload(), "STATSZ")
+            .and_then(|()| parsed::<Filter>(request.payload()));
+        let body = match filter {
             Ok(filter) if filter.fits(self) => self.stats(),
             Ok(_) => return None,
             Err(error) => self.enveloped(Err(error), &[])?,
@@ -161,13 +166,24 @@ impl System {
         Some(Answer { account: Some(account), subject: request.reply.clone(), body })
     }
 
+    /// The client that KICK and LDM are about; who names none gets no answer (observed).
+    fn order_of(&self, name: &str, request: &Request) -> Option<AboutClient> {
+        let about = of_object(request.payload(), name).and_then(|()| {
+            serde_json::from_slice::<Option<AboutClient>>(request.payload())
+                .map(Option::unwrap_or_default)
+                .map_err(|error| bad(&error))
+        });
+        about
+            .inspect_err(|error| {
+                // The reference says so of both.
+                tracing::error!("Error unmarshalling kick client request: {}", error.description);
+            })
+            .ok()
+    }
+
     /// KICK and LDM.
-    fn order(&self, name: &str, request: &Request) -> Made {
-        self.filtered(request, |payload| {
-            let Ok(AboutClient { cid }) = parsed(payload) else {
-                tracing::error!("Error unmarshalling {name} request");
-                return Ok(None);
-            };
+    fn order(&self, name: &str, cid: u64, request: &Request) -> Made {
+        self.filtered(request, |_payload| {
             let found = self.node().registry.client(cid);
             if name == "KICK" {
                 let client = found.ok_or_else(|| failed("no such client or leafnode id"))?;
@@ -273,7 +289,29 @@ pub(super) fn parsed<T: Default + DeserializeOwned>(payload: &[u8]) -> Result<T,
     }
     serde_json::from_slice::<Option<T>>(payload)
         .map(Option::unwrap_or_default)
-        .map_err(|error| ApiError { code: BAD_REQUEST, description: error.to_string() })
+        .map_err(|error| bad(&error))
+}
+
+fn bad(error: &serde_json::Error) -> ApiError {
+    ApiError { code: BAD_REQUEST, description: error.to_string() }
+}
+
+/// Refuses what is JSON but no object, in Go's words; `name` is that of the document.
+fn of_object(payload: &[u8], name: &str) -> Result<(), ApiError> {
+    let kind = match payload.trim_ascii_start().first() {
+        Some(b'[') => "array",
+        Some(b'"') => "string",
+        Some(b't' | b'f') => "bool",
+        Some(b'-' | b'0'..=b'9') => "number",
+        _ => return Ok(()),
+    };
+    let options: String = name
+        .char_indices()
+        .map(|(place, letter)| if place == 0 { letter } else { letter.to_ascii_lowercase() })
+        .collect();
+    let description =
+        format!("json: cannot unmarshal {kind} into Go value of type server.{options}EventOptions");
+    Err(ApiError { code: BAD_REQUEST, description })
 }
 
 fn refused<T>(made: Result<T, BadRequest>) -> Result<T, ApiError> {

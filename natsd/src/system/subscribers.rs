@@ -117,9 +117,12 @@ impl Polls {
 }
 
 impl System {
-    /// Subscriptions of an account that a subject concerns, on this server; silent without
+    /// For another server: subscriptions of an account that a subject concerns; silent without
     /// clients.
     pub(super) fn interest_count(&self, request: &Request) -> Option<Vec<u8>> {
+        if request.reply.starts_with(self.polls.prefix.as_bytes()) {
+            return None; // our own question, and we have counted
+        }
         let asked: AboutInterest = parsed(request.payload()).ok()?;
         let account = self.node().accounts.find(asked.acc.as_bytes())?;
         if self.monitor.account_stat(&account).conns == 0 {
