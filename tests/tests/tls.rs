@@ -12,8 +12,9 @@ use blackbox::wire::{Conversation, http_get, https_get};
 use futures_util::StreamExt;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, SanType,
+    KeyPair, PublicKeyData, SanType,
 };
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 /// An authority and what it signed, as files.
@@ -205,6 +206,71 @@ async fn new_certificates_are_used_after_a_reload() {
     before.flush().await.unwrap();
     let connected = async_nats::connection::State::Connected;
     assert_eq!(before.connection_state(), connected, "who is in stays in");
+}
+
+/// Whether a newcomer is told that it needs TLS.
+async fn greets_with_tls(server: &Server) -> bool {
+    let mut newcomer = Conversation::dial(server.client()).await.unwrap();
+    let info = String::from_utf8(newcomer.line().await.unwrap()).unwrap();
+    info.contains("\"tls_required\":true")
+}
+
+#[tokio::test]
+async fn a_reload_begins_and_ends_tls_for_newcomers() {
+    let pki = Pki::new();
+    pki.server("server");
+    let server = start("# no TLS".into()).await;
+    let plain = async_nats::connect(format!("nats://{}", server.client())).await.unwrap();
+    let reload = async |config: &str, tls: bool| {
+        std::fs::write(server.dir().join("server.conf"), config).unwrap();
+        server.signal(rustix::process::Signal::HUP);
+        blackbox::eventually("newcomers are told", async || {
+            (greets_with_tls(&server).await == tls).then_some(())
+        })
+        .await;
+    };
+    reload(&pki.block("server", ""), true).await;
+    assert!(works(&server, pki.options()).await);
+    plain.flush().await.unwrap();
+    reload("# no TLS again", false).await;
+    async_nats::connect(format!("nats://{}", server.client())).await.unwrap();
+    plain.flush().await.unwrap();
+    assert_eq!(plain.statistics().connects.load(std::sync::atomic::Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_pinned_no_more_ends_its_connection() {
+    let pki = Pki::new();
+    for name in ["server", "one", "two"] {
+        pki.server(name);
+    }
+    let digest = |name: &str| {
+        let text = std::fs::read_to_string(pki.path(&format!("{name}.key"))).unwrap();
+        let key = KeyPair::from_pem(&text).unwrap();
+        let digest = Sha256::digest(key.subject_public_key_info());
+        digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+    };
+    let pinned = |names: &[&str]| {
+        let all: Vec<_> = names.iter().map(|name| format!("{:?}", digest(name))).collect();
+        pki.block("server", &format!("verify: true, pinned_certs: [ {} ]", all.join(", ")))
+    };
+    let server = Setup::new(&Binary::under_test()).config(pinned(&["one", "two"])).start().await;
+    let url = format!("tls://localhost:{}", server.client().port());
+    let one = pki.options_of("one").connect(&url).await.unwrap();
+    let two = pki.options_of("two").connect(&url).await.unwrap();
+    one.flush().await.unwrap();
+    two.flush().await.unwrap();
+    std::fs::write(server.dir().join("server.conf"), pinned(&["one"])).unwrap();
+    server.signal(rustix::process::Signal::HUP);
+    blackbox::eventually("the other one is closed", async || {
+        let closed = server.monitor("/connz?state=closed").await;
+        let all = closed["connections"].as_array()?.clone();
+        all.iter().any(|gone| gone["reason"] == "TLS Handshake Failure").then_some(())
+    })
+    .await;
+    assert!(server.log().contains("Disconnect 1 clients due to pinned certs reload"));
+    assert_eq!(one.statistics().connects.load(std::sync::atomic::Ordering::Relaxed), 1);
+    drop(two);
 }
 
 #[tokio::test]
