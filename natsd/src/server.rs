@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{self, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use nkeys::{KeyPair, XKey};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -28,8 +28,8 @@ use crate::discovery::{Discovery, client_urls, host_port};
 use crate::log::{FATAL, Logger};
 use crate::monitor::Monitor;
 use crate::net::{
-    Bound, Patience, TlsPlan, TlsRole, TlsStart, Workers, accept_loop, bind, interface_addresses,
-    serve, split, split_tls,
+    Bound, Listener, Patience, TlsPlan, TlsRole, TlsStart, Workers, accept_loop, bind,
+    interface_addresses, serve, split, split_tls,
 };
 use crate::node::{GIT_COMMIT, Identity, Node, ServerKeys, TOOLCHAIN, VERSION};
 use crate::outbound::Outbound;
@@ -519,8 +519,8 @@ fn accept_routes(mesh: &Arc<Mesh>, bound: Bound) -> Result<JoinHandle<()>, Start
     mesh.node().discovery.update(|info| info.cluster = name.name);
     tracing::info!("Listening for route connections on {}", bound.address);
     let accepting = Arc::clone(mesh);
-    let on_accept = move |stream: TcpStream, peer| accepting.accept(stream, peer);
-    let listener = TcpListener::from_std(bound.listener)?;
+    let on_accept = move |stream: net::TcpStream, peer| accepting.accept(stream, peer);
+    let listener = Listener::try_from(bound)?;
     Ok(tokio::spawn(accept_loop(listener, Arc::new(on_accept))))
 }
 
@@ -531,9 +531,9 @@ fn accept_clients(
     gate: Gate,
     monitor: Arc<Monitor>,
 ) -> Result<JoinHandle<()>, StartError> {
-    let listener = TcpListener::from_std(bound.listener)?;
+    let listener = Listener::try_from(bound)?;
     let (node, workers) = (Arc::clone(node), workers.clone());
-    let on_accept = move |stream: TcpStream, peer| {
+    let on_accept = move |stream: net::TcpStream, peer| {
         let node = Arc::clone(&node);
         workers.serve(stream, move |stream| serve_client(node, stream, peer));
     };
@@ -602,7 +602,6 @@ fn refuse_politely(node: &Node, stream: &TcpStream, peer: SocketAddr, first: Han
         HandshakeFirst::On | HandshakeFirst::Fallback(_) => Vec::new(),
     };
     text.extend_from_slice(error::line(error::CONNECTION_THROTTLED).as_bytes());
-    drop(stream.set_nodelay(true));
     drop(socket2::SockRef::from(stream).send(&text));
 }
 

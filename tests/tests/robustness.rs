@@ -321,6 +321,48 @@ async fn a_slow_consumer_is_cut_off_and_the_others_are_not() {
     is_sound(&mut server);
 }
 
+/// What was queued for it is the system's again soon after. (The stock server keeps some of it.)
+#[tokio::test]
+async fn the_memory_of_a_slow_consumer_is_given_back() {
+    let binary = Binary::under_test();
+    let mut server = Setup::new(&binary).config("max_pending: 32MB\n").start().await;
+    let mut publisher = greeted(&server).await;
+    publisher.send(HELLO).await.unwrap();
+    let burst = format!("PUB flood 1000\r\n{}\r\n", "x".repeat(1000)).repeat(64);
+    // What a reading neighbour needs meanwhile must not hem the other's memory in.
+    let mut neighbour = TcpStream::connect(server.client()).await.unwrap();
+    neighbour.write_all(HELLO).await.unwrap();
+    neighbour.write_all(b"SUB flood 1\r\n").await.unwrap();
+    let reading = tokio::spawn(async move {
+        let mut sink = tokio::io::sink();
+        tokio::io::copy(&mut neighbour, &mut sink).await
+    });
+    let mut slow = TcpStream::connect(server.client()).await.unwrap();
+    slow.write_all(HELLO).await.unwrap();
+    slow.write_all(b"SUB flood 1\r\n").await.unwrap();
+    let before = resident_kib(&server);
+    let (mut most, mut bursts) = (0, 0);
+    eventually("the slow consumer is cut off", async || {
+        for _ in 0..32 {
+            publisher.send(burst.as_bytes()).await.unwrap();
+        }
+        bursts += 32;
+        most = most.max(resident_kib(&server));
+        let varz = server.monitor("/varz").await;
+        (varz["slow_consumers"] == 1).then_some(())
+    })
+    .await;
+    let grown = most - before;
+    assert!(grown > 8 * 1024, "{bursts} bursts were queued and took only {grown} KiB");
+    eventually("its memory is given back", async || {
+        let kept = resident_kib(&server).saturating_sub(before);
+        (binary.is_stock() || kept < 8 * 1024).then_some(())
+    })
+    .await;
+    reading.abort();
+    is_sound(&mut server);
+}
+
 /// A peer that is written to and never reads does not keep the server from shutting down.
 #[tokio::test]
 async fn a_peer_that_does_not_read_does_not_hold_up_the_end() {

@@ -6,7 +6,7 @@
 //! reference does.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{self, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
@@ -35,7 +35,7 @@ use super::options::{
 };
 use super::query::{BadRequest, Query};
 use super::{Monitor, json, page};
-use crate::net::{Bound, accept_loop};
+use crate::net::{Bound, Listener, accept_loop};
 use crate::tls::TlsSetup;
 
 /// Connections at once; further ones are closed.
@@ -65,7 +65,7 @@ struct Shared {
 /// # Errors
 /// When the socket cannot be used.
 pub fn serve(bound: Bound, monitor: Arc<Monitor>) -> io::Result<JoinHandle<()>> {
-    let listener = TcpListener::from_std(bound.listener)?;
+    let listener = Listener::try_from(bound)?;
     let config = monitor.node.config();
     let base_path = config.monitor.as_ref().map(|held| held.base_path.clone()).unwrap_or_default();
     let shared = Arc::new(Shared {
@@ -74,10 +74,11 @@ pub fn serve(bound: Bound, monitor: Arc<Monitor>) -> io::Result<JoinHandle<()>> 
         connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
         makers: Semaphore::new(MAKERS_MAX),
     });
-    let on_accept = move |stream: TcpStream, peer: SocketAddr| {
+    let on_accept = move |stream: net::TcpStream, peer: SocketAddr| {
         if let Ok(permit) = Arc::clone(&shared.connections).try_acquire_owned() {
             let shared = Arc::clone(&shared);
             tokio::spawn(async move {
+                let Ok(stream) = TcpStream::from_std(stream) else { return };
                 // What goes wrong on a connection is its client's business.
                 match shared.monitor.node.monitoring_tls() {
                     None => drop(converse(shared, stream).await),

@@ -1,12 +1,13 @@
 //! Listening sockets: one accept loop each, connections handed to the least busy thread.
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 use crate::config::Listen;
 
@@ -19,7 +20,7 @@ const OUT_OF_DESCRIPTORS_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct Bound {
     /// The socket.
-    pub listener: std::net::TcpListener,
+    pub listener: TcpListener,
     /// Where it is bound, port included.
     pub address: SocketAddr,
 }
@@ -36,16 +37,46 @@ pub fn bind(listen: &Listen) -> io::Result<Bound> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    // Small writes go out at once: batches are made here, not by the kernel. Those that are
+    // accepted inherit it.
+    socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    let listener = std::net::TcpListener::from(socket);
+    let listener = TcpListener::from(socket);
     let address = listener.local_addr()?;
     Ok(Bound { listener, address })
 }
 
+/// A listening socket that is known to the readiness loop of the thread that made it so.
+#[derive(Debug)]
+pub struct Listener(AsyncFd<TcpListener>);
+
+impl TryFrom<Bound> for Listener {
+    type Error = io::Error;
+
+    #[expect(
+        deprecated,
+        reason = "the unsafe successor wants the descriptor to stay open, which a listener that \
+                  is owned and not replaced sees to"
+    )]
+    fn try_from(bound: Bound) -> io::Result<Self> {
+        AsyncFd::with_interest(bound.listener, Interest::READABLE).map(Self)
+    }
+}
+
+impl Listener {
+    /// The connection does not block and is known to no readiness loop yet: the thread that
+    /// will serve it tells its own.
+    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let (stream, peer) = self.0.async_io(Interest::READABLE, TcpListener::accept).await?;
+        stream.set_nonblocking(true)?;
+        Ok((stream, peer))
+    }
+}
+
 /// Accepts for ever; ends when its task is aborted.
 pub async fn accept_loop(
-    listener: TcpListener,
+    listener: Listener,
     on_accept: Arc<dyn Fn(TcpStream, SocketAddr) + Send + Sync>,
 ) {
     loop {

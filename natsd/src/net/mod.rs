@@ -28,7 +28,7 @@ use crate::tls::Secured;
 pub use connection::{Reader, serve, split, split_tls};
 pub use desk::with_publisher;
 pub use interfaces::interface_addresses;
-pub use listener::{Bound, accept_loop, bind};
+pub use listener::{Bound, Listener, accept_loop, bind};
 pub use patience::Patience;
 pub use tls::Role as TlsRole;
 pub use upgrade::{TlsPlan, TlsStart};

@@ -68,7 +68,6 @@ pub async fn accept_websocket(
     peer: SocketAddr,
     plan: &WebsocketPlan,
 ) -> Option<Upgraded> {
-    drop(stream.set_nodelay(true));
     let (read, write) = stream.into_split();
     let (tls, wire): (_, Arc<dyn Sink>) = match &plan.tls {
         None => (None, Arc::new(TcpSink::new(write))),

@@ -3,11 +3,19 @@
 
 use std::future::Future;
 use std::io;
+use std::net;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Handle};
+use tokio::time::sleep;
+
+use crate::outbound::give_back_spares;
+
+/// How often a thread looks for memory that it does not need.
+const REST: Duration = Duration::from_secs(1);
 
 /// The serving threads.
 #[derive(Clone, Debug)]
@@ -35,19 +43,24 @@ impl Workers {
                 .name(format!("natsd-{index}"))
                 .spawn(move || runtime.block_on(std::future::pending::<()>()))?;
         }
+        for worker in &all {
+            worker.handle.spawn(rest());
+        }
         Ok(Self { all: all.into() })
     }
 
     /// Moves a connection to the thread that has the fewest, and serves it there.
-    pub fn serve<F>(&self, stream: TcpStream, serve: impl FnOnce(TcpStream) -> F + Send + 'static)
-    where
+    pub fn serve<F>(
+        &self,
+        stream: net::TcpStream,
+        serve: impl FnOnce(TcpStream) -> F + Send + 'static,
+    ) where
         F: Future<Output = ()> + Send + 'static,
     {
         let Some(worker) = self.all.iter().min_by_key(|worker| worker.load.load(Ordering::Relaxed))
         else {
             return;
         };
-        let Ok(stream) = stream.into_std() else { return };
         let load = Load::on(worker);
         worker.handle.spawn(async move {
             let _load = load;
@@ -62,6 +75,14 @@ impl Workers {
 impl Worker {
     fn new(handle: Handle) -> Self {
         Self { handle, load: Arc::default() }
+    }
+}
+
+/// Gives memory back that a busy moment needed.
+async fn rest() {
+    loop {
+        sleep(REST).await;
+        give_back_spares();
     }
 }
 

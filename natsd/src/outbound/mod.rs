@@ -18,6 +18,8 @@ use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
+use self::pool::Block;
+pub use self::pool::give_back_spares;
 use crate::close::CloseReason;
 
 /// Bodies of this size and above are shared between receivers, smaller ones are copied into
@@ -53,7 +55,7 @@ pub struct Outbound {
 struct Queue {
     sink: Option<Arc<dyn Sink>>,
     full: VecDeque<Chunk>,
-    tail: Vec<u8>,
+    tail: Block,
     /// Bytes of the first chunk that are written already.
     written_of_first: usize,
     pending_bytes: usize,
@@ -73,7 +75,7 @@ struct Queue {
 }
 
 enum Chunk {
-    Owned(Vec<u8>),
+    Owned(Block),
     Shared(Bytes),
 }
 
@@ -143,7 +145,7 @@ impl Outbound {
         let queue = Queue {
             sink: Some(sink),
             full: VecDeque::new(),
-            tail: Vec::new(),
+            tail: Block::EMPTY,
             written_of_first: 0,
             pending_bytes: 0,
             pending_bytes_max,
@@ -199,7 +201,7 @@ impl Outbound {
         let sink = queue.sink.clone()?;
         queue.state = State::Writing;
         let mut chunks = std::mem::take(&mut queue.full);
-        let tail = std::mem::take(&mut queue.tail);
+        let tail = std::mem::replace(&mut queue.tail, Block::EMPTY);
         if !tail.is_empty() {
             chunks.push_back(Chunk::Owned(tail));
         }
@@ -323,7 +325,7 @@ impl Outbound {
         let sink = queue.sink.take();
         queue.owner = None;
         queue.full = VecDeque::new();
-        queue.tail = Vec::new();
+        queue.tail = Block::EMPTY;
         queue.pending_bytes = 0;
         drop(queue);
         if let Some(sink) = sink {
@@ -340,7 +342,7 @@ impl Outbound {
                 return false; // another thread is in the middle of it
             }
             let Some(sink) = queue.sink.clone() else { return true };
-            let tail = std::mem::take(&mut queue.tail);
+            let tail = std::mem::replace(&mut queue.tail, Block::EMPTY);
             let mut chunks = std::mem::take(&mut queue.full);
             if !tail.is_empty() {
                 chunks.push_back(Chunk::Owned(tail));
@@ -383,7 +385,7 @@ impl Queue {
             self.closed = Some(reason);
             if !reason.wants_last_flush() && self.state != State::Writing {
                 self.full = VecDeque::new();
-                self.tail = Vec::new();
+                self.tail = Block::EMPTY;
             }
         }
         self.wake_owner();
@@ -411,15 +413,15 @@ impl Queue {
 
     /// Makes room for `wanted` more bytes in the tail.
     fn reserve(&mut self, wanted: usize) {
-        if self.tail.capacity() - self.tail.len() >= wanted {
+        if self.tail.room() >= wanted {
             return;
         }
-        let starts = self.tail.capacity() == 0 && self.full.is_empty();
-        let outgrown = pool::is_outgrown_by(&self.tail, wanted);
+        let starts = self.tail.is_nothing() && self.full.is_empty();
+        let outgrown = self.tail.is_outgrown_by(wanted);
         let mut next = pool::take(wanted, starts);
         if outgrown {
-            // The small first buffer moves on into a large one: still one chunk.
-            next.extend_from_slice(&self.tail);
+            // The small first block moves on into a large one: still one chunk.
+            next.extend_from_slice(self.tail.bytes());
         }
         let last = std::mem::replace(&mut self.tail, next);
         if outgrown || last.is_empty() {
@@ -454,7 +456,7 @@ impl Append<'_> {
     pub fn share(&mut self, bytes: &Bytes) {
         let queue = &mut *self.queue;
         if !queue.tail.is_empty() {
-            let tail = std::mem::take(&mut queue.tail);
+            let tail = std::mem::replace(&mut queue.tail, Block::EMPTY);
             queue.full.push_back(Chunk::Owned(tail));
         }
         queue.pending_bytes += bytes.len();
@@ -556,8 +558,8 @@ impl Batch {
                 break;
             }
             done -= len;
-            if let Some(Chunk::Owned(buffer)) = self.chunks.pop_front() {
-                pool::give(buffer);
+            if let Some(Chunk::Owned(block)) = self.chunks.pop_front() {
+                pool::give(block);
             }
         }
         self.written_of_first = done;
@@ -567,7 +569,7 @@ impl Batch {
 impl Chunk {
     fn bytes(&self) -> &[u8] {
         match self {
-            Self::Owned(buffer) => buffer,
+            Self::Owned(block) => block.bytes(),
             Self::Shared(bytes) => bytes,
         }
     }

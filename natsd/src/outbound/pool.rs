@@ -1,63 +1,215 @@
-//! Buffers for bytes on their way out, recycled per thread: an idle connection owns none.
+//! Blocks of memory for bytes on their way out, recycled per thread: an idle connection owns
+//! none.
 
 use std::cell::RefCell;
 
-/// First buffer of a queue: enough for a reply, small enough for ten thousand queues at once.
+use memmap2::MmapMut;
+
+/// First block of a queue: enough for a reply, small enough for ten thousand queues at once.
 const SMALL_BYTES: usize = 4 * 1024;
 /// Every further one. Measured: beyond 64 KiB a larger block no longer saves system calls.
 const LARGE_BYTES: usize = 64 * 1024;
-/// Large buffers kept per thread (2 MiB).
-const LARGE_KEPT: usize = 32;
-/// Small buffers kept per thread (256 KiB).
-const SMALL_KEPT: usize = 64;
 
-thread_local! {
-    static SMALL: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
-    static LARGE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+/// Spare blocks kept per thread: at most, and when the last second did not need them.
+const SMALL: Kept = Kept { most: 1024, resting: 64 };
+const LARGE: Kept = Kept { most: 128, resting: 16 };
+
+/// Memory that is filled from the front.
+pub(super) enum Block {
+    /// Of the heap: small ones, and those of one frame that is larger than a block.
+    Heap(Vec<u8>),
+    /// Pages of their own and how many bytes of them are filled. Dropped, they are the system's
+    /// again at once. Measured: as parts of the heap, the 64 MiB of a slow consumer stayed when
+    /// it was gone, hemmed in by what lives longer.
+    Pages(MmapMut, usize),
 }
 
-/// An empty buffer for at least `wanted` bytes; `first` says that it starts a queue.
-pub(super) fn take(wanted: usize, first: bool) -> Vec<u8> {
+impl Block {
+    pub(super) const EMPTY: Self = Self::Heap(Vec::new());
+
+    fn small() -> Self {
+        Self::Heap(Vec::with_capacity(SMALL_BYTES))
+    }
+
+    fn large() -> Self {
+        match MmapMut::map_anon(LARGE_BYTES) {
+            Ok(pages) => Self::Pages(pages, 0),
+            Err(_) => Self::Heap(Vec::with_capacity(LARGE_BYTES)),
+        }
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Heap(bytes) => bytes,
+            Self::Pages(pages, filled) => pages.get(..*filled).unwrap_or_default(),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes().is_empty()
+    }
+
+    /// Bytes that fit in yet.
+    pub(super) fn room(&self) -> usize {
+        match self {
+            Self::Heap(bytes) => bytes.capacity() - bytes.len(),
+            Self::Pages(pages, filled) => pages.len() - filled,
+        }
+    }
+
+    /// Whether it has no memory.
+    pub(super) const fn is_nothing(&self) -> bool {
+        matches!(self, Self::Heap(bytes) if bytes.capacity() == 0)
+    }
+
+    /// Whether it is a small block that should move on into a large one rather than be followed
+    /// by it.
+    pub(super) fn is_outgrown_by(&self, wanted: usize) -> bool {
+        matches!(self, Self::Heap(bytes)
+            if bytes.capacity() == SMALL_BYTES && bytes.len() + wanted <= LARGE_BYTES)
+    }
+
+    /// Appends bytes for which there is room.
+    pub(super) fn extend_from_slice(&mut self, more: &[u8]) {
+        debug_assert!(more.len() <= self.room(), "room is reserved before");
+        match self {
+            Self::Heap(bytes) => bytes.extend_from_slice(more),
+            Self::Pages(pages, filled) => {
+                if let Some(place) = pages.get_mut(*filled..*filled + more.len()) {
+                    place.copy_from_slice(more);
+                    *filled += more.len();
+                }
+            }
+        }
+    }
+}
+
+/// An empty block for at least `wanted` bytes; `first` says that it starts a queue.
+pub(super) fn take(wanted: usize, first: bool) -> Block {
     if first && wanted <= SMALL_BYTES {
-        return SMALL.take_one().unwrap_or_else(|| Vec::with_capacity(SMALL_BYTES));
+        return take_spare(|spares| &mut spares.small).unwrap_or_else(Block::small);
     }
     if wanted <= LARGE_BYTES {
-        return LARGE.take_one().unwrap_or_else(|| Vec::with_capacity(LARGE_BYTES));
+        return take_spare(|spares| &mut spares.large).unwrap_or_else(Block::large);
     }
-    Vec::with_capacity(wanted)
+    Block::Heap(Vec::with_capacity(wanted))
 }
 
-/// Whether a small buffer should move on into a large one rather than be followed by it.
-pub(super) fn is_outgrown_by(buffer: &Vec<u8>, wanted: usize) -> bool {
-    buffer.capacity() == SMALL_BYTES && buffer.len() + wanted <= LARGE_BYTES
-}
-
-/// Gives a buffer back.
-pub(super) fn give(mut buffer: Vec<u8>) {
-    buffer.clear();
-    match buffer.capacity() {
-        SMALL_BYTES => SMALL.keep(buffer, SMALL_KEPT),
-        LARGE_BYTES => LARGE.keep(buffer, LARGE_KEPT),
-        _ => {}
+/// Gives a block back.
+pub(super) fn give(mut block: Block) {
+    match &mut block {
+        Block::Heap(bytes) if bytes.capacity() == SMALL_BYTES => {
+            bytes.clear();
+            SPARES.with_borrow_mut(|spares| spares.small.keep(block, &SMALL));
+        }
+        Block::Pages(_, filled) => {
+            *filled = 0;
+            SPARES.with_borrow_mut(|spares| spares.large.keep(block, &LARGE));
+        }
+        Block::Heap(_) => {}
     }
 }
 
-/// One kind of spare buffers of this thread.
-trait Spare {
-    fn take_one(&'static self) -> Option<Vec<u8>>;
-    fn keep(&'static self, buffer: Vec<u8>, most: usize);
+/// Gives those spare blocks of this thread back to the system that were not needed since the
+/// last time. To be called every now and then.
+pub fn give_back_spares() {
+    SPARES.with_borrow_mut(|spares| {
+        spares.small.rest(&SMALL);
+        spares.large.rest(&LARGE);
+    });
 }
 
-impl Spare for std::thread::LocalKey<RefCell<Vec<Vec<u8>>>> {
-    fn take_one(&'static self) -> Option<Vec<u8>> {
-        self.with_borrow_mut(Vec::pop)
+struct Kept {
+    most: usize,
+    resting: usize,
+}
+
+/// Spare blocks of one size.
+struct Spares {
+    blocks: Vec<Block>,
+    /// The fewest there have been since the last rest: so many nobody needed.
+    fewest: usize,
+}
+
+struct Pool {
+    small: Spares,
+    large: Spares,
+}
+
+thread_local! {
+    static SPARES: RefCell<Pool> =
+        const { RefCell::new(Pool { small: Spares::NONE, large: Spares::NONE }) };
+}
+
+fn take_spare(of: impl FnOnce(&mut Pool) -> &mut Spares) -> Option<Block> {
+    SPARES.with_borrow_mut(|spares| of(spares).take())
+}
+
+impl Spares {
+    const NONE: Self = Self { blocks: Vec::new(), fewest: 0 };
+
+    fn take(&mut self) -> Option<Block> {
+        let block = self.blocks.pop();
+        self.fewest = self.fewest.min(self.blocks.len());
+        block
     }
 
-    fn keep(&'static self, buffer: Vec<u8>, most: usize) {
-        self.with_borrow_mut(|spare| {
-            if spare.len() < most {
-                spare.push(buffer);
-            }
-        });
+    fn keep(&mut self, block: Block, kept: &Kept) {
+        if self.blocks.len() < kept.most {
+            self.blocks.push(block);
+        }
+    }
+
+    fn rest(&mut self, kept: &Kept) {
+        let needed = self.blocks.len() - self.fewest.min(self.blocks.len());
+        self.blocks.truncate(needed.max(kept.resting));
+        self.blocks.shrink_to(kept.resting);
+        self.fewest = self.blocks.len();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spares() -> (usize, usize) {
+        SPARES.with_borrow(|spares| (spares.small.blocks.len(), spares.large.blocks.len()))
+    }
+
+    #[test]
+    fn a_block_takes_what_it_has_room_for() {
+        for (wanted, first, room) in
+            [(10, true, SMALL_BYTES), (10, false, LARGE_BYTES), (100_000, false, 100_000)]
+        {
+            let mut block = take(wanted, first);
+            assert!(block.is_empty() && block.room() == room);
+            block.extend_from_slice(b"abc");
+            block.extend_from_slice(b"def");
+            assert_eq!((block.bytes(), block.room()), (&b"abcdef"[..], room - 6));
+        }
+    }
+
+    #[test]
+    fn a_recycled_block_is_empty() {
+        let mut block = take(10, false);
+        block.extend_from_slice(b"secret");
+        give(block);
+        let again = take(10, false);
+        assert!(again.is_empty() && again.room() == LARGE_BYTES);
+    }
+
+    #[test]
+    fn what_a_second_did_not_need_goes_back() {
+        let all: Vec<Block> = (0..2000).flat_map(|_| [take(1, true), take(1, false)]).collect();
+        all.into_iter().for_each(give);
+        assert_eq!(spares(), (SMALL.most, LARGE.most));
+        give_back_spares();
+        assert_eq!(spares(), (SMALL.most, LARGE.most), "all were needed a moment ago");
+        let some: Vec<Block> = (0..40).map(|_| take(1, false)).collect();
+        some.into_iter().for_each(give);
+        give_back_spares();
+        assert_eq!(spares(), (SMALL.resting, 40));
+        give_back_spares();
+        assert_eq!(spares(), (SMALL.resting, LARGE.resting));
     }
 }

@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{self, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,7 +77,7 @@ impl Pauses {
 
 impl Mesh {
     /// Serves an accepted connection on one of the threads.
-    pub fn accept(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) {
+    pub fn accept(self: &Arc<Self>, stream: net::TcpStream, peer: SocketAddr) {
         let mesh = Arc::clone(self);
         self.workers.serve(stream, move |stream| mesh.run(stream, peer, Role::Accepted));
     }
@@ -240,6 +240,8 @@ impl Mesh {
             .await
             .map_err(|_elapsed| io::Error::from(io::ErrorKind::TimedOut))??;
         let peer = stream.peer_addr()?;
+        stream.set_nodelay(true)?;
+        let stream = stream.into_std()?;
         let (done, finished) = oneshot::channel();
         let mesh = Arc::clone(self);
         self.workers.serve(stream, move |stream| async move {
@@ -304,7 +306,7 @@ impl Mesh {
                     false => routes
                         .clone()
                         .map(|route| route.host.clone())
-                        .find(|host| host.parse::<std::net::IpAddr>().is_err())
+                        .find(|host| host.parse::<net::IpAddr>().is_err())
                         .unwrap_or_else(|| dialed.host().to_owned()),
                 };
                 let name = ServerName::try_from(host).map_err(io::Error::other)?;

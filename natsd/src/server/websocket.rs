@@ -1,10 +1,10 @@
 //! The listener for WebSocket clients.
 
-use std::net::SocketAddr;
+use std::net::{self, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use super::{Gate, StartError};
@@ -12,8 +12,8 @@ use crate::client::Client;
 use crate::config::{Config, Websocket};
 use crate::discovery::{WebsocketAddress, client_urls, host_port};
 use crate::net::{
-    Bound, Patience, TlsPlan, TlsRole, TlsStart, Upgraded, WebsocketPlan, Workers, accept_loop,
-    accept_websocket, bind, interface_addresses, serve,
+    Bound, Listener, Patience, TlsPlan, TlsRole, TlsStart, Upgraded, WebsocketPlan, Workers,
+    accept_loop, accept_websocket, bind, interface_addresses, serve,
 };
 use crate::node::Node;
 use crate::outbound::Outbound;
@@ -60,9 +60,9 @@ pub(super) fn accept(
     node.discovery.set_websocket(address);
     let terms = Arc::new(Terms::new(websocket));
     let timeout = websocket.handshake_timeout.unwrap_or(PATIENCE);
-    let listener = TcpListener::from_std(bound.listener)?;
+    let listener = Listener::try_from(bound)?;
     let (node, workers) = (Arc::clone(node), workers.clone());
-    let on_accept = move |stream: TcpStream, peer| {
+    let on_accept = move |stream: net::TcpStream, peer| {
         let (node, terms) = (Arc::clone(&node), Arc::clone(&terms));
         workers.serve(stream, move |stream| async move {
             let tls = node.websocket_tls().map(|tls| tls_plan(&tls));
