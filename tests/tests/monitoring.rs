@@ -195,15 +195,6 @@ async fn traffic_of_an_account_is_that_of_clients_and_of_routes() {
 }
 
 #[tokio::test]
-async fn a_document_may_be_asked_for_as_a_script() {
-    let server = server().await;
-    let (status, script) = server.monitor_text("/healthz?callback=show").await;
-    assert_eq!((status, script.as_str()), (200, r#"show({"status":"ok"})"#));
-    let (_, script) = server.monitor_text("/varz?callback=f").await;
-    assert!(script.starts_with("f({\n  \"server_id\"") && script.ends_with("})"), "{script}");
-}
-
-#[tokio::test]
 #[ignore = "needs a stock nats-server: NATS_SERVER_BIN; run by .ci/run"]
 async fn refusals_are_word_for_word_those_of_the_stock_server() {
     let (stock, ours) = (Setup::new(&Binary::stock()), Setup::new(&Binary::under_test()));

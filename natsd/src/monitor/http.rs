@@ -149,9 +149,8 @@ async fn respond(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answ
 fn answer(monitor: &Monitor, base: &str, path: &str, query: &Query) -> Answer {
     let Some(known) = known_path(path) else { return not_found() };
     monitor.count_request(known);
-    let made = document(monitor, base, known, query)
-        .unwrap_or_else(|BadRequest(text)| Made::Page(plain(StatusCode::BAD_REQUEST, &text)));
-    made.answer(query.text("callback"))
+    document(monitor, base, known, query)
+        .unwrap_or_else(|BadRequest(text)| plain(StatusCode::BAD_REQUEST, &text))
 }
 
 fn known_path(path: &str) -> Option<&'static str> {
@@ -179,37 +178,14 @@ fn known_path(path: &str) -> Option<&'static str> {
     }
 }
 
-/// What was made of a request.
-enum Made {
-    /// A document: JSON, or a script that calls a function with it (JSONP).
-    Json(StatusCode, Vec<u8>),
-    /// Anything else.
-    Page(Answer),
-}
-
-impl Made {
-    fn answer(self, callback: &str) -> Answer {
-        match self {
-            Self::Page(answer) => answer,
-            Self::Json(status, json) if callback.is_empty() => {
-                cross_origin(body(status, "application/json", json))
-            }
-            Self::Json(status, json) => {
-                let script = [callback.as_bytes(), b"(", &json, b")"].concat();
-                body(status, "application/javascript", script)
-            }
-        }
-    }
-}
-
 fn document(
     monitor: &Monitor,
     base: &str,
     path: &'static str,
     query: &Query,
-) -> Result<Made, BadRequest> {
+) -> Result<Answer, BadRequest> {
     Ok(match path {
-        "/" => Made::Page(html(page::index(base))),
+        "/" => html(page::index(base)),
         "/varz" => indented(&monitor.varz()),
         "/connz" => indented(&monitor.connz(&ConnzOptions::from_query(query)?)?),
         "/routez" => indented(&monitor.routez(&RoutezOptions::from_query(query)?)),
@@ -237,11 +213,9 @@ fn document(
             let filter = query.text("queues").to_owned();
             indented(&monitor.ipqueuesz(&IpQueueszOptions { all: query.bool("all")?, filter }))
         }
-        "/raftz" => Made::Page(plain(StatusCode::NOT_FOUND, "No Raft nodes registered")),
-        "/stacksz" => Made::Json(StatusCode::OK, b"natsd keeps no stacks to show\n".to_vec()),
-        _ => {
-            Made::Page(body(StatusCode::OK, "application/json; charset=utf-8", variables(monitor)))
-        }
+        "/raftz" => plain(StatusCode::NOT_FOUND, "No Raft nodes registered"),
+        "/stacksz" => document_of(StatusCode::OK, b"natsd keeps no stacks to show\n".to_vec()),
+        _ => body(StatusCode::OK, "application/json; charset=utf-8", variables(monitor)),
     })
 }
 
@@ -264,14 +238,14 @@ fn check_jsz(query: &Query) -> Result<(), BadRequest> {
     Ok(())
 }
 
-fn health(monitor: &Monitor, options: &HealthzOptions) -> Made {
+fn health(monitor: &Monitor, options: &HealthzOptions) -> Answer {
     let mut health = monitor.healthz(options);
     if !health.is_ok() {
         tracing::warn!("Healthcheck failed: {:?}", health.error);
     }
     let status = std::mem::take(&mut health.status_code);
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    Made::Json(status, json::compact(&health))
+    document_of(status, json::compact(&health))
 }
 
 /// `/debug/vars`, in the layout of Go.
@@ -281,8 +255,12 @@ fn variables(monitor: &Monitor) -> Vec<u8> {
     [b"{\n\"cmdline\": ", &*arguments, b",\n\"memstats\": ", &memory, b"\n}\n"].concat()
 }
 
-fn indented<T: serde::Serialize>(document: &T) -> Made {
-    Made::Json(StatusCode::OK, json::indented(document))
+fn indented<T: serde::Serialize>(document: &T) -> Answer {
+    document_of(StatusCode::OK, json::indented(document))
+}
+
+fn document_of(status: StatusCode, json: Vec<u8>) -> Answer {
+    cross_origin(body(status, "application/json", json))
 }
 
 fn html(text: String) -> Answer {
