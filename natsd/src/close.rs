@@ -1,7 +1,5 @@
 //! Why a connection ended, in the words of nats-server's `/connz` and logs.
 
-use std::time::Duration;
-
 /// Why a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum CloseReason {
@@ -111,20 +109,5 @@ impl CloseReason {
                 | Self::WriteError
                 | Self::ReadError
         )
-    }
-
-    /// What the log says of a peer that could not keep up with what it is sent: nats-server's
-    /// words, which people search logs for.
-    #[must_use]
-    pub fn slow_consumer(self, pending_max: usize, deadline: Duration) -> Option<String> {
-        match self {
-            Self::SlowConsumerPendingBytes => {
-                Some(format!("Slow Consumer Detected: MaxPending of {pending_max} Exceeded"))
-            }
-            Self::SlowConsumerWriteDeadline => {
-                Some(format!("Slow Consumer Detected: WriteDeadline of {deadline:?} exceeded"))
-            }
-            _ => None,
-        }
     }
 }

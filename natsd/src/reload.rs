@@ -2,22 +2,26 @@
 //!
 //! A bad file, or a change that cannot be made, changes nothing and says why.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::sync::Arc;
 
 use crate::auth::{Authenticator, Identity, Proof, Standing};
 use crate::client::enforce;
 use crate::close::CloseReason;
 use crate::config::conf::System;
 use crate::config::reload::{ClusterChange, Effect, diff};
-use crate::config::{Config, flags};
+use crate::config::{Config, Tls, flags};
 use crate::discovery::host_port;
 use crate::net::with_publisher;
+use crate::outbound::Outbound;
 use crate::protocol::error;
 use crate::registry::Transport;
 use crate::server::{
     Server, StartError, own_address, read_certificates, read_monitoring_certificates,
     read_websocket_certificates,
 };
+use crate::tls::Secured;
 
 const BY_WEBSOCKET: Transport = Transport::Websocket { forwarded_for: None };
 
@@ -57,6 +61,7 @@ impl Server {
         self.node.set_tls(client_tls, route_tls);
         self.node.set_websocket_tls(websocket_tls);
         self.node.set_monitoring_tls(monitoring_tls);
+        self.tell_of_tls(&config);
         let earlier = (self.node.auth(), self.node.auth_of(&BY_WEBSOCKET));
         self.node.set_config(config.clone());
         let accounts = &self.node.accounts;
@@ -65,6 +70,11 @@ impl Server {
             added.iter().for_each(|account| system.join(account));
         }
         self.look_at_clients(&earlier.0, &earlier.1);
+        self.close_unpinned(&old, &config);
+        for client in self.node.registry.clients() {
+            let drops = config.limits.no_fast_producer_stall;
+            client.subscriber.outbound.set_drops_when_choked(drops);
+        }
         // Where a limit may have fallen below what is there.
         for account in accounts.all().iter().filter(|account| account.is_full()) {
             self.node.registry.dismiss_surplus(account);
@@ -130,6 +140,42 @@ impl Server {
         self.node.discovery.tell_all(&self.node.registry);
         if let Some(mesh) = &self.mesh {
             mesh.tell_members();
+        }
+    }
+
+    /// New connections begin with TLS, or without, from now on.
+    fn tell_of_tls(&self, config: &Config) {
+        let tls = config.tls.as_ref();
+        self.node.discovery.update(|info| {
+            info.tls_required = tls.is_some() && !config.allow_non_tls;
+            info.tls_available = tls.is_some() && config.allow_non_tls;
+            info.tls_verify = tls.is_some_and(|tls| tls.verify || tls.verify_and_map);
+        });
+    }
+
+    /// Connections whose certificates are not among the pinned ones any more end.
+    fn close_unpinned(&self, old: &Config, new: &Config) {
+        let by_tcp = newly_pinned(old, new, |config| config.tls.as_ref());
+        let by_websocket = newly_pinned(old, new, |config| config.websocket.as_ref()?.tls.as_ref());
+        let by_route = newly_pinned(old, new, |config| config.cluster.as_ref()?.tls.as_ref());
+        let mut unpinned: Vec<Arc<Outbound>> = Vec::new();
+        for client in self.node.registry.clients() {
+            let pinned = if client.transport.is_websocket() { &by_websocket } else { &by_tcp };
+            let certificate = client.secured().and_then(Secured::certificate);
+            if !pinned.admits(certificate.map(|held| &*held.key_digest)) {
+                unpinned.push(Arc::clone(&client.subscriber.outbound));
+            }
+        }
+        for entry in self.mesh.iter().flat_map(|mesh| mesh.entries()) {
+            if !by_route.admits(entry.key_digest()) {
+                unpinned.push(Arc::clone(&entry.outbound));
+            }
+        }
+        if !unpinned.is_empty() {
+            tracing::info!("Disconnect {} clients due to pinned certs reload", unpinned.len());
+        }
+        for outbound in unpinned {
+            outbound.close(CloseReason::TlsHandshakeError);
         }
     }
 
@@ -211,11 +257,29 @@ impl Server {
     }
 }
 
+/// Pinned certificates that have changed; `None` when there is nothing to look at.
+struct Pinned<'a>(Option<&'a BTreeSet<String>>);
+
+impl Pinned<'_> {
+    fn admits(&self, key_digest: Option<&str>) -> bool {
+        self.0.is_none_or(|set| key_digest.is_some_and(|digest| set.contains(digest)))
+    }
+}
+
+fn newly_pinned<'a>(
+    old: &'a Config,
+    new: &'a Config,
+    part: impl Fn(&'a Config) -> Option<&'a Tls>,
+) -> Pinned<'a> {
+    let set = |config| part(config).map(|tls| &tls.pinned_certs).filter(|set| !set.is_empty());
+    let now = set(new);
+    Pinned(now.filter(|_| now != set(old)))
+}
+
 /// natsd does not yet change these while it runs, and never pretends to.
 fn refuse_what_stays(old: &Config, new: &Config) -> Result<(), ReloadError> {
     let changed = [
         (old.system_account != new.system_account, "system_account"),
-        (old.tls.is_some() != new.tls.is_some(), "tls"),
         (has_websocket_tls(old) != has_websocket_tls(new), "websocket tls"),
     ];
     match changed.iter().find(|(changed, _)| *changed) {

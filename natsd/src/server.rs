@@ -28,8 +28,8 @@ use crate::discovery::{Discovery, client_urls, host_port};
 use crate::log::{FATAL, Logger};
 use crate::monitor::Monitor;
 use crate::net::{
-    Bound, Listener, TlsPlan, TlsRole, TlsStart, Workers, accept_loop, bind, interface_addresses,
-    raise_descriptor_limit, serve, split, split_tls,
+    Bound, Listener, Patience, TlsPlan, TlsRole, TlsStart, Workers, accept_loop, bind,
+    interface_addresses, raise_descriptor_limit, serve, split, split_tls,
 };
 use crate::node::{GIT_COMMIT, Identity, Node, ServerKeys, TOOLCHAIN, VERSION};
 use crate::outbound::Outbound;
@@ -597,7 +597,8 @@ async fn serve_client(node: Arc<Node>, stream: TcpStream, peer: SocketAddr) {
         Some(tls) => split_tls(stream, client_plan(&tls, node.config().allow_non_tls)),
     };
     let outbound = Arc::new(Outbound::new(node.next_id(), sink, limits.max_pending));
-    serve(reader, Client::new(node, peer, outbound), limits.write_deadline).await;
+    outbound.set_drops_when_choked(limits.no_fast_producer_stall);
+    serve(reader, Client::new(node, peer, outbound), Patience::with_clients(&limits)).await;
 }
 
 /// Says why a connection is closed that would cost too much, a handshake too many or another login

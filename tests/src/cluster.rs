@@ -28,6 +28,7 @@ pub struct Cluster {
     nodes: Vec<Node>,
     routes: Routes,
     extra: Vec<String>,
+    config: String,
 }
 
 #[derive(Debug)]
@@ -47,13 +48,20 @@ impl Cluster {
             route: HeldPort::take(),
             server: None,
         });
-        Self { nodes: nodes.collect(), routes, extra: Vec::new() }
+        Self { nodes: nodes.collect(), routes, extra: Vec::new(), config: String::new() }
     }
 
     /// Further flags for every node.
     #[must_use]
     pub fn args<I: IntoIterator<Item = S>, S: Into<String>>(mut self, args: I) -> Self {
         self.extra.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// Gives every node a configuration file with this text; an empty one is none.
+    #[must_use]
+    pub fn config(mut self, text: &str) -> Self {
+        self.config = text.to_owned();
         self
     }
 
@@ -81,7 +89,9 @@ impl Cluster {
             Routes::ToAll => drop(others.remove(index)),
         }
         let node = &self.nodes[index];
-        Setup::new(&node.binary)
+        let setup = Setup::new(&node.binary);
+        let setup = if self.config.is_empty() { setup } else { setup.config(&*self.config) };
+        setup
             .name(&format!("n{}", index + 1))
             .client_port(node.client.port())
             .cluster("C1", i32::from(node.route.port()))

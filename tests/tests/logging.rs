@@ -280,3 +280,52 @@ async fn trace_lines_say_what_a_client_said_and_heard() {
     );
     assert!(!log.contains("geheim"));
 }
+
+#[tokio::test]
+async fn trace_lines_say_what_a_peer_was_told() {
+    let config = "server_name: a\nno_system_account: true\n\
+                  cluster { name: C1, listen: \"127.0.0.1:-1\", pool_size: -1 }";
+    let server = server().config(config).args(["-V"]).start().await;
+    let mut peer = Conversation::dial(server.cluster()).await.unwrap();
+    peer.line().await.unwrap();
+    let hello = "CONNECT {\"headers\":true,\"name\":\"P1\",\"cluster\":\"C1\"}\r\n\
+                 INFO {\"server_id\":\"P1\",\"server_name\":\"p1\",\"version\":\"0\",\"proto\":1,\
+                 \"host\":\"127.0.0.1\",\"port\":1,\"headers\":true,\"max_payload\":1048576,\
+                 \"cluster\":\"C1\"}\r\nRS+ $G x\r\nRS+ $G y q 1\r\nPING\r\n";
+    peer.send(hello.as_bytes()).await.unwrap();
+    while peer.line().await.unwrap() != b"PONG\r\n" {}
+    let mut client = Conversation::dial(server.client()).await.unwrap();
+    client.line().await.unwrap();
+    let speech = "CONNECT {\"verbose\":false,\"headers\":true}\r\nSUB a 1\r\nSUB b q 2\r\nSUB b q 3\r\n\
+                  PUB x 2\r\nhi\r\nPUB x r 2\r\nho\r\nHPUB x 12 17\r\nNATS/1.0\r\n\r\nhello\r\n\
+                  PUB y r 1\r\n1\r\nPUB y 0\r\n\r\nUNSUB 1\r\nUNSUB 2\r\nPING\r\n";
+    client.send(speech.as_bytes()).await.unwrap();
+    while client.line().await.unwrap() != b"PONG\r\n" {}
+    eventually("the end of interest is logged", async || {
+        (server.log().matches("->> [RS+ $G b q 1]").count() == 2).then_some(())
+    })
+    .await;
+    let log = server.log();
+    let to_peer: Vec<&str> =
+        log.lines().filter(|line| line.contains(" - rid:") && line.contains("->>")).collect();
+    assert_eq!(
+        traced(&to_peer.join("\n")),
+        [
+            "->> [PONG]",
+            "->> [RS+ $G a]",
+            "->> [RS+ $G b q 1]",
+            "->> [RS+ $G b q 2]",
+            "->> [RMSG $G x 2]",
+            r#"->> MSG_PAYLOAD: ["hi"]"#,
+            "->> [RMSG $G x r 2]",
+            r#"->> MSG_PAYLOAD: ["ho"]"#,
+            "->> [HMSG $G x 12 17]",
+            r#"->> MSG_PAYLOAD: ["NATS/1.0\r\n\r\nhello"]"#,
+            "->> [RMSG $G y + r q 1]",
+            r#"->> MSG_PAYLOAD: ["1"]"#,
+            "->> [RMSG $G y | q 0]",
+            "->> [RS- $G a]",
+            "->> [RS+ $G b q 1]",
+        ]
+    );
+}

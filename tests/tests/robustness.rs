@@ -9,6 +9,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use blackbox::cluster::{connect, settle};
 use blackbox::server::{Binary, Server, Setup};
@@ -521,4 +522,124 @@ async fn a_conversation_may_be_cut_anywhere() {
             Err(Missed::Closed(_) | Missed::Silence(_)) => panic!("not closed, cut at {at}"),
         }
     }
+}
+
+/// Messages of a mebibyte that a late reader is sent: more than sockets hold, less than
+/// `max_pending`.
+const LATE_MESSAGES: usize = 40;
+
+/// A subscriber that reads slowly until it is told to hurry; gives back how much it read.
+async fn late_reader(
+    server: &Server,
+    hurry: Arc<AtomicBool>,
+) -> tokio::task::JoinHandle<std::io::Result<usize>> {
+    let mut peer = TcpStream::connect(server.client()).await.unwrap();
+    peer.write_all(HELLO).await.unwrap();
+    peer.write_all(b"SUB late 1\r\nPING\r\n").await.unwrap();
+    let mut peeked = [0; 4096];
+    eventually("it is subscribed", async || {
+        let n = peer.peek(&mut peeked).await.unwrap();
+        peeked[..n].ends_with(b"PONG\r\n").then_some(())
+    })
+    .await;
+    tokio::spawn(async move {
+        let mut pace = tokio::time::interval(Duration::from_millis(10));
+        let (mut buffer, mut total) = (vec![0; 64 * 1024], 0);
+        while total < LATE_MESSAGES << 20 {
+            if !hurry.load(Ordering::Relaxed) {
+                pace.tick().await;
+            }
+            match peer.read(&mut buffer).await? {
+                0 => break,
+                count => total += count,
+            }
+        }
+        Ok(total)
+    })
+}
+
+/// What becomes of a peer that reads, but too slowly, is configured.
+async fn flooded(
+    policy: &str,
+) -> (Server, Arc<AtomicBool>, tokio::task::JoinHandle<std::io::Result<usize>>) {
+    let config = format!("write_deadline: \"1s\"\nwrite_timeout: {policy}\n");
+    let server = Setup::new(&Binary::under_test()).config(config).start().await;
+    let hurry = Arc::new(AtomicBool::new(false));
+    let reader = late_reader(&server, Arc::clone(&hurry)).await;
+    let publisher = connect(&server.url()).await;
+    for _ in 0..LATE_MESSAGES {
+        publisher.publish("late", vec![b'x'; 1 << 20].into()).await.unwrap();
+    }
+    publisher.flush().await.unwrap();
+    eventually("it is late", async || {
+        server
+            .log()
+            .contains("Slow Consumer Detected: WriteDeadline of 1s exceeded with ")
+            .then_some(())
+    })
+    .await;
+    (server, hurry, reader)
+}
+
+#[tokio::test]
+async fn a_late_reader_is_cut_off() {
+    let (server, hurry, reader) = flooded("close").await;
+    eventually("it is closed", async || {
+        let closed = server.monitor("/connz?state=closed").await;
+        let all = closed["connections"].as_array()?.clone();
+        all.iter().any(|one| one["reason"] == "Slow Consumer (Write Deadline)").then_some(())
+    })
+    .await;
+    hurry.store(true, Ordering::Relaxed);
+    let read = timeout(DEADLINE, reader).await.unwrap().unwrap();
+    assert!(read.map_or(true, |total| total < LATE_MESSAGES << 20), "it got everything");
+}
+
+#[tokio::test]
+async fn a_late_reader_may_catch_up_if_that_is_configured() {
+    let (server, hurry, reader) = flooded("retry").await;
+    hurry.store(true, Ordering::Relaxed);
+    let read = timeout(DEADLINE, reader).await.unwrap().unwrap();
+    assert!(read.unwrap() >= LATE_MESSAGES << 20);
+    eventually("that is said", async || {
+        server.log().contains("Slow Consumer Recovered: Flush took ").then_some(())
+    })
+    .await;
+    let varz = server.monitor("/varz").await;
+    assert!(varz["slow_consumers"].as_u64().unwrap() >= 1, "{}", varz["slow_consumers"]);
+    let closed = server.monitor_text("/connz?state=closed").await.1;
+    assert!(!closed.contains("Slow Consumer"), "{closed}");
+}
+
+/// Nobody is slowed down for a receiver that does not read: it misses messages, and stays.
+#[tokio::test]
+async fn messages_for_a_choked_receiver_are_dropped_if_that_is_configured() {
+    let config = "max_pending: 8MB\nno_fast_producer_stall: true\n";
+    let server = Setup::new(&Binary::under_test()).config(config).start().await;
+    let mut choked = TcpStream::connect(server.client()).await.unwrap();
+    choked.write_all(HELLO).await.unwrap();
+    choked.write_all(b"SUB flood 1\r\nPING\r\n").await.unwrap();
+    let mut peeked = [0; 4096];
+    eventually("it is subscribed", async || {
+        let n = choked.peek(&mut peeked).await.unwrap();
+        peeked[..n].ends_with(b"PONG\r\n").then_some(())
+    })
+    .await;
+    let publisher = connect(&server.url()).await;
+    for _ in 0..64 {
+        publisher.publish("flood", vec![b'x'; 1 << 20].into()).await.unwrap();
+    }
+    publisher.flush().await.unwrap();
+    let varz = server.monitor("/varz").await;
+    assert_eq!((&varz["connections"], &varz["slow_consumers"]), (&2.into(), &0.into()));
+    choked.write_all(b"UNSUB 1\r\nPING\r\n").await.unwrap();
+    let (mut total, mut buffer, mut tail) = (0, vec![0; 1 << 16], Vec::new());
+    while !tail.ends_with(b"PONG\r\n") {
+        let count = timeout(DEADLINE, choked.read(&mut buffer)).await.unwrap().unwrap();
+        assert!(count > 0, "it is closed");
+        total += count;
+        tail.extend_from_slice(&buffer[..count]);
+        tail.drain(..tail.len().saturating_sub(16));
+    }
+    assert!(total < 60 << 20, "nothing was dropped: {total} bytes");
 }

@@ -138,11 +138,21 @@ async fn refusals_are_those_of_the_stock_server() {
         ("PING.SUBSZ", json!({"test": "a.*"})),
         ("PING.ACCOUNTZ", json!({"account": "nobody"})),
         ("PING.HEALTHZ", json!({"stream": "s", "details": true})),
+        ("PING.PROFILEZ", json!({})),
+        ("PING.VARZ", json!([])),
+        ("PING.CONNZ", json!(5)),
+        ("PING.STATSZ", json!("x")),
+        ("PING.PROFILEZ", json!({"name": "nothing"})),
+        ("PING.PROFILEZ", json!({"name": "cpu"})),
+        ("PING.PROFILEZ", json!({"name": "cpu", "duration": 16_000_000_000_u64})),
+        ("PING.IPQUEUESZ", json!({"filter": "nothing", "all": true})),
     ] {
         let mut answers = Vec::new();
         for server in ["stock", "ours"] {
             let mut options = options.clone();
-            options["server_name"] = server.into();
+            if options.is_object() {
+                options["server_name"] = server.into();
+            }
             let mut answer = mixed.ask_with(what, options, server).await.expect(what);
             answer["server"] = Value::Null;
             answers.push(answer);
@@ -156,6 +166,40 @@ async fn refusals_are_those_of_the_stock_server() {
         json!({"host": "10."}),
     ] {
         assert_eq!(mixed.ask_with("PING", filter.clone(), "ours").await, None, "{filter}");
+    }
+}
+
+/// The answer to `$SYS.DEBUG.SUBSCRIBERS`.
+async fn subscribers(asker: &Client, what: &str) -> u64 {
+    let answer = asker.request("$SYS.DEBUG.SUBSCRIBERS", what.to_owned().into()).await.unwrap();
+    std::str::from_utf8(&answer.payload).unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn subscribers_are_counted_in_the_whole_cluster() {
+    let binary = Binary::under_test();
+    let node = |name: &str| Setup::new(&binary).name(name).cluster("C1", -1).config(SYSTEM_USER);
+    let first = node("one").start().await;
+    let second = node("two").routes(&[first.cluster().port()]).start().await;
+    let connect = async |server: &Server| {
+        ConnectOptions::with_user_and_password("sys".into(), "p".into())
+            .connect(server.url())
+            .await
+            .unwrap()
+    };
+    let (here, there) = (connect(&first).await, connect(&second).await);
+    let mut held = Vec::new();
+    for client in [&here, &there] {
+        held.push(client.subscribe("dbg.x").await.unwrap());
+        held.push(client.queue_subscribe("dbg.*", "q".into()).await.unwrap());
+        client.flush().await.unwrap();
+    }
+    eventually("all four are counted", async || {
+        (subscribers(&here, "dbg.x").await == 4).then_some(())
+    })
+    .await;
+    for (what, count) in [("dbg.*", 4), ("dbg.x q", 2), ("dbg.* q", 2), ("dbg.y", 2), ("no", 0)] {
+        assert_eq!(subscribers(&here, what).await, count, "{what}");
     }
 }
 

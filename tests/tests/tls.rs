@@ -12,8 +12,9 @@ use blackbox::wire::{Conversation, http_get, https_get};
 use futures_util::StreamExt;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, SanType,
+    KeyPair, PublicKeyData, SanType,
 };
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 /// An authority and what it signed, as files.
@@ -40,10 +41,17 @@ impl Pki {
 
     /// Makes `name.pem` and `name.key`.
     fn issue(&self, name: &str, alternatives: Vec<SanType>) {
+        self.issue_to(name, &[(DnType::CommonName, name)], alternatives);
+    }
+
+    /// The same for a subject of several attributes.
+    fn issue_to(&self, name: &str, subject: &[(DnType, &str)], alternatives: Vec<SanType>) {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name = rcgen::DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, name);
+        for (kind, value) in subject {
+            params.distinguished_name.push(kind.clone(), *value);
+        }
         params.subject_alt_names = alternatives;
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
@@ -200,6 +208,71 @@ async fn new_certificates_are_used_after_a_reload() {
     assert_eq!(before.connection_state(), connected, "who is in stays in");
 }
 
+/// Whether a newcomer is told that it needs TLS.
+async fn greets_with_tls(server: &Server) -> bool {
+    let mut newcomer = Conversation::dial(server.client()).await.unwrap();
+    let info = String::from_utf8(newcomer.line().await.unwrap()).unwrap();
+    info.contains("\"tls_required\":true")
+}
+
+#[tokio::test]
+async fn a_reload_begins_and_ends_tls_for_newcomers() {
+    let pki = Pki::new();
+    pki.server("server");
+    let server = start("# no TLS".into()).await;
+    let plain = async_nats::connect(format!("nats://{}", server.client())).await.unwrap();
+    let reload = async |config: &str, tls: bool| {
+        std::fs::write(server.dir().join("server.conf"), config).unwrap();
+        server.signal(rustix::process::Signal::HUP);
+        blackbox::eventually("newcomers are told", async || {
+            (greets_with_tls(&server).await == tls).then_some(())
+        })
+        .await;
+    };
+    reload(&pki.block("server", ""), true).await;
+    assert!(works(&server, pki.options()).await);
+    plain.flush().await.unwrap();
+    reload("# no TLS again", false).await;
+    async_nats::connect(format!("nats://{}", server.client())).await.unwrap();
+    plain.flush().await.unwrap();
+    assert_eq!(plain.statistics().connects.load(std::sync::atomic::Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_pinned_no_more_ends_its_connection() {
+    let pki = Pki::new();
+    for name in ["server", "one", "two"] {
+        pki.server(name);
+    }
+    let digest = |name: &str| {
+        let text = std::fs::read_to_string(pki.path(&format!("{name}.key"))).unwrap();
+        let key = KeyPair::from_pem(&text).unwrap();
+        let digest = Sha256::digest(key.subject_public_key_info());
+        digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+    };
+    let pinned = |names: &[&str]| {
+        let all: Vec<_> = names.iter().map(|name| format!("{:?}", digest(name))).collect();
+        pki.block("server", &format!("verify: true, pinned_certs: [ {} ]", all.join(", ")))
+    };
+    let server = Setup::new(&Binary::under_test()).config(pinned(&["one", "two"])).start().await;
+    let url = format!("tls://localhost:{}", server.client().port());
+    let one = pki.options_of("one").connect(&url).await.unwrap();
+    let two = pki.options_of("two").connect(&url).await.unwrap();
+    one.flush().await.unwrap();
+    two.flush().await.unwrap();
+    std::fs::write(server.dir().join("server.conf"), pinned(&["one"])).unwrap();
+    server.signal(rustix::process::Signal::HUP);
+    blackbox::eventually("the other one is closed", async || {
+        let closed = server.monitor("/connz?state=closed").await;
+        let all = closed["connections"].as_array()?.clone();
+        all.iter().any(|gone| gone["reason"] == "TLS Handshake Failure").then_some(())
+    })
+    .await;
+    assert!(server.log().contains("Disconnect 1 clients due to pinned certs reload"));
+    assert_eq!(one.statistics().connects.load(std::sync::atomic::Ordering::Relaxed), 1);
+    drop(two);
+}
+
 #[tokio::test]
 async fn a_route_needs_the_right_certificate() {
     let (pki, stranger) = (Pki::new(), Pki::new());
@@ -264,4 +337,78 @@ async fn monitoring_by_https_asks_for_no_certificate() {
     assert!(!in_clear.is_ok_and(|(status, _)| status == 200), "served in clear");
     let line = format!("Starting https monitor on {address}");
     assert!(server.log().contains(&line), "{}", server.log());
+}
+
+/// A server with TLS everywhere, one client with a certificate, one that came and went.
+async fn tls_documents(binary: &Binary, pki: &Pki) -> (serde_json::Value, serde_json::Value) {
+    let config = format!(
+        "{}\n{}\n{}\naccounts {{ A {{ users: [ {{ user: a, password: p }} ] }} }}",
+        pki.block("server", "verify: true, handshake_first: auto"),
+        format_args!(
+            "cluster {{ name: c, listen: \"127.0.0.1:-1\"\n {} }}",
+            pki.block("server", "")
+        ),
+        format_args!("websocket {{ listen: \"127.0.0.1:-1\"\n {} }}", pki.block("server", "")),
+    );
+    let server = Setup::new(binary).config(config).start().await;
+    let url = format!("tls://localhost:{}", server.client().port());
+    let options =
+        || pki.options_of("full").user_and_password("a".to_owned(), "p".to_owned()).name("bob");
+    let gone = options().connect(&url).await.unwrap();
+    gone.flush().await.unwrap();
+    let mut subscription = gone.subscribe("closing").await.unwrap();
+    gone.flush().await.unwrap();
+    subscription.unsubscribe().await.unwrap();
+    drop(subscription);
+    drop(gone);
+    blackbox::eventually("one has gone", async || {
+        let closed = server.monitor("/connz?state=closed").await;
+        (closed["num_connections"] == 1).then_some(())
+    })
+    .await;
+    let after = options().connect(&url).await.unwrap();
+    let first = options().tls_first().connect(&url).await.unwrap();
+    after.flush().await.unwrap();
+    first.flush().await.unwrap();
+    let mut connz = server.monitor("/connz?auth=1&state=all").await;
+    let mut shown = Vec::new();
+    for connection in connz["connections"].as_array_mut().unwrap() {
+        // Which suite is chosen is the business of the libraries.
+        let cipher = connection["tls_cipher_suite"].take();
+        assert!(cipher.as_str().is_some_and(|name| name.starts_with("TLS_")), "{connection}");
+        let keys = ["tls_version", "tls_first", "tls_peer_certs", "authorized_user", "account"];
+        shown.push(keys.map(|key| connection[key].take()));
+    }
+    let varz = server.monitor("/varz").await;
+    let ends =
+        [&varz, &varz["cluster"], &varz["websocket"]].map(|part| &part["tls_cert_not_after"]);
+    let tls = ["tls_required", "tls_verify", "tls_timeout", "auth_timeout"]
+        .map(|key| [&varz[key], &varz["cluster"][key], &varz["websocket"][key]]);
+    (serde_json::json!(shown), serde_json::json!([ends, tls]))
+}
+
+#[tokio::test]
+#[ignore = "needs a stock nats-server: NATS_SERVER_BIN; run by .ci/run"]
+async fn monitoring_shows_tls_as_the_stock_server_does() {
+    let pki = Pki::new();
+    pki.server("server");
+    pki.issue_to(
+        "full",
+        &[
+            (DnType::CommonName, " Bob, \"the #1\" "),
+            (DnType::CountryName, "DE"),
+            (DnType::CustomDnType(vec![0, 9, 2342, 19_200_300, 100, 1, 25]), "example"),
+            (DnType::OrganizationalUnitName, "#Sales"),
+            (DnType::LocalityName, "Köln"),
+            (DnType::StateOrProvinceName, "NW"),
+            (DnType::OrganizationName, "Acme+Co"),
+        ],
+        Vec::new(),
+    );
+    let (stock_clients, stock_server) = tls_documents(&Binary::stock(), &pki).await;
+    let (clients, server) = tls_documents(&Binary::under_test(), &pki).await;
+    assert_eq!(clients, stock_clients);
+    assert_eq!(server, stock_server);
+    let text = clients.to_string();
+    assert!(text.contains("cert_sha256") && text.contains("1.3"), "{text}");
 }

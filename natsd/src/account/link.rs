@@ -6,6 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arc_swap::ArcSwapOption;
 
 use super::{Terms, Touch};
+use crate::log::{
+    self,
+    wire::{self, Way},
+};
 use crate::outbound::Outbound;
 use crate::protocol::args::Decimal;
 
@@ -69,6 +73,8 @@ pub struct PeerAbout {
     pub headers: bool,
     /// It goes on tracing messages that are traced.
     pub traces: bool,
+    /// How its connection is named in the log.
+    pub label: String,
 }
 
 /// A registered route connection.
@@ -86,6 +92,8 @@ pub struct Link {
     pub headers: bool,
     /// The peer goes on tracing messages that are traced.
     pub traces: bool,
+    /// How it is named in the log.
+    pub label: String,
     /// What may cross it; `None` is everything.
     terms: ArcSwapOption<Terms>,
     open: AtomicBool,
@@ -108,6 +116,7 @@ impl Link {
             scope,
             headers: peer.headers,
             traces: peer.traces,
+            label: peer.label,
             terms: ArcSwapOption::new(terms),
             open: AtomicBool::new(true),
         }
@@ -178,6 +187,14 @@ impl Link {
             }
         }
         out.extend_from_slice(b"\r\n");
+    }
+
+    /// Queues one change of interest for the peer, and logs it.
+    pub(super) fn announce(&self, line: &[u8], touched: &mut dyn Touch) {
+        self.send(line, touched);
+        if log::tracing_wire() {
+            wire::op(&self.label, Way::Out, &String::from_utf8_lossy(line.trim_ascii_end()));
+        }
     }
 
     /// Queues bytes for the peer.

@@ -13,6 +13,7 @@ mod link;
 mod mappings;
 mod meter;
 mod replies;
+mod routed;
 mod subscriber;
 mod subscription;
 mod terms;
@@ -31,6 +32,7 @@ pub use imports::{RenamedTarget, ServiceTarget};
 pub use link::{Link, PeerAbout, Scope};
 pub use mappings::{ClusterOf, Destination, Mapping, Mappings};
 pub use meter::{Measured, Meter, Outcome, Party, Reasons, Sample, is_measured};
+pub use routed::{Routed, RoutedTraffic, Tally};
 pub use subscriber::{Labelled, Subscriber};
 pub use subscription::{InternalHandler, LocalTarget, PeerTarget, Sid, Subscription, Take, Target};
 pub use terms::{Terms, takes_interest};
@@ -60,6 +62,8 @@ pub struct Account {
     pub clients: AtomicUsize,
     /// Client connections ever bound.
     pub clients_total: AtomicU64,
+    /// What crossed routes.
+    pub routed: Routed,
     /// What is configured for it, or claimed.
     limits: ArcSwap<AccountLimits>,
     /// Where traces go of messages that other systems want traced.
@@ -119,6 +123,7 @@ impl Account {
             generation: AtomicU64::new(1),
             clients: AtomicUsize::new(0),
             clients_total: AtomicU64::new(0),
+            routed: Routed::default(),
             limits: ArcSwap::default(),
             trace: ArcSwapOption::empty(),
             removed: AtomicBool::new(false),
@@ -474,7 +479,7 @@ impl Inner {
         for link in self.links.iter().filter(|link| link.may_announce(&subscription.pattern)) {
             text.clear();
             link.write_interest(&mut text, &account.name, &subscription.pattern, queue, count);
-            link.send(&text, touched);
+            link.announce(&text, touched);
         }
     }
 }

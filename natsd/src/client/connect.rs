@@ -20,6 +20,7 @@ use crate::protocol::error;
 use crate::protocol::info::{Connect, InfoEnd};
 use crate::registry::{About, Transport};
 use crate::router::Publisher;
+use crate::tls::{Certificate, Secured};
 use crate::websocket::Cookies;
 
 /// How often a client is judged while what it is judged by changes under its feet.
@@ -306,6 +307,11 @@ impl Client {
         }
     }
 
+    /// What it showed when TLS was agreed on.
+    fn certificate(&self) -> Option<&Certificate> {
+        self.entry.secured().and_then(Secured::certificate)
+    }
+
     pub(super) fn credentials<'a>(&'a self, connect: &'a Connect) -> Credentials<'a> {
         Credentials {
             user: &connect.user,
@@ -317,7 +323,7 @@ impl Client {
             nonce: &self.nonce,
             kind: self.kind(),
             by_proxy: self.is_by_proxy(),
-            certificate: self.certificate.as_ref().map(|held| &held.names),
+            certificate: self.certificate().map(|held| &held.names),
         }
     }
 

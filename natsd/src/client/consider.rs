@@ -164,7 +164,7 @@ impl Client {
             connect: connect.clone(),
             user: shown,
             by_proxy: self.is_by_proxy(),
-            tls: self.tls_facts.clone(),
+            tls: self.entry.secured().map(|secured| self.tls_facts(secured)),
         })
     }
 }

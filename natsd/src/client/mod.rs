@@ -28,7 +28,7 @@ use crate::log::{
     self,
     wire::{self, Way},
 };
-use crate::net::{Conversation, Secured};
+use crate::net::Conversation;
 use crate::node::Node;
 use crate::outbound::{Outbound, SHARED_BODY_BYTES};
 use crate::protocol::client::{ClientOp, parse};
@@ -38,7 +38,7 @@ use crate::protocol::line::{Bounds, Need, ParseError, Step};
 use crate::protocol::stash::Stash;
 use crate::registry::{ClientEntry, Transport};
 use crate::router::{Matches, Publisher};
-use crate::tls::{Certificate, chain};
+use crate::tls::{Secured, chain};
 use crate::websocket::Session;
 use connect::Gate;
 pub use permissions::enforce;
@@ -59,10 +59,6 @@ pub struct Client {
     nonce: String,
     /// What was agreed on, and cookies, when it came by WebSocket.
     session: Option<Box<Session>>,
-    /// Names in its verified TLS certificate.
-    certificate: Option<Arc<Certificate>>,
-    /// TLS as authorization services are told of it.
-    tls_facts: Option<TlsFacts>,
     /// Whether a trusted proxy vouches for it.
     voucher: Voucher,
     /// What it may do; `None` is everything.
@@ -130,16 +126,14 @@ impl Client {
         peer: SocketAddr,
         outbound: Arc<Outbound>,
         session: Session,
-        secured: Option<&Secured>,
+        secured: Option<Secured>,
     ) -> Self {
         let transport = Transport::Websocket { forwarded_for: session.forwarded_for.clone() };
         let client = Self::carried_by(transport, node, peer, outbound);
-        Self {
-            session: Some(Box::new(session)),
-            certificate: secured.and_then(|secured| secured.certificate.clone()),
-            tls_facts: secured.map(|secured| client.tls_facts(secured)),
-            ..client
+        if let Some(secured) = secured {
+            client.entry.note_secured(secured);
         }
+        Self { session: Some(Box::new(session)), ..client }
     }
 
     fn carried_by(
@@ -168,8 +162,6 @@ impl Client {
             gate: Gate::Open,
             nonce: String::new(),
             session: None,
-            certificate: None,
-            tls_facts: None,
             voucher: Voucher::None,
             permissions: None,
             terms: Terms::default(),
@@ -194,7 +186,7 @@ impl Client {
             Transport::Tcp => self.node.client_tls(),
             Transport::Websocket { .. } => self.node.websocket_tls(),
         };
-        let chain = setup.filter(|_| asks).map(|setup| chain(&secured.shown, &setup.authorities));
+        let chain = setup.filter(|_| asks).map(|setup| chain(&secured.chain, &setup.authorities));
         TlsFacts {
             version: secured.version.to_owned(),
             cipher: secured.cipher.clone(),
@@ -391,7 +383,7 @@ impl Conversation for Client {
         self.greet(publisher)
     }
 
-    fn on_secured(&mut self, secured: &Secured) -> Result<(), CloseReason> {
+    fn on_secured(&mut self, secured: Secured) -> Result<(), CloseReason> {
         if log::debugging() {
             tracing::debug!(
                 "{} - TLS handshake complete, version {}, cipher suite {}",
@@ -400,8 +392,7 @@ impl Conversation for Client {
                 secured.cipher
             );
         }
-        self.certificate.clone_from(&secured.certificate);
-        self.tls_facts = Some(self.tls_facts(secured));
+        self.entry.note_secured(secured);
         self.gate.restart(self.node.config().limits.auth_timeout);
         Ok(())
     }
@@ -438,6 +429,14 @@ impl Conversation for Client {
             }
         }
         Ok(())
+    }
+
+    fn on_slow(&mut self, _is_first: bool) {
+        self.node.registry.note_slow(&self.entry);
+    }
+
+    fn notice(&self, text: &str) {
+        tracing::info!("{} - {text}", self.entry.label());
     }
 
     fn on_broken(&mut self, text: &str) {
@@ -499,10 +498,6 @@ impl Conversation for Client {
         self.node.registry.remove(&self.entry, reason);
         self.drop_subscriptions(publisher);
         self.leave_account();
-        let limits = &self.node.config().limits;
-        if let Some(text) = reason.slow_consumer(limits.max_pending, limits.write_deadline) {
-            tracing::info!("{} - {text}", self.entry.label());
-        }
         if log::debugging() {
             tracing::debug!("{} - Client connection closed: {reason}", self.entry.label());
         }

@@ -352,7 +352,8 @@ fn advertise_of(text: &str) -> Result<Option<HostPort>, String> {
     if text.is_empty() { Ok(None) } else { advertised(text).map(Some) }
 }
 
-fn default_auth_timeout(tls: Option<&super::Tls>) -> std::time::Duration {
+/// How long a peer may take to say who it is, where nothing is configured (nats-server 2.15).
+pub(crate) fn default_auth_timeout(tls: Option<&super::Tls>) -> std::time::Duration {
     match tls {
         Some(tls) => tls.timeout + std::time::Duration::from_secs(1),
         None => std::time::Duration::from_secs(2),

@@ -7,7 +7,7 @@
 //! [`flags::parse`]; natsctl uses the values to write configurations.
 
 pub mod conf;
-mod draft;
+pub(crate) mod draft;
 mod duration;
 pub mod file;
 pub mod flags;

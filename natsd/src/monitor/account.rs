@@ -104,8 +104,7 @@ impl Monitor {
         AccountStatz { server_id: self.server_id(), now: now(), account_statz }
     }
 
-    /// What one account did. Traffic is that of its clients: what crossed routes is counted by
-    /// route, not by account.
+    /// What one account did, with its clients and with peers.
     #[must_use]
     pub fn account_stat(&self, account: &Arc<Account>) -> AccountStat {
         let gone = self.node.registry.gone(&account.name);
@@ -117,12 +116,16 @@ impl Monitor {
                 traffic.add(&client.traffic());
             }
         }
-        let by_kind = |all: DataStats| DataStats {
+        let routed = account.routed.read();
+        let by_kind = |all: DataStats, routes: Portion| DataStats {
+            msgs: all.msgs + routes.msgs,
+            bytes: all.bytes + routes.bytes,
             gateways: Some(Portion::default()),
-            routes: Some(Portion::default()),
+            routes: Some(routes),
             leafs: Some(Portion::default()),
-            ..all
         };
+        let to_peers = Portion { msgs: routed.out_messages, bytes: routed.out_bytes };
+        let of_peers = Portion { msgs: routed.in_messages, bytes: routed.in_bytes };
         AccountStat {
             acc: account.name.to_string(),
             name: account.name_tag(),
@@ -130,8 +133,8 @@ impl Monitor {
             leafnodes: 0,
             total_conns: conns,
             num_subscriptions: account.subscriptions(),
-            sent: by_kind(sent(traffic)),
-            received: by_kind(received(traffic)),
+            sent: by_kind(sent(traffic), to_peers),
+            received: by_kind(received(traffic), of_peers),
             slow_consumers: gone.slow_consumers,
         }
     }

@@ -7,11 +7,12 @@ use jiff::Timestamp;
 use super::options::{ConnState, ConnzOptions, page};
 use super::query::BadRequest;
 use super::subsz::detail_of;
-use super::view::{ConnInfo, Connz, ProxyInfo, SubDetail};
+use super::view::{ConnInfo, Connz, ProxyInfo, SubDetail, TlsPeerCert};
 use super::{Monitor, age, now, text};
 use crate::account::GLOBAL_ACCOUNT;
 use crate::registry::{About, ClientEntry, ClosedClient, ClosedSubscription, Traffic, Transport};
 use crate::subject;
+use crate::tls::{Certificate, Secured};
 
 /// What a sort compares: what the document has, and what it shows in words only.
 struct Candidate {
@@ -46,7 +47,7 @@ impl Monitor {
             server_id: self.server_id(),
             num_connections: connections.len(),
             total,
-            connections,
+            connections: Some(connections),
             ..empty
         })
     }
@@ -120,9 +121,14 @@ fn open(client: &ClientEntry, options: &ConnzOptions, now: Timestamp) -> Candida
             &client.about(),
             client.traffic(),
             rtt_nanos,
-            options,
         )
     };
+    describe_tls(&mut info, client.secured(), options);
+    if options.auth {
+        let about = client.about();
+        describe_user(&mut info, &about);
+        info.name_tag = name_tag(&about);
+    }
     if options.subscriptions_detail || options.subscriptions {
         let details = client.subscriber.all().iter().filter_map(|held| detail_of(held)).collect();
         list_subscriptions(&mut info, details, options);
@@ -148,11 +154,21 @@ fn closed(client: &ClosedClient, options: &ConnzOptions) -> Candidate {
             &client.about,
             client.traffic,
             rtt_nanos,
-            options,
         )
     };
+    describe_tls(&mut info, client.secured.as_ref(), options);
+    // What its JWT said is told unasked once it is gone (observed).
+    describe_grant(&mut info, &client.about);
+    if options.auth {
+        describe_user(&mut info, &client.about);
+        if account_of(&client.about) != GLOBAL_ACCOUNT {
+            info.name_tag = name_tag(&client.about);
+        }
+    }
     if options.subscriptions_detail || options.subscriptions {
-        let detail = |held| closed_detail(held, client.id);
+        let account = account_of(&client.about);
+        let tag = name_tag(&client.about);
+        let detail = |held| closed_detail(held, client.id, account, &tag);
         list_subscriptions(&mut info, client.subscriptions.iter().map(detail).collect(), options);
     }
     Candidate { info, rtt_nanos }
@@ -166,9 +182,8 @@ fn described(
     about: &About,
     traffic: Traffic,
     rtt_nanos: u64,
-    options: &ConnzOptions,
 ) -> ConnInfo {
-    let mut info = ConnInfo {
+    ConnInfo {
         cid: id,
         kind: "Client".into(),
         client_type: transport.client_type().into(),
@@ -185,24 +200,45 @@ fn described(
         version: about.version.clone(),
         proxy: about.proxy.as_ref().map(|key| ProxyInfo { key: key.to_string() }),
         ..ConnInfo::default()
-    };
-    if options.auth {
-        let account = account_of(about);
-        info.authorized_user.clone_from(&about.user);
-        info.name_tag = name_tag(about);
-        if let Some(grant) = about.identity.as_ref().and_then(|held| held.grant.as_ref()) {
-            // A bearer's JWT is as good as a password.
-            if !grant.bearer {
-                info.jwt = grant.jwt.expose().to_owned();
-            }
-            info.issuer_key.clone_from(&grant.issuer_key);
-            info.tags.clone_from(&grant.tags);
-        }
-        if account != GLOBAL_ACCOUNT {
-            info.account = account.into();
-        }
     }
-    info
+}
+
+/// TLS, and the certificates that the peer showed.
+fn describe_tls(info: &mut ConnInfo, secured: Option<&Secured>, options: &ConnzOptions) {
+    let Some(secured) = secured else { return };
+    info.tls_version = secured.version.into();
+    info.tls_cipher_suite.clone_from(&secured.cipher);
+    info.tls_first = secured.is_first;
+    if options.auth {
+        let show = |shown: &Certificate| TlsPeerCert {
+            subject: shown.subject_text.clone(),
+            spki_sha256: shown.key_digest.clone(),
+            cert_sha256: shown.digest.clone(),
+        };
+        info.tls_peer_certs = secured.chain.iter().map(show).collect();
+    }
+}
+
+/// Whom it turned out to be.
+fn describe_user(info: &mut ConnInfo, about: &About) {
+    let account = account_of(about);
+    info.authorized_user.clone_from(&about.user);
+    if account != GLOBAL_ACCOUNT {
+        info.account = account.into();
+    }
+    describe_grant(info, about);
+}
+
+/// What its JWT says.
+fn describe_grant(info: &mut ConnInfo, about: &About) {
+    let Some(grant) = about.identity.as_ref().and_then(|held| held.grant.as_ref()) else { return };
+    // A bearer's JWT is as good as a password.
+    if !grant.bearer {
+        info.jwt = grant.jwt.expose().to_owned();
+    }
+    info.issuer_key.clone_from(&grant.issuer_key);
+    info.tags.clone_from(&grant.tags);
+    info.name_tag.clone_from(&grant.name);
 }
 
 /// What people call the account.
@@ -219,15 +255,16 @@ fn list_subscriptions(info: &mut ConnInfo, mut all: Vec<SubDetail>, options: &Co
     }
 }
 
-fn closed_detail(held: &ClosedSubscription, cid: u64) -> SubDetail {
+fn closed_detail(held: &ClosedSubscription, cid: u64, account: &str, tag: &str) -> SubDetail {
     SubDetail {
+        account: account.into(),
+        account_tag: tag.into(),
         subject: text(&held.pattern),
         qgroup: held.queue.as_deref().map(text).unwrap_or_default(),
         sid: text(&held.sid),
         msgs: held.delivered,
         max: held.max,
         cid,
-        ..SubDetail::default()
     }
 }
 

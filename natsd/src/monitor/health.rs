@@ -1,13 +1,15 @@
 //! Makes `/healthz`, and the documents of what natsd does not have.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use super::options::HealthzOptions;
+use super::options::{HealthzOptions, IpQueueszOptions, ProfilezOptions};
 use super::usage::resident_bytes;
 use super::view::{
-    Expvarz, Gatewayz, HealthFault, Healthz, IpQueue, IpQueuesz, Jsz, Leafz, MemStats,
+    Expvarz, Gatewayz, HealthFault, Healthz, IpQueue, IpQueuesz, Jsz, Leafz, MemStats, Profilez,
 };
 use super::{Monitor, now};
+use crate::config::show_duration;
 
 /// HTTP statuses.
 const OK: u16 = 200;
@@ -64,9 +66,27 @@ impl Monitor {
     /// Queues between parts of the server. natsd has one: requests to the system account; the
     /// reference lists its own without `all` only when something waits in them.
     #[must_use]
-    pub fn ipqueuesz(&self, all: bool) -> IpQueuesz {
+    pub fn ipqueuesz(&self, options: &IpQueueszOptions) -> IpQueuesz {
         let idle = [("System recvQ".to_owned(), IpQueue::default())];
-        if all { idle.into() } else { IpQueuesz::new() }
+        let asked = |name: &str| options.all && name.contains(&options.filter);
+        idle.into_iter().filter(|(name, _)| asked(name)).collect()
+    }
+
+    /// A profile: there is none, and the reason is the reference's.
+    #[must_use]
+    pub fn profilez(&self, options: &ProfilezOptions) -> Profilez {
+        const MOST: i64 = 15_000_000_000;
+        let error = match options.name.as_str() {
+            "" => "Profile name not specified".to_owned(),
+            "cpu" if !(1..=MOST).contains(&options.duration) => {
+                let sign = if options.duration < 0 { "-" } else { "" };
+                let shown = show_duration(Duration::from_nanos(options.duration.unsigned_abs()));
+                format!("Duration {sign}{shown} should be between 0s and 15s")
+            }
+            "cpu" => "Failed to start CPU profile: not supported by natsd".to_owned(),
+            other => format!("Profile {other:?} not found"),
+        };
+        Profilez { error, ..Profilez::default() }
     }
 }
 

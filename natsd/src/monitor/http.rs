@@ -30,7 +30,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::options::{
-    AccountStatzOptions, ConnzOptions, HealthzOptions, RoutezOptions, SubszOptions,
+    AccountStatzOptions, ConnzOptions, HealthzOptions, IpQueueszOptions, RoutezOptions,
+    SubszOptions,
 };
 use super::query::{BadRequest, Query};
 use super::{Monitor, json, page};
@@ -208,9 +209,12 @@ fn document(
             indented(&monitor.jsz())
         }
         "/healthz" => health(monitor, &HealthzOptions::from_query(query)?),
-        "/ipqueuesz" => indented(&monitor.ipqueuesz(query.bool("all")?)),
+        "/ipqueuesz" => {
+            let filter = query.text("queues").to_owned();
+            indented(&monitor.ipqueuesz(&IpQueueszOptions { all: query.bool("all")?, filter }))
+        }
         "/raftz" => plain(StatusCode::NOT_FOUND, "No Raft nodes registered"),
-        "/stacksz" => body(StatusCode::OK, "application/json", "natsd keeps no stacks to show\n"),
+        "/stacksz" => document_of(StatusCode::OK, b"natsd keeps no stacks to show\n".to_vec()),
         _ => body(StatusCode::OK, "application/json; charset=utf-8", variables(monitor)),
     })
 }
@@ -241,7 +245,7 @@ fn health(monitor: &Monitor, options: &HealthzOptions) -> Answer {
     }
     let status = std::mem::take(&mut health.status_code);
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    cross_origin(body(status, "application/json", json::compact(&health)))
+    document_of(status, json::compact(&health))
 }
 
 /// `/debug/vars`, in the layout of Go.
@@ -252,7 +256,11 @@ fn variables(monitor: &Monitor) -> Vec<u8> {
 }
 
 fn indented<T: serde::Serialize>(document: &T) -> Answer {
-    cross_origin(body(StatusCode::OK, "application/json", json::indented(document)))
+    document_of(StatusCode::OK, json::indented(document))
+}
+
+fn document_of(status: StatusCode, json: Vec<u8>) -> Answer {
+    cross_origin(body(status, "application/json", json))
 }
 
 fn html(text: String) -> Answer {

@@ -183,6 +183,26 @@ pub struct AccountStatzOptions {
     pub include_unused: bool,
 }
 
+/// What may be asked of `/ipqueuesz`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct IpQueueszOptions {
+    /// Queues in which nothing waits too.
+    pub all: bool,
+    /// Queues whose names contain this.
+    pub filter: String,
+}
+
+/// What may be asked of PROFILEZ.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ProfilezOptions {
+    /// `cpu`, `heap` and so on.
+    pub name: String,
+    /// Of `cpu`, in nanoseconds.
+    pub duration: i64,
+}
+
 /// A page of a list: `offset` and `limit` as asked, 1024 when there is none.
 #[must_use]
 pub fn page(offset: i64, limit: i64) -> (usize, usize) {

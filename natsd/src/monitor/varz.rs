@@ -1,6 +1,9 @@
 //! Makes `/varz` and STATSZ.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use jiff::Timestamp;
 
 use super::usage::resident_bytes;
 use super::view::{
@@ -8,10 +11,12 @@ use super::view::{
     ServerStats, Varz, WebsocketVarz,
 };
 use super::{Monitor, age, now};
+use crate::config::draft::default_auth_timeout;
 use crate::config::{Cluster, Config, Websocket, WriteTimeout};
 use crate::discovery::host_port;
 use crate::node::{GIT_COMMIT, TOOLCHAIN, VERSION};
 use crate::registry::Traffic;
+use crate::tls::TlsSetup;
 
 /// Seconds that a TLS handshake may take unless configured (nats-server 2.15).
 const TLS_TIMEOUT: f64 = 2.0;
@@ -88,6 +93,7 @@ impl Monitor {
                 .collect(),
             system_account: self.system_account_name(),
             proxies: proxies(config),
+            tls_cert_not_after: not_after(self.node.client_tls()),
             ..Varz::default()
         }
     }
@@ -115,6 +121,7 @@ impl Monitor {
             same_origin: websocket.same_origin,
             allowed_origins: websocket.allowed_origins.clone(),
             compression: websocket.compression,
+            tls_cert_not_after: not_after(self.node.websocket_tls()),
         }
     }
 
@@ -162,7 +169,8 @@ impl Monitor {
 
     fn cluster(&self, cluster: &Cluster) -> ClusterVarz {
         let authorization = cluster.authorization.as_ref();
-        let auth_timeout = authorization.map_or(Duration::from_secs(2), |held| held.timeout);
+        let auth_timeout = authorization
+            .map_or_else(|| default_auth_timeout(cluster.tls.as_ref()), |held| held.timeout);
         ClusterVarz {
             name: self.mesh.as_ref().map(|mesh| mesh.name().name).unwrap_or_default(),
             addr: cluster.listen.host.clone(),
@@ -175,7 +183,7 @@ impl Monitor {
             pool_size: cluster.pool_size.map_or(-1, i64::from),
             write_deadline: cluster.write_deadline.map_or(0, nanos),
             write_timeout: write_timeout(cluster.write_timeout),
-            tls_cert_not_after: None,
+            tls_cert_not_after: not_after(self.node.route_tls()),
         }
     }
 
@@ -227,7 +235,7 @@ impl Monitor {
     }
 
     fn route_stats(&self) -> Vec<RouteStat> {
-        let stat = |entry: std::sync::Arc<crate::route::RouteEntry>| RouteStat {
+        let stat = |entry: Arc<crate::route::RouteEntry>| RouteStat {
             rid: entry.id,
             name: entry.remote().name,
             sent: sent(entry.traffic()),
@@ -236,6 +244,10 @@ impl Monitor {
         };
         self.routes().into_iter().map(stat).collect()
     }
+}
+
+fn not_after(setup: Option<Arc<TlsSetup>>) -> Option<Timestamp> {
+    setup.and_then(|setup| setup.not_after)
 }
 
 fn proxies(config: &Config) -> Option<ProxiesVarz> {

@@ -17,12 +17,15 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Conversation;
 use super::desk::{self, CIPHER_BYTES, Desk, READ_BYTES};
+use super::patience::Patience;
 use super::tls::TlsSink;
 use super::upgrade::TlsPlan;
 use super::websocket::Frames;
 use crate::close::CloseReason;
-use crate::outbound::{Attend, Outbound, Sink};
+use crate::config::show_duration;
+use crate::outbound::{Attend, Outbound, Sink, Waiting};
 use crate::router::Publisher;
+use crate::tls::Secured;
 
 /// How long the last bytes of a closing connection may take.
 const FAREWELL: Duration = Duration::from_millis(250);
@@ -98,9 +101,8 @@ impl Drop for TcpSink {
     }
 }
 
-/// Serves a connection to its end. A peer that takes no byte for `write_deadline` is a slow
-/// consumer.
-pub async fn serve(reader: Reader, mut conversation: impl Conversation, write_deadline: Duration) {
+/// Serves a connection to its end.
+pub async fn serve(reader: Reader, mut conversation: impl Conversation, patience: Patience) {
     let frames = match &reader.carrier {
         Carrier::Websocket(frames) => Some(Arc::clone(&frames.sink)),
         _ => None,
@@ -113,12 +115,16 @@ pub async fn serve(reader: Reader, mut conversation: impl Conversation, write_de
                 Carrier::Websocket(frames) => Flow::Websocket(frames),
                 _ => Flow::Clear,
             };
-            converse(reader.read, flow, &mut conversation, write_deadline).await
+            converse(reader.read, flow, &mut conversation, patience).await
         }
     };
     let outbound = Arc::clone(conversation.outbound());
     outbound.close(reason);
     let reason = outbound.closed().unwrap_or(reason);
+    if reason == CloseReason::SlowConsumerPendingBytes {
+        let most = outbound.pending_bytes_max();
+        conversation.notice(&format!("Slow Consumer Detected: MaxPending of {most} Exceeded"));
+    }
     let last_words = || frames.as_ref().is_none_or(|frames| frames.last_words(reason));
     if reason.wants_last_flush() {
         farewell(&outbound, last_words).await;
@@ -140,7 +146,7 @@ async fn open(reader: &Reader, conversation: &mut impl Conversation) -> Result<b
         return Ok(false);
     };
     if plan.comes_first(&reader.read).await {
-        secure(reader, plan, sink, conversation).await?;
+        secure(reader, plan, sink, conversation, true).await?;
         greet(conversation)?;
         return Ok(true);
     }
@@ -148,7 +154,7 @@ async fn open(reader: &Reader, conversation: &mut impl Conversation) -> Result<b
     written(&reader.read, conversation.outbound(), plan.timeout).await?;
     let wanted = plan.comes_next(&reader.read).await;
     if wanted {
-        secure(reader, plan, sink, conversation).await?;
+        secure(reader, plan, sink, conversation, false).await?;
     }
     Ok(wanted)
 }
@@ -187,13 +193,14 @@ async fn secure(
     plan: &TlsPlan,
     sink: &Arc<TlsSink>,
     conversation: &mut impl Conversation,
+    is_first: bool,
 ) -> Result<(), CloseReason> {
     match plan.secure(&reader.read, sink).await {
         Ok(secured) => {
             // Whatever was queued during the handshake goes out now.
             conversation.outbound().unblock();
             conversation.outbound().flush();
-            conversation.on_secured(&secured)
+            conversation.on_secured(Secured { is_first, ..secured })
         }
         Err(error) => {
             conversation.on_insecure(&error);
@@ -206,10 +213,10 @@ async fn converse(
     read: OwnedReadHalf,
     flow: Flow,
     conversation: &mut impl Conversation,
-    write_deadline: Duration,
+    patience: Patience,
 ) -> CloseReason {
     let mut alarm = pin!(sleep_until(Instant::now()));
-    let mut driver = Driver { read, flow, paused_until: None, write_deadline };
+    let mut driver = Driver { read, flow, paused_until: None, patience, late_since: None };
     poll_fn(|cx| driver.poll(cx, conversation, alarm.as_mut())).await
 }
 
@@ -224,7 +231,9 @@ struct Driver {
     read: OwnedReadHalf,
     flow: Flow,
     paused_until: Option<Instant>,
-    write_deadline: Duration,
+    patience: Patience,
+    /// The peer did not read in time what waited then, and has not kept up since.
+    late_since: Option<Instant>,
 }
 
 impl Driver {
@@ -235,7 +244,7 @@ impl Driver {
         mut alarm: Pin<&mut Sleep>,
     ) -> Poll<CloseReason> {
         loop {
-            if let Poll::Ready(reason) = self.poll_write(cx, conversation.outbound()) {
+            if let Poll::Ready(reason) = self.poll_write(cx, conversation) {
                 return Poll::Ready(reason);
             }
             match self.poll_read(cx, conversation) {
@@ -252,17 +261,27 @@ impl Driver {
     }
 
     /// Waits for the socket on behalf of everyone who queues bytes, when it is full.
-    fn poll_write(&self, cx: &mut Context<'_>, outbound: &Outbound) -> Poll<CloseReason> {
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        conversation: &mut impl Conversation,
+    ) -> Poll<CloseReason> {
         loop {
-            match outbound.attend(cx.waker()) {
+            match conversation.outbound().attend(cx.waker()) {
                 Attend::Closed(reason) => return Poll::Ready(reason),
-                Attend::Nothing => return self.poll_controls(cx),
-                Attend::AwaitWritable(since) => {
-                    if since.elapsed() >= self.write_deadline {
+                Attend::Nothing => {
+                    self.note_recovery(conversation);
+                    return self.poll_controls(cx);
+                }
+                Attend::AwaitWritable(waiting) => {
+                    if waiting.since.elapsed() >= self.patience.deadline
+                        && !self.gives_time(waiting, conversation)
+                    {
                         return Poll::Ready(CloseReason::SlowConsumerWriteDeadline);
                     }
                     match self.read.as_ref().poll_write_ready(cx) {
                         Poll::Ready(_) => {
+                            let outbound = conversation.outbound();
                             outbound.unblock();
                             outbound.flush();
                         }
@@ -270,6 +289,34 @@ impl Driver {
                     }
                 }
             }
+        }
+    }
+
+    /// Says that the peer is late, and whether it gets more time.
+    fn gives_time(&mut self, waiting: Waiting, conversation: &mut impl Conversation) -> bool {
+        let outbound = conversation.outbound();
+        let state = if self.late_since.is_some() { "State" } else { "Detected" };
+        conversation.notice(&format!(
+            "Slow Consumer {state}: WriteDeadline of {} exceeded with {} chunks of {} total bytes.",
+            show_duration(self.patience.deadline),
+            outbound.chunks(),
+            outbound.delivered().pending_bytes
+        ));
+        if !self.patience.retries || waiting.took_nothing {
+            return false;
+        }
+        outbound.give_time();
+        let is_first = self.late_since.is_none();
+        self.late_since.get_or_insert(waiting.since);
+        conversation.on_slow(is_first);
+        true
+    }
+
+    /// Says that a peer that was late has read all that waited.
+    fn note_recovery(&mut self, conversation: &impl Conversation) {
+        if let Some(since) = self.late_since.take() {
+            let took = since.elapsed().as_secs_f64();
+            conversation.notice(&format!("Slow Consumer Recovered: Flush took {took:.3}s."));
         }
     }
 
@@ -417,7 +464,7 @@ impl Driver {
         mut alarm: Pin<&mut Sleep>,
     ) -> Poll<Result<(), CloseReason>> {
         let blocked = match conversation.outbound().attend(cx.waker()) {
-            Attend::AwaitWritable(since) => Some(since + self.write_deadline),
+            Attend::AwaitWritable(waiting) => Some(waiting.since + self.patience.deadline),
             _ => None,
         };
         let wanted = [conversation.deadline(), self.paused_until, blocked];

@@ -9,6 +9,7 @@ mod descriptors;
 mod desk;
 mod interfaces;
 mod listener;
+mod patience;
 mod tls;
 mod upgrade;
 mod websocket;
@@ -23,13 +24,15 @@ use tokio::time::Instant;
 use crate::close::CloseReason;
 use crate::outbound::Outbound;
 use crate::router::Publisher;
+use crate::tls::Secured;
 
 pub use connection::{Reader, serve, split, split_tls};
 pub use descriptors::raise_descriptor_limit;
 pub use desk::with_publisher;
 pub use interfaces::interface_addresses;
 pub use listener::{Bound, Listener, accept_loop, bind};
-pub use tls::{Role as TlsRole, Secured};
+pub use patience::Patience;
+pub use tls::Role as TlsRole;
 pub use upgrade::{TlsPlan, TlsStart};
 pub use websocket::{Upgraded, WebsocketPlan, accept_websocket};
 pub use workers::Workers;
@@ -49,13 +52,20 @@ pub trait Conversation: Send + 'static {
     ///
     /// # Errors
     /// Closes the connection.
-    fn on_secured(&mut self, secured: &Secured) -> Result<(), CloseReason>;
+    fn on_secured(&mut self, secured: Secured) -> Result<(), CloseReason>;
 
     /// TLS was not agreed on; the connection ends.
     fn on_insecure(&mut self, error: &std::io::Error);
 
     /// The peer broke the rules of what carries the conversation; the connection ends.
     fn on_broken(&mut self, _text: &str) {}
+
+    /// The peer is late in reading, and it is for the first time since it last kept up. It is
+    /// given more time: an end is told by [`Self::on_close`].
+    fn on_slow(&mut self, _is_first: bool) {}
+
+    /// Something worth a line in the log.
+    fn notice(&self, _text: &str) {}
 
     /// The largest message that may be unpacked for it.
     fn payload_max(&self) -> usize {

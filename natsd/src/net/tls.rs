@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use crate::outbound::Sink;
-use crate::tls::Certificate;
+use crate::tls::{Certificate, Secured};
 
 /// Bytes encrypted at once: four records, one system call.
 const ENCRYPTED_AT_ONCE: usize = 64 * 1024;
@@ -27,19 +27,6 @@ pub enum Role {
     Server(Arc<ServerConfig>),
     /// As the client, to a server of this name.
     Client(Arc<rustls::ClientConfig>, ServerName<'static>),
-}
-
-/// What a handshake told.
-#[derive(Clone, Debug)]
-pub struct Secured {
-    /// The peer's certificate, if it showed one; verified as configured.
-    pub certificate: Option<Arc<Certificate>>,
-    /// All that it showed, its own first.
-    pub shown: Vec<Vec<u8>>,
-    /// `1.3`
-    pub version: &'static str,
-    /// `TLS_AES_128_GCM_SHA256`
-    pub cipher: String,
 }
 
 /// The writing side of a socket that speaks TLS from some moment on.
@@ -224,16 +211,14 @@ pub(super) async fn handshake(
         }
     }
     let secured = Secured {
-        certificate: connection
-            .peer_certificates()
-            .and_then(|chain| Certificate::parse(chain.first()?))
-            .map(Arc::new),
-        shown: connection
+        // Behind one that cannot be read nothing counts.
+        chain: connection
             .peer_certificates()
             .unwrap_or_default()
             .iter()
-            .map(|held| held.to_vec())
+            .map_while(|shown| Certificate::parse(shown))
             .collect(),
+        is_first: false,
         version: match connection.protocol_version() {
             Some(rustls::ProtocolVersion::TLSv1_2) => "1.2",
             _ => "1.3",

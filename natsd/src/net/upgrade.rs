@@ -9,7 +9,8 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::time::timeout;
 
-use super::tls::{Role, Secured, TlsSink, handshake};
+use super::tls::{Role, TlsSink, handshake};
+use crate::tls::Secured;
 
 /// First byte of a TLS handshake.
 const HANDSHAKE: u8 = 0x16;
@@ -77,7 +78,7 @@ impl TlsPlan {
     }
 
     fn check(&self, secured: &Secured) -> io::Result<()> {
-        let certificate = secured.certificate.as_ref();
+        let certificate = secured.certificate();
         let pinned = |digest: &String| self.pinned.contains(digest);
         if !self.pinned.is_empty() && !certificate.is_some_and(|held| pinned(&held.key_digest)) {
             return Err(io::Error::other("certificate not pinned"));

@@ -21,11 +21,12 @@ use tokio::time::timeout;
 
 use super::Conversation;
 use super::connection::{Carrier, Reader, TcpSink};
-use super::tls::{Secured, TlsSink};
+use super::tls::TlsSink;
 use super::upgrade::TlsPlan;
 use crate::close::CloseReason;
 use crate::outbound::Sink;
 use crate::router::Publisher;
+use crate::tls::Secured;
 use crate::websocket::{
     Answer, BROWSER_FRAME_BYTES, COMPRESSED_ABOVE, Closing, Decoder, Inflater, Opcode, Packed,
     Piece, Refusal, Session, Terms, answer, deflate, put_control, put_header,

@@ -63,7 +63,11 @@ struct Queue {
     written_of_first: usize,
     pending_bytes: usize,
     bound: Bound,
+    /// Messages of clients are dropped instead of slowing these down.
+    drops_when_choked: bool,
     state: State,
+    /// What waited when the socket was first full, until all of that is written.
+    behind: Option<Behind>,
     /// Some producer has it on its list and will flush it.
     touched: bool,
     closed: Option<CloseReason>,
@@ -85,6 +89,22 @@ enum State {
     Writing,
     /// The socket took nothing since this time; the owner waits for it.
     Blocked(Instant),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Behind {
+    since: Instant,
+    whole: usize,
+    left: usize,
+}
+
+/// A queue whose socket is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// What waited then is not all written.
+    pub since: Instant,
+    /// None of it is.
+    pub took_nothing: bool,
 }
 
 /// What became of a flush.
@@ -142,7 +162,9 @@ impl Outbound {
             written_of_first: 0,
             pending_bytes: 0,
             bound,
+            drops_when_choked: false,
             state: State::Idle,
+            behind: None,
             touched: false,
             closed: None,
             owner: None,
@@ -203,6 +225,7 @@ impl Outbound {
         let mut queue = self.queue.lock();
         queue.pending_bytes = queue.pending_bytes.saturating_sub(batch.written);
         queue.written_of_first = batch.written_of_first;
+        queue.catch_up(batch.written);
         let mut chunks = batch.chunks;
         if !chunks.is_empty() || queue.full.is_empty() && chunks.capacity() <= CHUNKS_KEPT {
             chunks.append(&mut queue.full);
@@ -220,6 +243,7 @@ impl Outbound {
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 queue.state = State::Blocked(Instant::now());
+                queue.fall_behind();
                 queue.wake_owner();
                 Next::Stop(Flush::Blocked)
             }
@@ -241,9 +265,28 @@ impl Outbound {
         self.queue.lock().closed
     }
 
+    /// Whether messages of clients are dropped while it is choked, instead of slowing these down
+    /// (`no_fast_producer_stall`).
+    pub fn set_drops_when_choked(&self, drops: bool) {
+        self.queue.lock().drops_when_choked = drops;
+    }
+
     /// How many bytes it may hold.
     pub fn pending_bytes_max(&self) -> usize {
         self.queue.lock().bound.cut_above
+    }
+
+    /// How many pieces wait.
+    pub fn chunks(&self) -> usize {
+        let queue = self.queue.lock();
+        queue.full.len() + usize::from(!queue.tail.is_empty())
+    }
+
+    /// For the connection's own task: the peer gets as much time again for what waits now.
+    pub fn give_time(&self) {
+        let mut queue = self.queue.lock();
+        queue.behind = None;
+        queue.fall_behind();
     }
 
     /// Counters of what was delivered.
@@ -265,7 +308,10 @@ impl Outbound {
         }
         match (queue.closed, queue.state) {
             (Some(reason), _) => Attend::Closed(reason),
-            (None, State::Blocked(since)) => Attend::AwaitWritable(since),
+            (None, State::Blocked(since)) => Attend::AwaitWritable(queue.behind.map_or(
+                Waiting { since, took_nothing: true },
+                |behind| Waiting { since: behind.since, took_nothing: behind.left == behind.whole },
+            )),
             (None, _) => Attend::Nothing,
         }
     }
@@ -330,8 +376,8 @@ impl std::fmt::Debug for Outbound {
 pub enum Attend {
     /// Nothing.
     Nothing,
-    /// Wait until the socket takes bytes; it has not since this time.
-    AwaitWritable(Instant),
+    /// Wait until the socket takes bytes.
+    AwaitWritable(Waiting),
     /// Tear the connection down.
     Closed(CloseReason),
 }
@@ -351,6 +397,20 @@ impl Queue {
             }
         }
         self.wake_owner();
+    }
+
+    fn catch_up(&mut self, written: usize) {
+        if let Some(behind) = &mut self.behind {
+            behind.left = behind.left.saturating_sub(written);
+            if behind.left == 0 {
+                self.behind = None;
+            }
+        }
+    }
+
+    fn fall_behind(&mut self) {
+        let whole = self.pending_bytes;
+        self.behind.get_or_insert_with(|| Behind { since: Instant::now(), whole, left: whole });
     }
 
     fn wake_owner(&self) {
@@ -411,6 +471,11 @@ impl Append<'_> {
         queue.full.push_back(Chunk::Shared(bytes.clone()));
     }
 
+    /// Whether a client's message is better dropped.
+    pub fn drops(&self) -> bool {
+        self.queue.drops_when_choked && self.queue.is_choked()
+    }
+
     /// Counts one message of this size.
     pub fn count_message(&mut self, bytes: usize) {
         self.queue.messages += 1;
@@ -427,7 +492,9 @@ impl Append<'_> {
                 queue.close(CloseReason::SlowConsumerPendingBytes);
                 return Appended { first_touch: false, pending_bytes, pause };
             }
-            pause = queue.bound.pause(pending_bytes, queue.still_reads());
+            if !queue.drops_when_choked {
+                pause = queue.bound.pause(pending_bytes, queue.still_reads());
+            }
             queue.stalls += u64::from(pause > Pause::default());
         }
         let first_touch = !std::mem::replace(&mut queue.touched, true);
@@ -445,6 +512,10 @@ impl std::fmt::Debug for Append<'_> {
 const STOPPED_READING_MILLIS: u128 = 20;
 
 impl Queue {
+    fn is_choked(&self) -> bool {
+        self.pending_bytes > self.bound.pause_above
+    }
+
     fn still_reads(&self) -> bool {
         match self.state {
             State::Blocked(since) => since.elapsed().as_millis() < STOPPED_READING_MILLIS,

@@ -109,3 +109,49 @@ fn the_owner_learns_that_the_socket_is_full() {
     assert_eq!(out.flush(), Flush::Done);
     assert_eq!(*sink.seen.lock(), b"abc");
 }
+
+/// What the owner is told of a socket that is full.
+fn waiting(out: &Outbound) -> Waiting {
+    match out.attend(Waker::noop()) {
+        Attend::AwaitWritable(waiting) => waiting,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_is_behind_until_what_waited_is_written() {
+    let sink = Choked::with_room(1);
+    let out = queue(&sink, usize::MAX);
+    let start = Instant::now();
+    out.append_bytes(b"abcdef");
+    out.flush();
+    assert_eq!(waiting(&out), Waiting { since: start, took_nothing: true });
+    let again = |room| {
+        out.append_bytes(b"more");
+        *sink.room.lock() = room;
+        out.unblock();
+        out.flush();
+    };
+    tokio::time::advance(std::time::Duration::from_secs(1)).await;
+    again(3);
+    assert_eq!(waiting(&out), Waiting { since: start, took_nothing: false });
+    again(3);
+    // The first five are written by now: what waits came later.
+    assert_eq!(waiting(&out), Waiting { since: Instant::now(), took_nothing: true });
+    tokio::time::advance(std::time::Duration::from_secs(1)).await;
+    out.give_time();
+    assert_eq!(waiting(&out), Waiting { since: Instant::now(), took_nothing: true });
+    again(usize::MAX);
+    assert_eq!(out.attend(Waker::noop()), Attend::Nothing);
+}
+
+#[test]
+fn beyond_three_quarters_messages_are_dropped_if_that_is_wanted() {
+    let out = queue(&Choked::with_room(0), 100);
+    assert!(out.append_bytes(&[0; 76]).unwrap().pause > Pause::default());
+    assert!(!out.append().unwrap().drops());
+    out.set_drops_when_choked(true);
+    assert!(out.append().unwrap().drops());
+    let pause = out.append_bytes(b"x").unwrap().pause;
+    assert_eq!(pause, Pause::default(), "nobody is slowed down");
+}

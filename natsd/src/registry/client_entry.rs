@@ -1,8 +1,8 @@
 //! What is known of one client connection.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
@@ -11,6 +11,7 @@ use crate::account::{Account, GLOBAL_ACCOUNT, Labelled, Subscriber};
 use crate::auth::Identity;
 use crate::close::CloseReason;
 use crate::protocol::error;
+use crate::tls::Secured;
 
 /// What a client's protocol is carried by.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -59,6 +60,7 @@ pub struct ClientEntry {
     pub received: TrafficCounters,
     /// It understands repeated INFO and has had its first PONG.
     takes_info: AtomicBool,
+    secured: OnceLock<Box<Secured>>,
     about: Mutex<About>,
 }
 
@@ -142,6 +144,7 @@ impl ClientEntry {
             subscriber,
             received: TrafficCounters::default(),
             takes_info: AtomicBool::new(false),
+            secured: OnceLock::new(),
             about: Mutex::default(),
         }
     }
@@ -150,6 +153,17 @@ impl ClientEntry {
     #[must_use]
     pub fn carried_by(self, transport: Transport) -> Self {
         Self { transport, ..self }
+    }
+
+    /// TLS was agreed on, which happens once.
+    pub fn note_secured(&self, secured: Secured) {
+        self.secured.get_or_init(|| Box::new(secured));
+    }
+
+    /// What was agreed on, if it has TLS.
+    #[must_use]
+    pub fn secured(&self) -> Option<&Secured> {
+        self.secured.get().map(|held| &**held)
     }
 
     /// From now on it gets an INFO whenever the cluster changes.

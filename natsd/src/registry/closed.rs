@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::{About, ClientEntry, Traffic, Transport};
 use crate::account::{LocalTarget, Sid, Subscription};
 use crate::close::CloseReason;
+use crate::tls::Secured;
 
 /// A connection that is gone.
 #[derive(Clone, Debug)]
@@ -32,6 +33,8 @@ pub struct ClosedClient {
     pub traffic: Traffic,
     /// Last round trip in nanoseconds; 0 is unknown.
     pub rtt_nanos: u64,
+    /// What TLS it had; its certificates are forgotten.
+    pub secured: Option<Secured>,
     /// How many subscriptions it had.
     pub subscription_count: usize,
     /// The first of them.
@@ -80,6 +83,11 @@ impl ClosedClient {
             about: client.about(),
             traffic: client.traffic(),
             rtt_nanos: client.vitals.rtt_nanos(),
+            secured: client.secured().map(|held| Secured {
+                chain: Vec::new(),
+                cipher: held.cipher.clone(),
+                ..*held
+            }),
         }
     }
 }

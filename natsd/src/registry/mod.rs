@@ -102,6 +102,12 @@ impl Registry {
         self.closed.lock().push(closed);
     }
 
+    /// A client was late in reading, and stays.
+    pub fn note_slow(&self, client: &ClientEntry) {
+        self.gone.lock().entry(client.account_name()).or_default().slow_consumers += 1;
+        self.slow_consumers.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn remove_live(&self, id: u64) -> bool {
         let mut clients = self.clients.write();
         let was_there = clients.remove(&id).is_some();

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{Dialed, Mesh, Purpose, Role, Route, RouteEntry};
 use crate::config::RouteUrl;
 use crate::discovery::host_port;
-use crate::net::{TlsPlan, TlsRole, TlsStart, serve, split, split_tls};
+use crate::net::{Patience, TlsPlan, TlsRole, TlsStart, serve, split, split_tls};
 use crate::outbound::Outbound;
 use crate::protocol::info::Info;
 use crate::tls::TlsSetup;
@@ -301,7 +301,7 @@ impl Mesh {
         if let Some(limit) = cluster.and_then(|cluster| cluster.dead_peer_timeout) {
             notice_dead_machines(&stream, limit);
         }
-        let deadline = self.write_deadline();
+        let patience = Patience::with_peers(cluster, &config.limits);
         let (reader, sink) = match self.node.route_tls() {
             None => split(stream),
             Some(tls) => match self.tls_plan(&tls, &role) {
@@ -319,7 +319,7 @@ impl Mesh {
             Role::Dialed(dialed) => (true, dialed.explicit.then(|| dialed.url.clone())),
         };
         let entry = Arc::new(RouteEntry::new(outbound, peer, is_dialed, configured));
-        serve(reader, Route::new(self, Arc::clone(&entry), role), deadline).await;
+        serve(reader, Route::new(self, Arc::clone(&entry), role), patience).await;
         *remote.lock() = entry.remote().id;
     }
 }

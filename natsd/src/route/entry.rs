@@ -1,8 +1,8 @@
 //! What is known of one route connection, for monitoring.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
@@ -29,6 +29,7 @@ pub struct RouteEntry {
     pub received: TrafficCounters,
     /// Interest that the peer announced on it.
     pub subscriptions: AtomicUsize,
+    key_digest: OnceLock<String>,
     remote: Mutex<Remote>,
 }
 
@@ -67,6 +68,7 @@ impl RouteEntry {
             outbound,
             received: TrafficCounters::default(),
             subscriptions: AtomicUsize::new(0),
+            key_digest: OnceLock::new(),
             remote: Mutex::default(),
         }
     }
@@ -80,6 +82,17 @@ impl RouteEntry {
     /// The other end said who it is.
     pub fn set_remote(&self, remote: Remote) {
         *self.remote.lock() = remote;
+    }
+
+    /// The peer showed a certificate with this key.
+    pub fn note_key(&self, digest: String) {
+        self.key_digest.get_or_init(|| digest);
+    }
+
+    /// The digest of the key in the peer's certificate, if it showed one.
+    #[must_use]
+    pub fn key_digest(&self) -> Option<&str> {
+        self.key_digest.get().map(String::as_str)
     }
 
     /// Its traffic so far.

@@ -177,6 +177,11 @@ impl Mesh {
         gone.stale_connections += u64::from(reason == CloseReason::StaleConnection);
     }
 
+    /// A peer was late in reading, and stays.
+    pub(super) fn note_slow(&self) {
+        self.gone.lock().slow_consumers += 1;
+    }
+
     /// What connections that are gone left behind.
     pub fn gone(&self) -> GoneRoutes {
         *self.gone.lock()
@@ -201,13 +206,6 @@ impl Mesh {
             .min(PING_INTERVAL_MAX);
         let max = cluster.and_then(|cluster| cluster.ping_max).unwrap_or(config.limits.ping_max);
         (interval, max)
-    }
-
-    /// How long a peer may take no byte of what waits for it.
-    pub(super) fn write_deadline(&self) -> Duration {
-        let config = self.node.config();
-        let own = config.cluster.as_ref().and_then(|cluster| cluster.write_deadline);
-        own.unwrap_or(config.limits.write_deadline)
     }
 
     /// How long a peer may take to introduce itself: as long as it could be silent later.
@@ -346,6 +344,7 @@ impl Mesh {
                 id: info.server_id.as_str().into(),
                 headers: info.headers,
                 traces: info.proto >= ROUTE_PROTO,
+                label: format!("{peer_address} - rid:{}", outbound.id),
             },
             order,
             scope,

@@ -22,14 +22,14 @@ use std::task::{Context, Poll, ready};
 use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
-use crate::account::{Account, Link, is_measured};
+use crate::account::{Account, Link, Tally, is_measured};
 use crate::close::CloseReason;
 use crate::heartbeat::{Beat, Heartbeat};
 use crate::log::{
     self,
     wire::{self, Way},
 };
-use crate::net::{Conversation, Secured};
+use crate::net::Conversation;
 use crate::node::Node;
 use crate::outbound::{Outbound, SHARED_BODY_BYTES};
 use crate::protocol::error;
@@ -39,6 +39,7 @@ use crate::protocol::message::Message;
 use crate::protocol::route::{Queues, RouteOp, parse};
 use crate::protocol::stash::Stash;
 use crate::router::{Matches, Origin, Publisher};
+use crate::tls::Secured;
 use handshake::Waiting;
 use interest::{EarlyInterest, RemoteInterest};
 
@@ -68,6 +69,8 @@ pub(crate) struct Route {
     dedicated: Option<Arc<Account>>,
     /// The account of the last message: most come for the same one.
     last_account: Option<Arc<Account>>,
+    /// What came for which account.
+    tally: Tally,
     heartbeat: Heartbeat,
     connected_at: Instant,
 }
@@ -136,6 +139,7 @@ impl Route {
             matches: Matches::default(),
             dedicated: None,
             last_account: None,
+            tally: Tally::of_received(),
             heartbeat: Heartbeat::of_route(now, interval, max),
             connected_at: now,
         }
@@ -146,11 +150,19 @@ impl Route {
     }
 
     fn send_error(&self, text: &str, publisher: &mut Publisher) {
+        self.trace_out(&format!("-ERR {text}"));
         self.send(error::line(text).as_bytes(), publisher);
+    }
+
+    fn trace_out(&self, text: &str) {
+        if log::tracing_wire() {
+            wire::op(&self.entry.label(), Way::Out, text);
+        }
     }
 
     fn send_ok_if_verbose(&self, publisher: &mut Publisher) {
         if self.verbose {
+            self.trace_out("OK");
             self.send(b"+OK\r\n", publisher);
         }
     }
@@ -203,7 +215,10 @@ impl Route {
             }
             RouteOp::Subscribe(named, weight) => self.on_interest(named, weight, publisher),
             RouteOp::Unsubscribe(named) => self.on_no_interest(named, publisher),
-            RouteOp::Ping => self.send(b"PONG\r\n", publisher),
+            RouteOp::Ping => {
+                self.trace_out("PONG");
+                self.send(b"PONG\r\n", publisher);
+            }
             RouteOp::Pong => {
                 if let Some(rtt) = self.heartbeat.answered(Instant::now()) {
                     self.entry.vitals.note_rtt(rtt);
@@ -231,6 +246,7 @@ impl Route {
     ) {
         self.entry.received.count(message.size());
         let Some(account) = self.account_of(account) else { return };
+        self.tally.count(&account, message.size());
         if message.has_headers() && headers::may_ask_for_trace(message.headers())
             || message.has_headers() && account.traces_others()
         {
@@ -307,6 +323,25 @@ impl Route {
         }
     }
 
+    /// Does what the input asks for, op by op.
+    fn take_in(&mut self, input: &[u8], publisher: &mut Publisher) -> Result<(), CloseReason> {
+        let mut input = self.finish_stashed(input, publisher)?;
+        while !input.is_empty() {
+            if let Some(waiting) = &mut self.waiting {
+                waiting.held.extend_from_slice(input);
+                break;
+            }
+            match self.step(input, None, publisher)? {
+                Ok(used) => input = input.get(used..).unwrap_or_default(),
+                Err(need) => {
+                    self.stash.keep(input, need);
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Continues the unfinished op with new input; returns the input behind it.
     fn finish_stashed<'i>(
         &mut self,
@@ -349,13 +384,16 @@ impl Conversation for Route {
         Ok(())
     }
 
-    fn on_secured(&mut self, secured: &Secured) -> Result<(), CloseReason> {
+    fn on_secured(&mut self, secured: Secured) -> Result<(), CloseReason> {
         tracing::debug!(
             "{} - TLS handshake complete, version {}, cipher suite {}",
             self.entry.label(),
             secured.version,
             secured.cipher
         );
+        if let Some(certificate) = secured.certificate() {
+            self.entry.note_key(certificate.key_digest.clone());
+        }
         Ok(())
     }
 
@@ -367,21 +405,19 @@ impl Conversation for Route {
         let now = Instant::now();
         self.heartbeat.heard(now);
         self.entry.vitals.note_activity(now);
-        let mut input = self.finish_stashed(input, publisher)?;
-        while !input.is_empty() {
-            if let Some(waiting) = &mut self.waiting {
-                waiting.held.extend_from_slice(input);
-                break;
-            }
-            match self.step(input, None, publisher)? {
-                Ok(used) => input = input.get(used..).unwrap_or_default(),
-                Err(need) => {
-                    self.stash.keep(input, need);
-                    break;
-                }
-            }
+        let result = self.take_in(input, publisher);
+        self.tally.settle();
+        result
+    }
+
+    fn on_slow(&mut self, is_first: bool) {
+        if is_first {
+            self.mesh.note_slow();
         }
-        Ok(())
+    }
+
+    fn notice(&self, text: &str) {
+        tracing::info!("{} - {text}", self.entry.label());
     }
 
     fn read_into(&mut self) -> Option<(&mut BytesMut, usize)> {
@@ -416,6 +452,7 @@ impl Conversation for Route {
         match self.heartbeat.beat(now) {
             Beat::Nothing => Ok(()),
             Beat::Ping if self.phase == Phase::Registered => {
+                self.trace_out("PING");
                 self.send(b"PING\r\n", publisher);
                 Ok(())
             }
@@ -434,10 +471,6 @@ impl Conversation for Route {
             self.mesh.unregister(&link);
         }
         self.mesh.remove_entry(&self.entry, reason);
-        let pending_max = self.entry.outbound.pending_bytes_max();
-        if let Some(text) = reason.slow_consumer(pending_max, self.mesh.write_deadline()) {
-            tracing::warn!("{} - {text}", self.entry.label());
-        }
         let remote = self.entry.remote();
         let name = if remote.name.is_empty() {
             String::new()

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use super::import::Nested;
 use super::matches::{Group, Matches};
 use super::queue_group::{Dice, candidates};
-use crate::account::{Account, Link, LocalTarget, Subscription, Take, Target, Touch};
+use crate::account::{Account, Link, LocalTarget, Subscription, Take, Tally, Target, Touch};
 use crate::log::{
     self,
     wire::{self, Way},
@@ -62,6 +62,8 @@ pub struct Publisher {
     pub(super) sizes: Vec<u8>,
     pub(super) dice: Dice,
     pause: Pause,
+    /// What went to peers of which account.
+    tally: Tally,
     /// Bytes queued since the last flush.
     queued: usize,
     /// How deep in imports of imports it is, and matches for each depth.
@@ -86,6 +88,7 @@ impl Publisher {
             sizes: Vec::new(),
             dice: Dice::new(seed),
             pause: Pause::default(),
+            tally: Tally::of_sent(),
             queued: 0,
             nested: Nested::default(),
         }
@@ -97,6 +100,7 @@ impl Publisher {
         for outbound in self.touched.drain(..) {
             outbound.flush();
         }
+        self.tally.settle();
     }
 
     /// How long the producer of this batch should pause, because a receiver is far behind.
@@ -258,6 +262,9 @@ impl Publisher {
             target.subscriber.note_request(message.reply);
         }
         let Some(mut queue) = outbound.append() else { return false };
+        if queue.drops() && matches!(origin, Origin::Client { .. }) {
+            return false;
+        }
         let take = target.take(&queue);
         if take == Take::No {
             return false;
@@ -349,7 +356,7 @@ impl Publisher {
     /// Appends RMSG or HMSG for a peer, once per message whatever it is for there.
     pub(super) fn send_to_peer(
         &mut self,
-        account: &Account,
+        account: &Arc<Account>,
         message: &Message<'_>,
         link: &Arc<Link>,
         queues: &[&[u8]],
@@ -361,12 +368,27 @@ impl Publisher {
             line.extend([account.name.as_bytes(), b" "]);
         }
         line.extend([message.subject, b" "]);
-        if queues.is_empty() && (link.headers || !message.has_headers()) {
-            self.write(&mut queue, message, &line);
-        } else {
-            write_directed(&mut queue, message, &line, queues, link.headers);
+        let directed = directed(message, queues, link.headers);
+        match &directed {
+            None => self.write(&mut queue, message, &line),
+            Some((sizes, message)) => {
+                line.iter().for_each(|part| queue.put(part));
+                queue.put(sizes);
+                queue.put(message.body);
+                queue.count_message(message.size());
+            }
         }
         let appended = queue.finish();
+        self.tally.count(account, message.size());
+        if log::tracing_wire() {
+            let (sizes, message) = match &directed {
+                None => (self.sizes_of(message), message),
+                Some((sizes, message)) => (&**sizes, message),
+            };
+            let line = [&*line.concat(), sizes.trim_ascii_end()].concat();
+            wire::op(&link.label, Way::Out, &String::from_utf8_lossy(&line));
+            wire::payload(&link.label, Way::Out, message.body, message.header_len);
+        }
         if appended.first_touch {
             self.touch(&link.outbound);
         }
@@ -406,15 +428,17 @@ pub(super) fn direct<'m>(directed: &mut Directed<'m>, link: &'m Arc<Link>, queue
     }
 }
 
-/// Appends `... + reply queues.. sizes` or `... | queues.. sizes`, headers stripped for a peer
-/// that does not know them.
-fn write_directed(
-    queue: &mut Append<'_>,
-    message: &Message<'_>,
-    line: &[&[u8]],
+/// What stands behind the subject, and the message as the peer gets it, where that is not as it
+/// came: `+ reply queues.. sizes` or `| queues.. sizes`, headers stripped for a peer that does not
+/// know them.
+fn directed<'m>(
+    message: &Message<'m>,
     queues: &[&[u8]],
     headers: bool,
-) {
+) -> Option<(Vec<u8>, Message<'m>)> {
+    if queues.is_empty() && (headers || !message.has_headers()) {
+        return None;
+    }
     let body = if headers {
         message.body
     } else {
@@ -440,10 +464,7 @@ fn write_directed(
         text.push(b' ');
     }
     plain.write_sizes(&mut text);
-    line.iter().for_each(|part| queue.put(part));
-    queue.put(&text);
-    queue.put(body);
-    queue.count_message(plain.size());
+    Some((text, plain))
 }
 
 /// Appends MSG without the header block, for a client that did not ask for headers.

@@ -12,8 +12,8 @@ use crate::client::Client;
 use crate::config::{Config, Websocket};
 use crate::discovery::{WebsocketAddress, client_urls, host_port};
 use crate::net::{
-    Bound, Listener, TlsPlan, TlsRole, TlsStart, Upgraded, WebsocketPlan, Workers, accept_loop,
-    accept_websocket, bind, interface_addresses, serve,
+    Bound, Listener, Patience, TlsPlan, TlsRole, TlsStart, Upgraded, WebsocketPlan, Workers,
+    accept_loop, accept_websocket, bind, interface_addresses, serve,
 };
 use crate::node::Node;
 use crate::outbound::Outbound;
@@ -105,6 +105,7 @@ async fn serve_client(node: Arc<Node>, stream: TcpStream, peer: SocketAddr, plan
     let Some(Upgraded { reader, sink, session, secured }) = upgraded else { return };
     let limits = node.config().limits.clone();
     let outbound = Arc::new(Outbound::new(node.next_id(), sink, limits.max_pending));
-    let client = Client::by_websocket(node, peer, outbound, session, secured.as_ref());
-    serve(reader, client, limits.write_deadline).await;
+    outbound.set_drops_when_choked(limits.no_fast_producer_stall);
+    let client = Client::by_websocket(node, peer, outbound, session, secured);
+    serve(reader, client, Patience::with_clients(&limits)).await;
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::System;
+use super::subscribers::DEBUG_SUBSCRIBERS;
 use crate::account::{Account, InternalHandler, Subscription, Target};
 use crate::net::with_publisher;
 use crate::protocol::message::Message;
@@ -140,6 +141,8 @@ impl System {
         // Documents of other servers may be large.
         self.add(&self.account, &self.relay.pattern(), None, usize::MAX);
         self.add(&self.account, &self.latency_subject(), None, REQUEST_BYTES_MAX);
+        self.add(&self.account, &self.polls.pattern(), None, REQUEST_BYTES_MAX);
+        self.add(&self.account, DEBUG_SUBSCRIBERS, Some(&self.account.name), REQUEST_BYTES_MAX);
         self.subscribe_claims();
         for account in self.node().accounts.all() {
             self.join(&account);

@@ -14,6 +14,7 @@ mod latency;
 mod pulse;
 mod relay;
 mod request;
+mod subscribers;
 mod traced;
 
 use std::sync::Arc;
@@ -40,6 +41,7 @@ use inlet::Request;
 use latency::Halves;
 use pulse::Pulse;
 use relay::Relay;
+use subscribers::{DEBUG_SUBSCRIBERS, Polls};
 
 /// Requests that may wait; further ones are not answered.
 const REQUESTS_MAX: usize = 1024;
@@ -74,6 +76,7 @@ pub struct System {
     orders: mpsc::Sender<Order>,
     requests: mpsc::Sender<Request>,
     relay: Relay,
+    polls: Polls,
     /// Keeps accounts as their JWTs say.
     clerk: Arc<Clerk>,
     /// Where other directories' JWTs come in.
@@ -102,6 +105,7 @@ impl System {
         let system = Arc::new(Self {
             account: Arc::clone(&node.accounts.system),
             relay: Relay::new(&node.identity.id),
+            polls: Polls::new(&node.identity.id),
             clerk,
             pack_inbox: format!("{PACK_INBOX}{}", node.identity.id),
             monitor,
@@ -160,6 +164,12 @@ impl System {
     async fn take(self: &Arc<Self>, request: Request) {
         if self.relay.is_answer(&request) {
             return self.relay_answer(&request);
+        }
+        if self.polls.is_answer(&request) {
+            return self.polls.add(&request);
+        }
+        if request.subject == DEBUG_SUBSCRIBERS {
+            return self.count_subscribers(request);
         }
         if request.account.is_some() && !request.is_user_info() {
             return self.relay_request(request);

@@ -13,12 +13,12 @@ use crate::account::Account;
 use crate::close::CloseReason;
 use crate::monitor::json;
 use crate::monitor::options::{
-    AccountStatzOptions, ConnzOptions, HealthzOptions, RoutezOptions, SubszOptions,
+    AccountStatzOptions, ConnzOptions, HealthzOptions, IpQueueszOptions, ProfilezOptions,
+    RoutezOptions, SubszOptions,
 };
-use crate::monitor::view::{ApiError, Empty, Profilez, ServerId, Statsz, UserInfo};
+use crate::monitor::view::{ApiError, Empty, ServerId, Statsz, UserInfo};
 use crate::monitor::{BadRequest, Monitor};
 use crate::protocol::info::InfoEnd;
-use crate::subject;
 
 /// HTTP statuses.
 const BAD_REQUEST: u16 = 400;
@@ -50,15 +50,6 @@ struct AboutClient {
     cid: u64,
 }
 
-/// NSUBS.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct AboutInterest {
-    acc: String,
-    subject: String,
-    queue: Option<String>,
-}
-
 impl System {
     /// The answer to a request, if there is any.
     pub(super) fn answer(&self, request: &Request) -> Option<Answer> {
@@ -73,7 +64,8 @@ impl System {
             ["ACCOUNT", "NSUBS"] => to(self.interest_count(request)?),
             ["ACCOUNT", name, "CONNS"] => to(self.account_connections(name)?),
             ["SERVER", _, name @ ("KICK" | "LDM")] => {
-                to(self.enveloped(self.order(name, request), &[])?)
+                let AboutClient { cid } = self.order_of(name, request)?;
+                to(self.enveloped(self.order(name, cid, request), &[])?)
             }
             ["SERVER", _, name] => {
                 let make = |payload: &[u8]| server_document(&self.monitor, name, payload);
@@ -90,6 +82,8 @@ impl System {
     /// Makes a document unless the request is for other servers.
     fn filtered(&self, request: &Request, make: impl FnOnce(&[u8]) -> Made) -> Made {
         let payload = request.payload();
+        let name = request.subject.rsplit('.').next().unwrap_or_default();
+        of_object(payload, name)?;
         let filter: Filter = parsed(payload)?;
         if filter.fits(self) { make(payload) } else { Ok(None) }
     }
@@ -125,7 +119,9 @@ impl System {
         } else {
             request.reply.clone()
         };
-        let body = match parsed::<Filter>(request.payload()) {
+        let filter = of_object(request.payload(), "STATSZ")
+            .and_then(|()| parsed::<Filter>(request.payload()));
+        let body = match filter {
             Ok(filter) if filter.fits(self) => self.stats(),
             Ok(_) => return None,
             Err(error) => self.enveloped(Err(error), &[])?,
@@ -170,37 +166,24 @@ impl System {
         Some(Answer { account: Some(account), subject: request.reply.clone(), body })
     }
 
-    /// Local subscriptions of an account that a subject concerns; silent without clients.
-    fn interest_count(&self, request: &Request) -> Option<Vec<u8>> {
-        let asked: AboutInterest = parsed(request.payload()).ok()?;
-        let account = self.node().accounts.find(asked.acc.as_bytes())?;
-        if self.monitor.account_stat(&account).conns == 0 {
-            return None;
-        }
-        let wanted = asked.subject.as_bytes();
-        let mut count = 0_usize;
-        account.for_each(|held| {
-            let same_queue = match &asked.queue {
-                Some(queue) => held.queue.as_deref() == Some(queue.as_bytes()),
-                None => true,
-            };
-            let concerned = if subject::has_wildcard(wanted) {
-                subject::is_subset(&held.pattern, wanted)
-            } else {
-                subject::matches(&held.pattern, wanted)
-            };
-            count += usize::from(held.local().is_some() && same_queue && concerned);
+    /// The client that KICK and LDM are about; who names none gets no answer (observed).
+    fn order_of(&self, name: &str, request: &Request) -> Option<AboutClient> {
+        let about = of_object(request.payload(), name).and_then(|()| {
+            serde_json::from_slice::<Option<AboutClient>>(request.payload())
+                .map(Option::unwrap_or_default)
+                .map_err(|error| bad(&error))
         });
-        Some(count.to_string().into_bytes())
+        about
+            .inspect_err(|error| {
+                // The reference says so of both.
+                tracing::error!("Error unmarshalling kick client request: {}", error.description);
+            })
+            .ok()
     }
 
     /// KICK and LDM.
-    fn order(&self, name: &str, request: &Request) -> Made {
-        self.filtered(request, |payload| {
-            let Ok(AboutClient { cid }) = parsed(payload) else {
-                tracing::error!("Error unmarshalling {name} request");
-                return Ok(None);
-            };
+    fn order(&self, name: &str, cid: u64, request: &Request) -> Made {
+        self.filtered(request, |_payload| {
             let found = self.node().registry.client(cid);
             if name == "KICK" {
                 let client = found.ok_or_else(|| failed("no such client or leafnode id"))?;
@@ -259,13 +242,10 @@ fn server_document(monitor: &Monitor, name: &str, payload: &[u8]) -> Made {
         "GATEWAYZ" => json::compact(&monitor.gatewayz()),
         "LEAFZ" => json::compact(&monitor.leafz()),
         "JSZ" => json::compact(&monitor.jsz()),
-        "IPQUEUESZ" => json::compact(&monitor.ipqueuesz(false)),
+        "IPQUEUESZ" => json::compact(&monitor.ipqueuesz(&parsed::<IpQueueszOptions>(payload)?)),
         "EXPVARZ" => json::compact(&monitor.expvarz()),
         "RAFTZ" => json::compact(&Empty {}),
-        "PROFILEZ" => json::compact(&Profilez {
-            error: "profiling is not supported by this server".into(),
-            ..Profilez::default()
-        }),
+        "PROFILEZ" => json::compact(&monitor.profilez(&parsed::<ProfilezOptions>(payload)?)),
         _ => return Ok(None),
     };
     Ok(Some(made))
@@ -303,13 +283,35 @@ fn account_document(monitor: &Monitor, account: &str, name: &str, payload: &[u8]
 }
 
 /// Reads the options of a request; without any the defaults hold.
-fn parsed<T: Default + DeserializeOwned>(payload: &[u8]) -> Result<T, ApiError> {
+pub(super) fn parsed<T: Default + DeserializeOwned>(payload: &[u8]) -> Result<T, ApiError> {
     if payload.is_empty() {
         return Ok(T::default());
     }
     serde_json::from_slice::<Option<T>>(payload)
         .map(Option::unwrap_or_default)
-        .map_err(|error| ApiError { code: BAD_REQUEST, description: error.to_string() })
+        .map_err(|error| bad(&error))
+}
+
+fn bad(error: &serde_json::Error) -> ApiError {
+    ApiError { code: BAD_REQUEST, description: error.to_string() }
+}
+
+/// Refuses what is JSON but no object, in Go's words; `name` is that of the document.
+fn of_object(payload: &[u8], name: &str) -> Result<(), ApiError> {
+    let kind = match payload.trim_ascii_start().first() {
+        Some(b'[') => "array",
+        Some(b'"') => "string",
+        Some(b't' | b'f') => "bool",
+        Some(b'-' | b'0'..=b'9') => "number",
+        _ => return Ok(()),
+    };
+    let options: String = name
+        .char_indices()
+        .map(|(place, letter)| if place == 0 { letter } else { letter.to_ascii_lowercase() })
+        .collect();
+    let description =
+        format!("json: cannot unmarshal {kind} into Go value of type server.{options}EventOptions");
+    Err(ApiError { code: BAD_REQUEST, description })
 }
 
 fn refused<T>(made: Result<T, BadRequest>) -> Result<T, ApiError> {

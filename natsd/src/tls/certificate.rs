@@ -3,6 +3,9 @@
 //! Signature, validity and chain are rustls's business; what is read here was verified before it
 //! is believed. A certificate that cannot be read has no names.
 
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::Offset;
 use sha2::{Digest, Sha256};
 
 use crate::auth::PeerNames;
@@ -16,12 +19,21 @@ pub struct Certificate {
     pub addresses: Vec<Vec<u8>>,
     /// SHA-256 of the SubjectPublicKeyInfo, in lower-case hex.
     pub key_digest: String,
+    /// SHA-256 of the whole, in lower-case hex.
+    pub digest: String,
+    /// The subject in one line, as Go writes it.
+    pub subject_text: String,
+    /// When it ends.
+    pub not_after: Option<Timestamp>,
+    /// The whole, as it was shown.
+    pub der: Vec<u8>,
 }
 
 const INTEGER: u8 = 0x02;
 const OBJECT_ID: u8 = 0x06;
 const OCTETS: u8 = 0x04;
 const SEQUENCE: u8 = 0x30;
+const UTC_TIME: u8 = 0x17;
 const SET: u8 = 0x31;
 const VERSION: u8 = 0xa0;
 const EXTENSIONS: u8 = 0xa3;
@@ -59,13 +71,17 @@ impl Certificate {
         body.open(INTEGER)?; // serial number
         body.open(SEQUENCE)?; // signature algorithm
         body.open(SEQUENCE)?; // issuer
-        body.open(SEQUENCE)?; // validity
+        let validity = body.open(SEQUENCE)?;
         let subject = body.open(SEQUENCE)?;
         let key = body.whole(SEQUENCE)?;
         let mut certificate = Self {
             names: PeerNames { subject: subject_of(subject)?, ..PeerNames::default() },
             addresses: Vec::new(),
-            key_digest: Sha256::digest(key).iter().map(|byte| format!("{byte:02x}")).collect(),
+            key_digest: hex(&Sha256::digest(key)),
+            digest: hex(&Sha256::digest(der)),
+            subject_text: text_of(subject)?,
+            not_after: end_of(validity),
+            der: der.to_vec(),
         };
         while let Some((tag, content, _)) = body.next() {
             if tag == EXTENSIONS {
@@ -114,6 +130,86 @@ impl Certificate {
         }
         self.names.dns.iter().any(|name| super::covers(name, host))
     }
+}
+
+/// The second of two times.
+fn end_of(mut validity: Der<'_>) -> Option<Timestamp> {
+    validity.next()?;
+    let (tag, content, _) = validity.next()?;
+    let text = std::str::from_utf8(content).ok()?.strip_suffix('Z')?;
+    // Years of two digits are those from 1950 to 2049 (RFC 5280).
+    let text = match (tag, text.as_bytes().first()) {
+        (UTC_TIME, Some(b'0'..=b'4')) => format!("20{text}"),
+        (UTC_TIME, _) => format!("19{text}"),
+        _ => text.to_owned(),
+    };
+    let time = DateTime::strptime("%Y%m%d%H%M%S", text).ok()?;
+    Offset::UTC.to_timestamp(time).ok()
+}
+
+/// A subject as Go writes it: known attributes in its order, whatever the order in the
+/// certificate, several values of one joined by `+`; then what it does not know, by number.
+fn text_of(mut name: Der<'_>) -> Option<String> {
+    const ORDER: [u8; 9] = [5, 3, 11, 10, 17, 9, 7, 8, 6];
+    let (mut known, mut others) = (vec![Vec::new(); ORDER.len()], Vec::new());
+    while let Some(mut set) = name.open(SET) {
+        while let Some(mut pair) = set.open(SEQUENCE) {
+            let id = pair.open(OBJECT_ID)?.0;
+            let (_, value, _) = pair.next()?;
+            let place = ORDER.iter().position(|last| id == [0x55, 0x04, *last]);
+            let text = escaped(&String::from_utf8_lossy(value));
+            match place.and_then(|place| known.get_mut(place)) {
+                Some(values) => values.push(format!("{}={text}", attribute(id))),
+                None => others.push(format!("{}={text}", dotted(id))),
+            }
+        }
+    }
+    // Of serial number and common name the last one counts.
+    for single in known.iter_mut().take(2) {
+        single.drain(..single.len().saturating_sub(1));
+    }
+    let known = known.iter().filter(|values| !values.is_empty()).map(|values| values.join("+"));
+    Some(known.chain(others.into_iter().rev()).collect::<Vec<_>>().join(","))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What would be read as something else gets a backslash (RFC 2253).
+fn escaped(value: &str) -> String {
+    let last = value.len().saturating_sub(1);
+    let mut text = String::with_capacity(value.len());
+    for (place, letter) in value.char_indices() {
+        let is_special = match letter {
+            ',' | '+' | '"' | '\\' | '<' | '>' | ';' => true,
+            ' ' => place == 0 || place == last,
+            '#' => place == 0,
+            _ => false,
+        };
+        if is_special {
+            text.push('\\');
+        }
+        text.push(letter);
+    }
+    text
+}
+
+/// An object identifier in numbers: base 128, the first two in one.
+fn dotted(id: &[u8]) -> String {
+    let mut numbers = Vec::new();
+    let mut number = 0_u64;
+    for byte in id {
+        number = number.wrapping_shl(7) | u64::from(byte & 0x7f);
+        if byte & 0x80 == 0 {
+            numbers.push(std::mem::take(&mut number));
+        }
+    }
+    let (first, rest) = numbers.split_first().unwrap_or((&0, &[]));
+    let root = (first / 40).min(2);
+    let mut text = format!("{root}.{}", first - root * 40);
+    rest.iter().for_each(|number| text.push_str(&format!(".{number}")));
+    text
 }
 
 /// Attributes of a name, the last one first as RFC 2253 writes them.
@@ -227,6 +323,32 @@ mod tests {
             .map(|byte| format!("{byte:02x}"))
             .collect();
         assert_eq!(found.key_digest, digest);
+        assert_eq!(found.digest, hex(&Sha256::digest(&der)));
+        // What rcgen sets where nothing is said.
+        assert_eq!(found.not_after.unwrap().to_string(), "4096-01-01T00:00:00Z");
+    }
+
+    #[test]
+    fn the_subject_reads_as_go_writes_it() {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        for (kind, value) in [
+            (DnType::CommonName, " a,b "),
+            (DnType::CountryName, "DE"),
+            (DnType::CustomDnType(vec![1, 2, 840, 113_549, 1, 9, 1]), "a@b.c"),
+            (DnType::OrganizationName, "Acme"),
+            (DnType::OrganizationalUnitName, "#1"),
+        ] {
+            params.distinguished_name.push(kind, value);
+        }
+        params.not_after = rcgen::date_time_ymd(2031, 2, 3);
+        let found = Certificate::parse(params.self_signed(&key).unwrap().der()).unwrap();
+        assert_eq!(
+            found.subject_text,
+            "CN=\\ a\\,b\\ ,OU=\\#1,O=Acme,C=DE,1.2.840.113549.1.9.1=a@b.c"
+        );
+        assert_eq!(found.not_after.unwrap().to_string(), "2031-02-03T00:00:00Z");
     }
 
     #[test]

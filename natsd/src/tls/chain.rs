@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::certificate::issued;
+use super::certificate::{Certificate, issued};
 
 /// Letters of a line.
 const LINE: usize = 64;
@@ -12,10 +12,11 @@ const LINE: usize = 64;
 /// before was verified by the handshake; here they are only put in order, by the names of their
 /// issuers.
 #[must_use]
-pub fn chain(shown: &[Vec<u8>], authorities: &[Vec<u8>]) -> Vec<String> {
-    let mut chain: Vec<&[u8]> = shown.first().map(Vec::as_slice).into_iter().collect();
+pub fn chain(shown: &[Certificate], authorities: &[Vec<u8>]) -> Vec<String> {
+    let mut chain: Vec<&[u8]> = shown.first().map(|own| own.der.as_slice()).into_iter().collect();
     while let Some((issuer, subject)) = chain.last().and_then(|last| issued(last)) {
-        let mut all = shown.iter().chain(authorities).map(Vec::as_slice);
+        let shown = shown.iter().map(|held| held.der.as_slice());
+        let mut all = shown.chain(authorities.iter().map(Vec::as_slice));
         let is_next = |der: &&[u8]| {
             !chain.contains(der) && issued(der).is_some_and(|(_, name)| name == issuer)
         };

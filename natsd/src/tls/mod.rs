@@ -20,6 +20,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 pub use certificate::Certificate;
 pub use chain::chain;
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -76,6 +77,27 @@ pub enum TlsError {
     Verifier(#[from] rustls::server::VerifierBuilderError),
 }
 
+/// What a handshake told.
+#[derive(Clone, Debug, Default)]
+pub struct Secured {
+    /// What the peer showed, its own certificate first; verified as configured.
+    pub chain: Vec<Certificate>,
+    /// `1.3`
+    pub version: &'static str,
+    /// `TLS_AES_128_GCM_SHA256`
+    pub cipher: String,
+    /// It came before the greeting.
+    pub is_first: bool,
+}
+
+impl Secured {
+    /// The peer's own certificate, if it showed one.
+    #[must_use]
+    pub fn certificate(&self) -> Option<&Certificate> {
+        self.chain.first()
+    }
+}
+
 /// TLS of one listener, and of the connections dialed under the same configuration.
 #[derive(Debug)]
 pub struct TlsSetup {
@@ -87,6 +109,8 @@ pub struct TlsSetup {
     pub client: Option<Arc<ClientConfig>>,
     /// Configured authorities of clients' certificates.
     pub authorities: Vec<Vec<u8>>,
+    /// When the first of its certificates ends.
+    pub not_after: Option<Timestamp>,
     begun: Mutex<Begun>,
 }
 
@@ -109,8 +133,7 @@ impl TlsSetup {
             Some(path) => certificates(path)?.iter().map(|held| held.to_vec()).collect(),
             None => Vec::new(),
         };
-        let begun = Mutex::default();
-        Ok(Self { config: config.clone(), server, client: None, authorities, begun })
+        Ok(Self { authorities, ..Self::new(config, server, None) })
     }
 
     /// Reads the files of the monitoring listener: that of clients, who are asked for nothing.
@@ -119,8 +142,7 @@ impl TlsSetup {
     /// Says which file and why.
     pub fn for_monitoring(config: &Tls) -> Result<Self, TlsError> {
         let server = Arc::new(server_config(config, false)?);
-        let (authorities, begun) = (Vec::new(), Mutex::default());
-        Ok(Self { config: config.clone(), server, client: None, authorities, begun })
+        Ok(Self::new(config, server, None))
     }
 
     /// Reads the files of a route listener: both sides always show and check certificates.
@@ -130,8 +152,13 @@ impl TlsSetup {
     pub fn for_routes(config: &Tls) -> Result<Self, TlsError> {
         let server = Arc::new(server_config(config, true)?);
         let client = Some(Arc::new(client_config(config)?));
+        Ok(Self::new(config, server, client))
+    }
+
+    fn new(config: &Tls, server: Arc<ServerConfig>, client: Option<Arc<ClientConfig>>) -> Self {
+        let not_after = first_certificate(config).and_then(|first| first.not_after);
         let (authorities, begun) = (Vec::new(), Mutex::default());
-        Ok(Self { config: config.clone(), server, client, authorities, begun })
+        Self { config: config.clone(), server, client, authorities, not_after, begun }
     }
 
     /// Whether one more handshake may begin: `connection_rate_limit` per second.
@@ -235,6 +262,12 @@ fn pairs(config: &Tls, provider: &rustls::crypto::CryptoProvider) -> Result<Vec<
         Ok(Pair { key: Arc::new(key), names })
     };
     config.certificates.iter().map(pair).collect()
+}
+
+/// The first certificate, as far as natsd reads it itself.
+fn first_certificate(config: &Tls) -> Option<Certificate> {
+    let chain = certificates(&config.certificates.first()?.cert_file).ok()?;
+    Certificate::parse(chain.first()?)
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

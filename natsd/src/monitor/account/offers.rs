@@ -4,7 +4,8 @@ use crate::config::{self, ResponseType};
 use crate::monitor::view::{Export, Import};
 
 /// What the system account offers to all.
-const OF_SYSTEM: [(&str, ResponseType); 3] = [
+const OF_SYSTEM: [(&str, ResponseType); 4] = [
+    ("$SYS.DEBUG.SUBSCRIBERS", ResponseType::Singleton),
     ("$SYS.REQ.ACCOUNT.*.CONNZ", ResponseType::Stream),
     ("$SYS.REQ.ACCOUNT.*.STATZ", ResponseType::Stream),
     ("$SYS.REQ.USER.*.INFO", ResponseType::Singleton),

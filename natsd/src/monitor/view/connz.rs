@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{SubDetail, is_false, is_zero, null_as_empty};
+use super::{SubDetail, is_false, is_zero};
 
 /// `/connz`: client connections, a page of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,9 +21,8 @@ pub struct Connz {
     pub offset: usize,
     /// Most connections on a page.
     pub limit: usize,
-    /// The page.
-    #[serde(deserialize_with = "null_as_empty")]
-    pub connections: Vec<ConnInfo>,
+    /// The page; nothing when there is no such account.
+    pub connections: Option<Vec<ConnInfo>>,
 }
 
 /// One client connection.

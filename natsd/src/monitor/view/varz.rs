@@ -215,6 +215,8 @@ pub struct WebsocketVarz {
     pub allowed_origins: Vec<String>,
     #[serde(skip_serializing_if = "is_false")]
     pub compression: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_cert_not_after: Option<Timestamp>,
 }
 
 /// Switches of the reference's JetStream, as a server without it reports them.

@@ -223,7 +223,7 @@ impl Publisher {
     /// One peer, which goes on tracing under a number of its own.
     fn trace_to_peer(
         &mut self,
-        account: &Account,
+        account: &Arc<Account>,
         message: &Message<'_>,
         link: &Arc<Link>,
         queues: &[&[u8]],
