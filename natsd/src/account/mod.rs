@@ -60,6 +60,8 @@ pub struct Account {
     generation: AtomicU64,
     /// Client connections bound to this account.
     pub clients: AtomicUsize,
+    /// The same on other servers, as far as they told.
+    clients_elsewhere: AtomicUsize,
     /// Client connections ever bound.
     pub clients_total: AtomicU64,
     /// What crossed routes.
@@ -122,6 +124,7 @@ impl Account {
             inner: RwLock::default(),
             generation: AtomicU64::new(1),
             clients: AtomicUsize::new(0),
+            clients_elsewhere: AtomicUsize::new(0),
             clients_total: AtomicU64::new(0),
             routed: Routed::default(),
             limits: ArcSwap::default(),
@@ -274,18 +277,29 @@ impl Account {
         self.mappings.load().as_ref().and_then(|mappings| mappings.map(subject))
     }
 
+    /// How many clients it may have on this server: what is left of its limit by the others.
+    #[must_use]
+    pub fn clients_max(&self) -> Option<usize> {
+        let elsewhere = self.clients_elsewhere.load(Ordering::Relaxed);
+        self.limits().max_connections.map(|most| (most as usize).saturating_sub(elsewhere))
+    }
+
+    /// Notes how many clients it has on other servers.
+    pub fn set_clients_elsewhere(&self, count: usize) {
+        self.clients_elsewhere.store(count, Ordering::Relaxed);
+    }
+
     /// Whether it may have no more clients.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        let most = self.limits().max_connections;
-        most.is_some_and(|most| self.clients.load(Ordering::Relaxed) >= most as usize)
+        self.clients_max().is_some_and(|most| self.clients.load(Ordering::Relaxed) >= most)
     }
 
     /// Counts one more client, unless it may have no more.
     #[must_use]
     pub fn take_in(&self) -> bool {
-        let most = self.limits().max_connections;
-        let more = |count| most.is_none_or(|most| count < most as usize).then_some(count + 1);
+        let most = self.clients_max();
+        let more = |count| most.is_none_or(|most| count < most).then_some(count + 1);
         let taken = self.clients.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok();
         self.clients_total.fetch_add(u64::from(taken), Ordering::Relaxed);
         taken

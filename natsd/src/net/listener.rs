@@ -13,8 +13,10 @@ use crate::config::Listen;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;
-/// Pause after the system refuses to give another descriptor.
-const OUT_OF_DESCRIPTORS_PAUSE: Duration = Duration::from_millis(50);
+/// Pauses while the system refuses to give another descriptor, as nats-server's: the first, and
+/// the longest of those that each double the one before.
+const REFUSED_PAUSE: Duration = Duration::from_millis(10);
+const REFUSED_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// A bound socket, not yet accepting.
 #[derive(Debug)]
@@ -79,13 +81,19 @@ pub async fn accept_loop(
     listener: Listener,
     on_accept: Arc<dyn Fn(TcpStream, SocketAddr) + Send + Sync>,
 ) {
+    let mut pause = REFUSED_PAUSE;
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => on_accept(stream, peer),
+            Ok((stream, peer)) => {
+                pause = REFUSED_PAUSE;
+                on_accept(stream, peer);
+            }
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                tracing::error!("Accept error: {error}");
-                tokio::time::sleep(OUT_OF_DESCRIPTORS_PAUSE).await;
+                let millis = pause.as_millis();
+                tracing::error!("Temporary Accept Error ({error}), sleeping {millis}ms");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(REFUSED_PAUSE_MAX);
             }
         }
     }

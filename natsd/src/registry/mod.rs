@@ -160,8 +160,8 @@ impl Registry {
 
     /// Dismisses the clients of an account beyond what it may have, the youngest first.
     pub fn dismiss_surplus(&self, account: &Arc<Account>) {
-        let Some(most) = account.limits().max_connections else { return };
-        for client in self.members(account).iter().skip(most as usize) {
+        let Some(most) = account.clients_max() else { return };
+        for client in self.members(account).iter().skip(most) {
             tracing::error!("{} - {}", client.label(), error::MAX_ACCOUNT_CONNECTIONS);
             client.dismiss(
                 error::MAX_ACCOUNT_CONNECTIONS,

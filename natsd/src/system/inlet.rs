@@ -43,7 +43,7 @@ pub(super) const ACCOUNT_PINGS: [(&str, &str); 3] = [
 ];
 
 /// A larger request is none.
-const REQUEST_BYTES_MAX: usize = 64 * 1024;
+pub(super) const REQUEST_BYTES_MAX: usize = 64 * 1024;
 /// The same where JWTs are told.
 pub(super) const JWT_BYTES_MAX: usize = 1024 * 1024 + 4096;
 
@@ -143,6 +143,7 @@ impl System {
         self.add(&self.account, &self.latency_subject(), None, REQUEST_BYTES_MAX);
         self.add(&self.account, &self.polls.pattern(), None, REQUEST_BYTES_MAX);
         self.add(&self.account, DEBUG_SUBSCRIBERS, Some(&self.account.name), REQUEST_BYTES_MAX);
+        self.subscribe_farewells();
         self.subscribe_claims();
         for account in self.node().accounts.all() {
             self.join(&account);
@@ -152,6 +153,7 @@ impl System {
     /// Listens to what the clients of an account may ask about themselves.
     pub fn join(&self, account: &Arc<Account>) {
         account.set_meter(&self.meter);
+        self.heed_elsewhere(account);
         let name = Some(&account.name);
         self.add(account, USER_INFO, name, REQUEST_BYTES_MAX);
         if !Arc::ptr_eq(account, &self.account) {

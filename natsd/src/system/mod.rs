@@ -7,6 +7,7 @@
 //! Subjects and shapes: nats-server 2.15.1, as observed.
 
 mod claims;
+mod elsewhere;
 mod event;
 mod filter;
 mod inlet;
@@ -37,6 +38,7 @@ use crate::protocol::message::{CRLF, Message};
 use crate::registry::Event;
 use crate::resolver::Resolver;
 use crate::router::{Matches, Origin, Trace};
+use elsewhere::Elsewhere;
 use inlet::Request;
 use latency::Halves;
 use pulse::Pulse;
@@ -77,6 +79,7 @@ pub struct System {
     requests: mpsc::Sender<Request>,
     relay: Relay,
     polls: Polls,
+    elsewhere: Elsewhere,
     /// Keeps accounts as their JWTs say.
     clerk: Arc<Clerk>,
     /// Where other directories' JWTs come in.
@@ -106,6 +109,7 @@ impl System {
             account: Arc::clone(&node.accounts.system),
             relay: Relay::new(&node.identity.id),
             polls: Polls::new(&node.identity.id),
+            elsewhere: Elsewhere::default(),
             clerk,
             pack_inbox: format!("{PACK_INBOX}{}", node.identity.id),
             monitor,
@@ -154,6 +158,7 @@ impl System {
                 () = sleep_until(pulse.next_connections()) => {
                     pulse.connections_sent();
                     self.report_all_connections();
+                    self.look_elsewhere();
                 }
                 _ = comparison.tick(), if compares => self.compare_claims(),
             }
@@ -167,6 +172,9 @@ impl System {
         }
         if self.polls.is_answer(&request) {
             return self.polls.add(&request);
+        }
+        if request.is_of_elsewhere() {
+            return self.hear_of_elsewhere(&request);
         }
         if request.subject == DEBUG_SUBSCRIBERS {
             return self.count_subscribers(request);

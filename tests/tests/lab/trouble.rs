@@ -3,11 +3,11 @@
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::cluster::{Cluster, eventually, nats_server};
+use crate::cluster::{Cluster, eventually, nats_server, natsd};
 
 #[tokio::test]
 #[ignore = "needs root and the lab: tests/lab/run"]
@@ -158,6 +158,29 @@ async fn up_that_was_interrupted_goes_on_where_it_was() {
     cluster.natsctl(&["verify"]).ok();
     let launches = cluster.lab.calls().iter().filter(|call| call.starts_with("launch ")).count();
     assert!((3..=4).contains(&launches), "{:?}", cluster.lab.calls());
+}
+
+/// No FIN and no RST comes of a power cut, and nobody publishes: only natsd's own
+/// `dead_peer_timeout` (10 s) can tell. nats-server takes two pings of its route to notice.
+#[tokio::test]
+#[ignore = "needs root and the lab: tests/lab/run"]
+async fn a_machine_without_power_is_noticed_within_ten_seconds() {
+    let cluster = Cluster::of_hosts(&natsd());
+    cluster.natsctl(&["up"]).ok();
+    let gone = "journalctl --no-pager -u natsd | grep -c 'Router connection closed' || true";
+    let count = || cluster.in_guest("node1", gone).trim().parse::<u32>().unwrap();
+    let before = count();
+    cluster.lab.script(&["cut", "node3"]);
+    let cut = Instant::now();
+    eventually("node1 gives up its routes to node3", Duration::from_secs(30), || count() > before)
+        .await;
+    let took = cut.elapsed();
+    eprintln!("  noticed after {took:?}");
+    assert!(took < Duration::from_secs(13), "{took:?}, of which looking takes some");
+    others_serve(&cluster, &["node1", "node2"]).await;
+    cluster.lab.script(&["boot", "node3"]);
+    cluster.natsctl(&["up"]).ok();
+    cluster.natsctl(&["verify"]).ok();
 }
 
 async fn others_serve(cluster: &Cluster, guests: &[&str]) {
