@@ -3,7 +3,6 @@
 //! The server is the file named by `NATSD_UNDER_TEST`, else the natsd that cargo builds. Every
 //! sandbox uses ports of its own, and takes everything down when it is dropped.
 
-use std::ffi::OsStr;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -11,6 +10,8 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use tempfile::TempDir;
+
+use crate::server::built;
 
 /// What a run of natsctl left.
 #[derive(Debug)]
@@ -78,28 +79,6 @@ pub fn natsctl_binary() -> PathBuf {
         None => built("natsctl"),
     };
     FOUND.get_or_init(find).clone()
-}
-
-/// Builds a binary of the workspace beside this test, and names it. Cargo hands binary paths to
-/// the package that owns them only.
-#[expect(clippy::panic, reason = "a test without its binary has nothing to say")]
-fn built(package: &str) -> PathBuf {
-    let folder = match std::env::current_exe() {
-        Ok(exe) => exe.parent().and_then(Path::parent).map(Path::to_owned).unwrap_or_default(),
-        Err(error) => panic!("where is this test? {error}"),
-    };
-    let mut cargo = Command::new(option_env!("CARGO").unwrap_or("cargo"));
-    cargo.args(["build", "--quiet", "-p", package]).current_dir(env!("CARGO_MANIFEST_DIR"));
-    if folder.file_name() == Some(OsStr::new("release")) {
-        cargo.arg("--release");
-    }
-    if let Some(target) = folder.parent() {
-        cargo.env("CARGO_TARGET_DIR", target);
-    }
-    match cargo.status() {
-        Ok(status) if status.success() => folder.join(package),
-        other => panic!("cannot build {package}: {other:?}"),
-    }
 }
 
 impl Default for Sandbox {
