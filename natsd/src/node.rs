@@ -88,6 +88,7 @@ pub struct Node {
     config: ArcSwap<Config>,
     config_loaded: ArcSwap<Timestamp>,
     ids: AtomicU64,
+    route_ids: AtomicU64,
     /// Where reports of traced messages are published from.
     reports: OnceLock<mpsc::Sender<Box<Trace>>>,
     /// Counts reloads.
@@ -128,6 +129,7 @@ impl Node {
             config: ArcSwap::from_pointee(config),
             // nats-server's first client is number 5, after four internal ones.
             ids: AtomicU64::new(5),
+            route_ids: AtomicU64::new(5),
             reports: OnceLock::new(),
             epoch: AtomicU64::new(0),
             lame_duck: AtomicBool::new(false),
@@ -283,10 +285,17 @@ impl Node {
         }
     }
 
-    /// A connection id that was never used before.
+    /// An id that no client has had before (`cid`).
     #[must_use]
     pub fn next_id(&self) -> u64 {
         self.ids.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The same of routes (`rid`). They are counted apart, unlike nats-server's: how many there
+    /// were when a mesh has formed is chance, and people compare the numbers of clients.
+    #[must_use]
+    pub fn next_route_id(&self) -> u64 {
+        self.route_ids.fetch_add(1, Ordering::Relaxed)
     }
 
     /// From now on clients are moved away; false when that was so already.

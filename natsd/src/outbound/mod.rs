@@ -50,7 +50,7 @@ pub trait Sink: Send + Sync {
 
 /// A connection's queue of bytes.
 pub struct Outbound {
-    /// Connection id (`cid`, `rid`), unique in this process.
+    /// Connection id (`cid`, `rid`), unique among connections of its kind.
     pub id: u64,
     queue: Mutex<Queue>,
 }

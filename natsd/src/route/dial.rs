@@ -313,7 +313,7 @@ impl Mesh {
             },
         };
         let max_pending = config.limits.max_pending;
-        let outbound = Arc::new(Outbound::to_peer(self.node.next_id(), sink, max_pending));
+        let outbound = Arc::new(Outbound::to_peer(self.node.next_route_id(), sink, max_pending));
         let (is_dialed, configured) = match &role {
             Role::Accepted => (false, None),
             Role::Dialed(dialed) => (true, dialed.explicit.then(|| dialed.url.clone())),

@@ -123,7 +123,9 @@ func (p *process) reloads() int {
 		bytes.Count(text, []byte("Failed to reload server configuration"))
 }
 
-// waitForURLs waits until INFO lists this many servers.
+// waitForURLs waits until INFO lists this many servers. Where it may, it stays on one connection
+// and is told of changes: tests compare the ids of connections of several servers, and so each
+// server should have had as many.
 func (p *process) waitForURLs(count int) error {
 	return p.eventually(fmt.Sprintf("it knows %d servers", count), func() bool {
 		conn, err := net.DialTimeout("tcp", p.address(), time.Second)
@@ -131,13 +133,29 @@ func (p *process) waitForURLs(count int) error {
 			return false
 		}
 		defer conn.Close()
-		_ = conn.SetDeadline(time.Now().Add(time.Second))
-		line, _ := bufio.NewReader(conn).ReadString('\n')
-		var info struct {
-			URLs []string `json:"connect_urls"`
+		_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+		lines := bufio.NewScanner(conn)
+		for first := true; lines.Scan(); first = false {
+			text, ok := strings.CutPrefix(lines.Text(), "INFO ")
+			if !ok {
+				continue
+			}
+			var info struct {
+				URLs []string `json:"connect_urls"`
+				TLS  bool     `json:"tls_required"`
+			}
+			_ = json.Unmarshal([]byte(text), &info)
+			if len(info.URLs) >= count {
+				return true
+			}
+			if info.TLS {
+				return false
+			}
+			if first {
+				_, _ = conn.Write([]byte("CONNECT {\"verbose\":false,\"protocol\":1}\r\nPING\r\n"))
+			}
 		}
-		_ = json.Unmarshal([]byte(strings.TrimPrefix(line, "INFO ")), &info)
-		return len(info.URLs) >= count
+		return false
 	})
 }
 
