@@ -138,7 +138,36 @@ pub enum Heard {
     Closed,
 }
 
+/// What a server answers to a login.
+///
+/// # Panics
+/// When there is no server at the address.
+pub async fn outcome(server: SocketAddr, keys: Value) -> String {
+    let mut peer = Peer::dial(server).await;
+    peer.connect(keys).await;
+    peer.answer().await
+}
+
+/// What a server answers to a JWT and a signature of its nonce.
+///
+/// # Panics
+/// When there is no server at the address, or its INFO has no nonce.
+pub async fn outcome_of(server: SocketAddr, jwt: &str, key: &KeyPair) -> String {
+    let mut peer = Peer::dial(server).await;
+    let sig = peer.signed(key);
+    peer.connect(json!({ "jwt": jwt, "sig": sig })).await;
+    peer.answer().await
+}
+
 impl Peer {
+    /// The next line, or what else comes in words.
+    pub async fn answer(&mut self) -> String {
+        match self.hear().await {
+            Heard::Line(line) => line,
+            other => format!("{other:?}"),
+        }
+    }
+
     /// Dials and reads INFO.
     pub async fn dial(server: SocketAddr) -> Self {
         let mut conversation = Conversation::dial(server).await.expect("a server");

@@ -378,6 +378,23 @@ impl Server {
         kill_process(pid, signal).expect("the process can be signalled");
     }
 
+    /// Gives it another configuration by SIGHUP and waits until that holds.
+    ///
+    /// # Panics
+    /// When the reload fails.
+    pub async fn reload(&self, config: &str) {
+        const DONE: &str = "Reloaded server configuration";
+        let before = self.log().matches(DONE).count();
+        std::fs::write(self.dir().join("server.conf"), config).expect("a file that was written");
+        self.signal(Signal::HUP);
+        eventually("the configuration is reloaded", async || {
+            let log = self.log();
+            assert!(!log.contains("Failed to reload"), "{log}");
+            (log.matches(DONE).count() > before).then_some(())
+        })
+        .await;
+    }
+
     /// Ends it at once, as a crash would, and reaps it.
     pub fn kill(&mut self) {
         if self.poll_exit().is_none() {

@@ -11,37 +11,13 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use blackbox::ctl::natsctl_binary;
 use blackbox::eventually;
-use blackbox::operator::{Heard, Peer};
-use blackbox::server::{Binary, Server, Setup};
+use blackbox::operator::{Heard, Peer, outcome};
+use blackbox::server::{Binary, Setup};
 use nkeys::KeyPair;
-use rustix::process::Signal;
 use serde_json::{Value, json};
 
 const REFUSED: &str = "-ERR 'Authorization Violation'";
 const THROTTLED: &str = "-ERR 'Connection throttling is active. Please try again later.'";
-
-/// What a server answers to a login.
-async fn outcome(server: SocketAddr, keys: Value) -> String {
-    let mut peer = Peer::dial(server).await;
-    peer.connect(keys).await;
-    match peer.hear().await {
-        Heard::Line(line) => line,
-        other => format!("{other:?}"),
-    }
-}
-
-async fn reload(server: &Server, config: &str) {
-    const DONE: &str = "Reloaded server configuration";
-    let before = server.log().matches(DONE).count();
-    std::fs::write(server.dir().join("server.conf"), config).unwrap();
-    server.signal(Signal::HUP);
-    eventually("the configuration is reloaded", async || {
-        let log = server.log();
-        assert!(!log.contains("Failed to reload"), "{log}");
-        (log.matches(DONE).count() > before).then_some(())
-    })
-    .await;
-}
 
 /// natsd's own: a stock server has no bound on failed logins.
 #[tokio::test]
@@ -82,7 +58,7 @@ async fn an_address_that_guesses_is_not_heard_for_a_while() {
         outcome(address, wrong.clone()).await;
     }
     assert_eq!(outcome(address, right.clone()).await, THROTTLED);
-    reload(&server, users).await;
+    server.reload(users).await;
     assert_eq!(outcome(address, right).await, "PONG");
     for _ in 0..20 {
         assert_eq!(outcome(address, wrong.clone()).await, REFUSED);
@@ -123,10 +99,7 @@ async fn through(server: SocketAddr, proxy: Option<&KeyPair>, keys: Value) -> St
         keys["proxy_sig"] = URL_SAFE_NO_PAD.encode(signature).into();
     }
     peer.connect(keys).await;
-    match peer.hear().await {
-        Heard::Line(line) => line,
-        other => format!("{other:?}"),
-    }
+    peer.answer().await
 }
 
 #[tokio::test]
@@ -181,7 +154,7 @@ async fn users_come_through_proxies_that_are_trusted() {
     })
     .await;
     // Its proxy is trusted no more.
-    reload(&server, &config(&other)).await;
+    server.reload(&config(&other)).await;
     assert_eq!(inside.hear().await, Heard::Line(REFUSED.into()));
     assert_eq!(inside.hear().await, Heard::Closed);
     assert_eq!(through(address, Some(&other), far).await, "PONG");

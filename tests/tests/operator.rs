@@ -5,11 +5,12 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
-use std::net::SocketAddr;
 use std::process::Command;
 
 use blackbox::eventually;
-use blackbox::operator::{Draft, Heard, Peer, account, in_memory, now, operator, unlimited, user};
+use blackbox::operator::{
+    Draft, Heard, Peer, account, in_memory, now, operator, outcome, outcome_of, unlimited, user,
+};
 use blackbox::server::{Binary, Server, Setup};
 use nkeys::KeyPair;
 use rustix::process::Signal;
@@ -17,27 +18,6 @@ use serde_json::{Value, json};
 
 const REFUSED: &str = "-ERR 'Authorization Violation'";
 const IN: &str = "PONG";
-
-/// What a server answers to a login.
-async fn outcome(server: SocketAddr, keys: Value) -> String {
-    let mut peer = Peer::dial(server).await;
-    peer.connect(keys).await;
-    match peer.hear().await {
-        Heard::Line(line) => line,
-        other => format!("{other:?}"),
-    }
-}
-
-/// What a server answers to a JWT and a signature of its nonce.
-async fn with(server: SocketAddr, jwt: &str, key: &KeyPair) -> String {
-    let mut peer = Peer::dial(server).await;
-    let sig = peer.signed(key);
-    peer.connect(json!({ "jwt": jwt, "sig": sig })).await;
-    match peer.hear().await {
-        Heard::Line(line) => line,
-        other => format!("{other:?}"),
-    }
-}
 
 /// Signs the claims of the first version: they alone.
 fn first_version(mut draft: Draft, issuer: &KeyPair) -> String {
@@ -200,12 +180,12 @@ async fn only_good_credentials_get_in() {
         ("with an account that is none", plain(json!({ "issuer_account": "X" })), REFUSED),
     ];
     for (what, jwt, expected) in &cases {
-        assert_eq!(with(server, jwt, &u).await, *expected, "a JWT {what}");
+        assert_eq!(outcome_of(server, jwt, &u).await, *expected, "a JWT {what}");
     }
     let jwt = user(&revoked, &json!({})).sign(&a);
-    assert_eq!(with(server, &jwt, &revoked).await, REFUSED, "a revoked user");
+    assert_eq!(outcome_of(server, &jwt, &revoked).await, REFUSED, "a revoked user");
     let jwt = user(&revoked, &json!({})).with(&json!({ "iat": now() + 5 })).sign(&a);
-    assert_eq!(with(server, &jwt, &revoked).await, IN, "issued after it was revoked");
+    assert_eq!(outcome_of(server, &jwt, &revoked).await, IN, "issued after it was revoked");
 
     // Signatures.
     let first = Peer::dial(server).await;
@@ -225,7 +205,7 @@ async fn only_good_credentials_get_in() {
     ] {
         assert_eq!(outcome(server, keys).await, expected, "{what}");
     }
-    assert_eq!(with(server, &good, &other).await, REFUSED, "someone else's signature");
+    assert_eq!(outcome_of(server, &good, &other).await, REFUSED, "someone else's signature");
 }
 
 #[tokio::test]
@@ -250,9 +230,9 @@ async fn a_strict_operator_signs_with_signing_keys() {
     let server = server.client();
     let u = KeyPair::new_user();
     let of_a = json!({ "issuer_account": a.public_key() });
-    assert_eq!(with(server, &user(&u, &of_a).sign(&signer), &u).await, IN);
-    assert_eq!(with(server, &user(&u, &json!({})).sign(&a), &u).await, REFUSED);
-    assert_eq!(with(server, &user(&u, &json!({})).sign(&b), &u).await, REFUSED);
+    assert_eq!(outcome_of(server, &user(&u, &of_a).sign(&signer), &u).await, IN);
+    assert_eq!(outcome_of(server, &user(&u, &json!({})).sign(&a), &u).await, REFUSED);
+    assert_eq!(outcome_of(server, &user(&u, &json!({})).sign(&b), &u).await, REFUSED);
 }
 
 #[tokio::test]
@@ -387,7 +367,7 @@ async fn new_claims_change_those_who_are_in() {
     let mut sys = full.system(0).await;
     let (a, signer, u) = (KeyPair::new_account(), KeyPair::new_account(), KeyPair::new_user());
     let jwt = user(&u, &json!({})).sign(&a);
-    assert_eq!(with(server, &jwt, &u).await, REFUSED, "nobody knows the account");
+    assert_eq!(outcome_of(server, &jwt, &u).await, REFUSED, "nobody knows the account");
     let keys = json!({ "signing_keys": [signer.public_key()] });
     full.push(&mut sys, &account(&a, &keys).sign(&full.op)).await;
 
@@ -407,7 +387,7 @@ async fn new_claims_change_those_who_are_in() {
     let full_up = "-ERR 'maximum account active connections exceeded'";
     assert_eq!(third.hear().await, Heard::Line(full_up.into()));
     assert_eq!(third.hear().await, Heard::Closed);
-    assert_eq!(with(server, &jwt, &u).await, full_up);
+    assert_eq!(outcome_of(server, &jwt, &u).await, full_up);
     assert_eq!(first.heard().await, []);
 
     // Default permissions reach those who live by them.
@@ -428,7 +408,7 @@ async fn new_claims_change_those_who_are_in() {
     full.push(&mut sys, &newer(account(&a, &revocations)).sign(&full.op)).await;
     assert_eq!(first.hear().await, Heard::Line("-ERR 'User Authentication Revoked'".into()));
     assert_eq!(first.hear().await, Heard::Closed);
-    assert_eq!(with(server, &jwt, &u).await, REFUSED);
+    assert_eq!(outcome_of(server, &jwt, &u).await, REFUSED);
 }
 
 #[tokio::test]
@@ -496,7 +476,7 @@ async fn time_ends_connections() {
     assert_eq!(short.hear().await, Heard::Closed);
     assert_eq!(member.hear().await, Heard::Line("-ERR 'Account Authentication Expired'".into()));
     assert_eq!(member.hear().await, Heard::Closed);
-    assert_eq!(with(server, &user(&u, &json!({})).sign(&b), &u).await, REFUSED);
+    assert_eq!(outcome_of(server, &user(&u, &json!({})).sign(&b), &u).await, REFUSED);
 }
 
 #[tokio::test]
@@ -553,7 +533,7 @@ async fn the_directory_is_asked_and_told() {
     let answer = sys.ask("$SYS.REQ.CLAIMS.DELETE", wanted.as_bytes()).await;
     assert_eq!(answer["data"]["message"], "deleted 1 accounts");
     assert_eq!(member.hear().await, Heard::Line("-ERR 'Account Authentication Expired'".into()));
-    assert_eq!(with(server, &user(&u, &json!({})).sign(&a), &u).await, REFUSED);
+    assert_eq!(outcome_of(server, &user(&u, &json!({})).sign(&a), &u).await, REFUSED);
     assert_eq!(sys.request(&format!("{subject}.LOOKUP"), b"").await, b"");
 }
 
@@ -668,7 +648,7 @@ async fn in_step(binaries: &[Binary]) {
     let jwt = user(&u, &json!({})).sign(&a);
     for server in &full.servers {
         eventually("the account is known everywhere", async || {
-            (with(server.client(), &jwt, &u).await == IN).then_some(())
+            (outcome_of(server.client(), &jwt, &u).await == IN).then_some(())
         })
         .await;
     }

@@ -6,21 +6,6 @@
 use blackbox::eventually;
 use blackbox::server::{Binary, Server, Setup};
 use blackbox::wire::Conversation;
-use rustix::process::Signal;
-
-/// Gives a running server another configuration and waits until it holds.
-async fn reload(server: &Server, config: &str) {
-    const DONE: &str = "Reloaded server configuration";
-    let before = server.log().matches(DONE).count();
-    std::fs::write(server.dir().join("server.conf"), config).unwrap();
-    server.signal(Signal::HUP);
-    eventually("the configuration is reloaded", async || {
-        let log = server.log();
-        assert!(!log.contains("Failed to reload"), "{log}");
-        (log.matches(DONE).count() > before).then_some(())
-    })
-    .await;
-}
 
 /// The next line that is not a PING.
 async fn line(conversation: &mut Conversation) -> String {
@@ -59,7 +44,7 @@ async fn what_crosses_routes_changes_for_routes_that_are_there() {
     assert_eq!(line(&mut peer).await, "RS+ $G a.1");
     assert_eq!(line(&mut peer).await, "RMSG $G x.1 1");
     assert_eq!(line(&mut peer).await, "1");
-    reload(&server, &config("b.>", "y.>")).await;
+    server.reload(&config("b.>", "y.>")).await;
     assert!(line(&mut peer).await.contains(r#""import":{"allow":["b.\u003e"]}"#));
     let mut told = [line(&mut peer).await, line(&mut peer).await, line(&mut peer).await];
     told.sort();
@@ -127,7 +112,7 @@ async fn accounts_come_and_go() {
     let mut a_client = client(&server, "a", "p").await;
     let mut b_client = client(&server, "b", "p").await;
     assert_eq!(say(&mut a_client, "SUB x 1\r\n").await, [""; 0]);
-    reload(&server, &config(c)).await;
+    server.reload(&config(c)).await;
     b_client.closed().await.unwrap();
     let mut c_client = client(&server, "c", "p").await;
     say(&mut c_client, "SUB ev.* 1\r\nSUB inbox 2\r\n").await;
@@ -140,7 +125,7 @@ async fn accounts_come_and_go() {
     let info = line(&mut c_client).await;
     assert!(info.contains(r#""account":"C""#), "{info}");
     // It comes back, empty.
-    reload(&server, &config(&format!("{b}\n{c}"))).await;
+    server.reload(&config(&format!("{b}\n{c}"))).await;
     let mut b_client = client(&server, "b", "p").await;
     assert_eq!(say(&mut b_client, "SUB y 1\r\nPUB y 1\r\n3\r\n").await, ["MSG y 1 1", "3"]);
     let heard = hear(&mut a_client, "PUB ev.2 1\r\n4\r\n", &mut c_client).await;
@@ -166,7 +151,7 @@ async fn imports_change_for_subscriptions_that_are_there() {
     say(&mut b_client, "SUB from.ev.* 1\r\nSUB > 2\r\n").await;
     let event = "PUB ev.1 1\r\n1\r\n";
     assert_eq!(hear(&mut a_client, event, &mut b_client).await, [""; 0]);
-    reload(&server, &config(&format!("{stream}, {service}"), "")).await;
+    server.reload(&config(&format!("{stream}, {service}"), "")).await;
     let mut heard = hear(&mut a_client, event, &mut b_client).await;
     heard.sort();
     assert_eq!(heard, ["1", "1", "MSG from.ev.1 1 1", "MSG from.ev.1 2 1"]);
@@ -176,14 +161,14 @@ async fn imports_change_for_subscriptions_that_are_there() {
         ["MSG svc 1 1", "?"]
     );
     // Nothing changes for B: nothing happens to it.
-    reload(&server, &config(&format!("{stream}, {service}"), "gone: there")).await;
+    server.reload(&config(&format!("{stream}, {service}"), "gone: there")).await;
     assert_eq!(hear(&mut a_client, event, &mut b_client).await, ["MSG from.ev.1 1 1", "1"]);
     assert_eq!(
         say(&mut a_client, "SUB there 3\r\nPUB gone 1\r\n!\r\n").await,
         ["MSG there 3 1", "!"],
         "mappings hold"
     );
-    reload(&server, &config("", "")).await;
+    server.reload(&config("", "")).await;
     assert_eq!(hear(&mut a_client, event, &mut b_client).await, [""; 0]);
     assert_eq!(hear(&mut b_client, "PUB help 1\r\n?\r\n", &mut a_client).await, [""; 0]);
 }
@@ -204,7 +189,7 @@ async fn permissions_change_under_a_client() {
     say(&mut a, "SUB a 1\r\nSUB b 2\r\nSUB w.* 3\r\nSUB c q 4\r\nPUB b 1\r\n0\r\n").await;
     let all =
         "PUB a 1\r\n1\r\nPUB b 1\r\n2\r\nPUB w.x 1\r\n3\r\nPUB w.y 1\r\n4\r\nPUB c 1\r\n5\r\n";
-    reload(&server, &config(narrow, "")).await;
+    server.reload(&config(narrow, "")).await;
     let mut told = [line(&mut a).await, line(&mut a).await];
     told.sort();
     assert_eq!(
@@ -217,7 +202,7 @@ async fn permissions_change_under_a_client() {
     assert_eq!(hear(&mut other, all, &mut a).await, ["MSG a 1 1", "1", "MSG w.y 3 1", "4"]);
     let refused = "-ERR 'Permissions Violation for Publish to \"b\"'";
     assert_eq!(say(&mut a, "PUB b 1\r\n0\r\nPUB in 1\r\n0\r\n").await, [refused]);
-    reload(&server, &config(wide, "")).await;
+    server.reload(&config(wide, "")).await;
     assert_eq!(say(&mut a, "SUB b 2\r\nPUB b 1\r\n0\r\n").await, ["MSG b 2 1", "0"]);
     assert_eq!(
         hear(&mut other, "PUB w.x 1\r\n3\r\n", &mut a).await,
@@ -225,11 +210,10 @@ async fn permissions_change_under_a_client() {
         "nothing is kept from it any more"
     );
     // A newcomer changes nothing for those who are there; another password does.
-    reload(&server, &config(wide, ", { user: n, password: p }")).await;
+    server.reload(&config(wide, ", { user: n, password: p }")).await;
     drop(client(&server, "n", "p").await);
     assert_eq!(say(&mut a, "").await, [""; 0]);
-    reload(&server, &config(wide, "").replace("user: a, password: p", "user: a, password: q"))
-        .await;
+    server.reload(&config(wide, "").replace("user: a, password: p", "user: a, password: q")).await;
     assert_eq!(line(&mut a).await, "-ERR 'Authorization Violation'");
     a.closed().await.unwrap();
     assert_eq!(say(&mut other, "").await, [""; 0]);
@@ -251,7 +235,7 @@ async fn an_account_that_may_have_fewer_connections_loses_the_surplus() {
         while line(&mut client).await != "PONG" {}
         clients.push(client);
     }
-    reload(&server, &config(1)).await;
+    server.reload(&config(1)).await;
     eventually("one is left", async || {
         let connz = server.monitor("/connz").await;
         (connz["num_connections"] == 1).then_some(())

@@ -11,8 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use blackbox::eventually;
-use blackbox::operator::{Heard, Peer, account, in_memory, now, operator, unlimited, user};
-use blackbox::server::{Binary, Server, Setup};
+use blackbox::operator::{
+    Heard, Peer, account, in_memory, now, operator, outcome_of, unlimited, user,
+};
+use blackbox::server::{Binary, Setup};
 use nkeys::KeyPair;
 use parking_lot::Mutex;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, SanType};
@@ -26,17 +28,6 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 const REFUSED: &str = "-ERR 'Authorization Violation'";
-
-/// What a server answers to a login.
-async fn with(server: SocketAddr, jwt: &str, key: &KeyPair) -> String {
-    let mut peer = Peer::dial(server).await;
-    let sig = peer.signed(key);
-    peer.connect(json!({ "jwt": jwt, "sig": sig })).await;
-    match peer.hear().await {
-        Heard::Line(line) => line,
-        other => format!("{other:?}"),
-    }
-}
 
 /// What the web server says of an account.
 #[derive(Clone)]
@@ -165,19 +156,6 @@ impl Keys {
     }
 }
 
-async fn reload(server: &Server, config: &str) {
-    const DONE: &str = "Reloaded server configuration";
-    let before = server.log().matches(DONE).count();
-    std::fs::write(server.dir().join("server.conf"), config).unwrap();
-    server.signal(Signal::HUP);
-    eventually("the configuration is reloaded", async || {
-        let log = server.log();
-        assert!(!log.contains("Failed to reload"), "{log}");
-        (log.matches(DONE).count() > before).then_some(())
-    })
-    .await;
-}
-
 #[tokio::test]
 async fn a_web_server_has_the_accounts() {
     let keys = Keys::new();
@@ -209,9 +187,9 @@ async fn a_web_server_has_the_accounts() {
     let signature = other.rsplit_once('.').unwrap().1;
     web.put(&forged, Page::Jwt(format!("{}.{signature}", own.rsplit_once('.').unwrap().0)));
 
-    assert_eq!(with(address, &jwt_of(good), &u).await, "PONG");
+    assert_eq!(outcome_of(address, &jwt_of(good), &u).await, "PONG");
     let asked = web.asked.load(Ordering::Relaxed);
-    assert_eq!(with(address, &jwt_of(good), &u).await, "PONG");
+    assert_eq!(outcome_of(address, &jwt_of(good), &u).await, "PONG");
     assert_eq!(web.asked.load(Ordering::Relaxed), asked, "it is known");
     for (what, key) in [
         ("unknown", unknown),
@@ -223,13 +201,13 @@ async fn a_web_server_has_the_accounts() {
         ("not yet valid", &early),
         ("forged", &forged),
     ] {
-        assert_eq!(with(address, &jwt_of(key), &u).await, REFUSED, "{what}");
+        assert_eq!(outcome_of(address, &jwt_of(key), &u).await, REFUSED, "{what}");
     }
     // A web server that says nothing keeps only those waiting who ask for it.
     let mut waiting = Peer::dial(address).await;
     let sig = waiting.signed(&u);
     waiting.connect(json!({ "jwt": jwt_of(silent), "sig": sig })).await;
-    assert_eq!(with(address, &jwt_of(good), &u).await, "PONG");
+    assert_eq!(outcome_of(address, &jwt_of(good), &u).await, "PONG");
     let Heard::Line(line) = waiting.hear().await else { panic!("no word") };
     assert!([REFUSED, "-ERR 'Authentication Timeout'"].contains(&line.as_str()), "{line}");
     let log = server.log();
@@ -256,12 +234,12 @@ async fn a_web_server_is_known_by_its_authority() {
     let server = Setup::new(&Binary::under_test()).config(config("ca.pem")).start().await;
     let jwt = user(&u, &json!({})).sign(&a);
     let asked = || web.asked.load(Ordering::Relaxed);
-    reload(&server, &config("other.pem")).await;
+    server.reload(&config("other.pem")).await;
     let before = asked();
-    assert_eq!(with(server.client(), &jwt, &u).await, REFUSED);
+    assert_eq!(outcome_of(server.client(), &jwt, &u).await, REFUSED);
     assert_eq!(asked(), before, "nobody asks a server that is not known");
-    reload(&server, &config("ca.pem")).await;
-    assert_eq!(with(server.client(), &jwt, &u).await, "PONG");
+    server.reload(&config("ca.pem")).await;
+    assert_eq!(outcome_of(server.client(), &jwt, &u).await, "PONG");
 }
 
 #[tokio::test]
@@ -316,7 +294,7 @@ async fn a_cache_asks_others_and_keeps_a_few() {
         assert_eq!(answer["data"]["code"], 200, "{answer}");
         let jwt = user(&u, &json!({})).sign(&a);
         eventually("the cache has asked", async || {
-            (with(second.client(), &jwt, &u).await == "PONG").then_some(())
+            (outcome_of(second.client(), &jwt, &u).await == "PONG").then_some(())
         })
         .await;
         assert!((1..=2).contains(&held(&cache)), "{} in the cache", held(&cache));
@@ -324,7 +302,7 @@ async fn a_cache_asks_others_and_keeps_a_few() {
     assert_eq!(held(&full), 6);
     // What nobody has is not found.
     let jwt = user(&u, &json!({})).sign(&KeyPair::new_account());
-    assert_ne!(with(second.client(), &jwt, &u).await, "PONG");
+    assert_ne!(outcome_of(second.client(), &jwt, &u).await, "PONG");
 }
 
 #[tokio::test]
@@ -344,13 +322,13 @@ async fn a_reload_changes_accounts_in_memory_and_no_operators() {
     limits["conn"] = 1.into();
     let fewer = account(&a, &json!({ "limits": limits })).with(&json!({ "name": "newer" }));
     let fewer = fewer.sign(&keys.op);
-    reload(&server, &in_memory(&op, &keys.sys, &[(&keys.sys, &sys), (&a, &fewer)])).await;
+    server.reload(&in_memory(&op, &keys.sys, &[(&keys.sys, &sys), (&a, &fewer)])).await;
     assert_eq!(in_b.hear().await, Heard::Line(REFUSED.into()));
     assert_eq!(in_b.hear().await, Heard::Closed);
-    assert_eq!(with(server.client(), &of_b, &u).await, REFUSED);
+    assert_eq!(outcome_of(server.client(), &of_b, &u).await, REFUSED);
     assert_eq!(in_a.heard().await, []);
     let full = "-ERR 'maximum account active connections exceeded'";
-    assert_eq!(with(server.client(), &of_a, &u).await, full);
+    assert_eq!(outcome_of(server.client(), &of_a, &u).await, full);
     // Whom the server trusts stays.
     let another = KeyPair::new_operator();
     let config = in_memory(
@@ -380,9 +358,9 @@ async fn a_reload_pins_accounts() {
     let mut in_a = Peer::login(server.client(), &of_a, &u).await;
     let mut in_b = Peer::login(server.client(), &of_b, &u).await;
     let pinned = format!("resolver_pinned_accounts: [ {} ]\n", a.public_key());
-    reload(&server, &(pinned + &both)).await;
+    server.reload(&(pinned + &both)).await;
     assert_eq!(in_b.hear().await, Heard::Line(REFUSED.into()));
-    assert_eq!(with(server.client(), &of_b, &u).await, REFUSED);
-    assert_eq!(with(server.client(), &of_a, &u).await, "PONG");
+    assert_eq!(outcome_of(server.client(), &of_b, &u).await, REFUSED);
+    assert_eq!(outcome_of(server.client(), &of_a, &u).await, "PONG");
     assert_eq!(in_a.heard().await, []);
 }

@@ -45,8 +45,8 @@ const ADDRESS: u8 = 0x87;
 /// 2.5.29.17
 const ALTERNATIVE_NAMES: &[u8] = &[0x55, 0x1d, 0x11];
 
-/// Issuer and subject of a certificate, as they are encoded.
-pub(super) fn issued(der: &[u8]) -> Option<(&[u8], &[u8])> {
+/// The fields of a certificate from its issuer on.
+fn from_issuer(der: &[u8]) -> Option<Der<'_>> {
     let mut outer = Der(der).open(SEQUENCE)?;
     let mut body = outer.open(SEQUENCE)?;
     if body.peek() == Some(VERSION) {
@@ -54,6 +54,12 @@ pub(super) fn issued(der: &[u8]) -> Option<(&[u8], &[u8])> {
     }
     body.open(INTEGER)?; // serial number
     body.open(SEQUENCE)?; // signature algorithm
+    Some(body)
+}
+
+/// Issuer and subject of a certificate, as they are encoded.
+pub(super) fn issued(der: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut body = from_issuer(der)?;
     let issuer = body.whole(SEQUENCE)?;
     body.open(SEQUENCE)?; // validity
     Some((issuer, body.whole(SEQUENCE)?))
@@ -63,13 +69,7 @@ impl Certificate {
     /// Reads a certificate in DER.
     #[must_use]
     pub fn parse(der: &[u8]) -> Option<Self> {
-        let mut outer = Der(der).open(SEQUENCE)?;
-        let mut body = outer.open(SEQUENCE)?;
-        if body.peek() == Some(VERSION) {
-            body.next()?;
-        }
-        body.open(INTEGER)?; // serial number
-        body.open(SEQUENCE)?; // signature algorithm
+        let mut body = from_issuer(der)?;
         body.open(SEQUENCE)?; // issuer
         let validity = body.open(SEQUENCE)?;
         let subject = body.open(SEQUENCE)?;
