@@ -43,6 +43,7 @@ use crate::system::{Order, System};
 use crate::tls::{TlsError, TlsSetup};
 use crate::trust::Trust;
 
+mod memory;
 mod websocket;
 
 pub(crate) use websocket::read_certificates as read_websocket_certificates;
@@ -228,6 +229,7 @@ impl Server {
         if !complete {
             others.push(tokio::spawn(Arc::clone(&clerk).complete_system_account()));
         }
+        others.push(tokio::spawn(memory::give_back_after_crowds(Arc::clone(&node))));
         let mut client_listeners = Vec::new();
         let gate = Gate::new(&config, mesh.as_ref());
         if let Some(bound) = websocket {
