@@ -139,6 +139,12 @@ impl Discovery {
     #[must_use]
     pub fn info_for(&self, client: &ClientEntry) -> Info {
         let mut info = self.info(client.id, client.peer.ip());
+        let about = client.about();
+        let of_account = about.account.and_then(|account| account.limits().max_payload);
+        let of_user = about.identity.and_then(|identity| identity.grant.as_ref()?.max_payload);
+        for most in [of_account, of_user].into_iter().flatten() {
+            info.max_payload = info.max_payload.min(most.into());
+        }
         let websocket = std::mem::take(&mut info.ws_connect_urls);
         if client.transport.is_websocket()
             && let Some(own) = self.websocket.get()

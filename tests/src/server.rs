@@ -365,7 +365,9 @@ impl Server {
     /// When there is no answer.
     pub async fn monitor_text(&self, path: &str) -> (u16, String) {
         let address = ([127, 0, 0, 1], self.port("monitoring")).into();
-        wire::http_get(address, path).await.unwrap_or_else(|error| panic!("GET {path}: {error}"))
+        wire::http_get(address, path)
+            .await
+            .unwrap_or_else(|error| panic!("GET {path} of {}: {error}", self.title))
     }
 
     /// Sends a signal.

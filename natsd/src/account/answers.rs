@@ -104,14 +104,8 @@ impl Answers {
         sample: Option<Sample>,
     ) -> Option<Vec<u8>> {
         let now = Instant::now();
-        let mut subject = [&self.prefix, &random_token()[..]].concat();
-        let sample = sample.map(|mut sample| {
-            if let Some(meter) = sample.exporter.meter() {
-                subject.extend_from_slice(&meter.suffix());
-            }
-            sample.reply.clone_from(&subject);
-            Box::new(sample)
-        });
+        let meter = sample.as_ref().and_then(|sample| sample.exporter.meter());
+        let suffix = meter.map(|meter| meter.suffix().to_vec()).unwrap_or_default();
         let mut open = self.open.lock();
         if open.requests.len() >= open.sought_at {
             // Those that are measured are found by whoever reports them.
@@ -121,6 +115,8 @@ impl Answers {
         if open.requests.len() >= MOST {
             return None;
         }
+        let subject = open.free_subject(&self.prefix, &suffix);
+        let sample = sample.map(|sample| Box::new(Sample { reply: subject.clone(), ..sample }));
         let request = Request {
             importer: Arc::clone(importer),
             reply: reply.into(),
@@ -208,8 +204,21 @@ impl Request {
     }
 }
 
-/// Eight letters: 47 bits, so that nobody answers by guessing.
-fn random_token() -> [u8; 8] {
-    rand::random::<[u8; 8]>()
+impl Open {
+    /// A subject that no request waits on.
+    fn free_subject(&self, prefix: &[u8], suffix: &[u8]) -> Vec<u8> {
+        loop {
+            let subject = [prefix, &random_token(), suffix].concat();
+            if !self.requests.contains_key(subject.as_slice()) {
+                return subject;
+            }
+        }
+    }
+}
+
+/// As many letters as nats-server uses. With the prefix they make 71 bits, so that nobody answers
+/// by guessing.
+fn random_token() -> [u8; 6] {
+    rand::random::<[u8; 6]>()
         .map(|byte| LETTERS.get(usize::from(byte) % LETTERS.len()).copied().unwrap_or(b'0'))
 }

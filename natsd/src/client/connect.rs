@@ -142,6 +142,7 @@ impl Client {
                 match judge.judge(&self.credentials(&stranger)) {
                     Judgement::Admitted(identity) => {
                         self.admit(&judge, &identity, &stranger, publisher)?;
+                        self.connected = true; // a CONNECT is a further one (nats-server)
                         Ok(true)
                     }
                     _ => Err(self.refuse(&stranger, publisher)),
@@ -156,10 +157,8 @@ impl Client {
         json: &[u8],
         publisher: &mut Publisher,
     ) -> Result<(), CloseReason> {
-        let mut connect = Connect::parse(json).map_err(|error| {
-            self.log_error(&error.to_string());
-            CloseReason::ParseError
-        })?;
+        let mut connect =
+            self.read_connect(json).map_err(|error| self.not_understood(&error.to_string()))?;
         if let Some(session) = &self.session {
             complete(&mut connect, &session.cookies);
         }
@@ -180,6 +179,17 @@ impl Client {
         }
         let step = self.first_step(&judge, &connect);
         self.take(step, judge, connect, publisher)
+    }
+
+    fn read_connect(&mut self, json: &[u8]) -> Result<Connect, serde_json::Error> {
+        if self.said.is_empty() {
+            let connect = Connect::parse(json)?;
+            self.said = json.into();
+            return Ok(connect);
+        }
+        let (connect, said) = Connect::parse_over(&self.said, json)?;
+        self.said = said.into();
+        Ok(connect)
     }
 
     /// Goes on with a client about whom something was found out.
@@ -342,8 +352,9 @@ impl Client {
         let Some(account) = account else {
             return Err(self.refuse(connect, publisher));
         };
-        if !self.is_joined_to(&account) && !self.join(account) {
+        if !self.is_joined_to(&account) && !self.join(Arc::clone(&account)) {
             self.set_about(connect, Some(identity));
+            self.entry.set_about(About { account: Some(account), ..self.entry.about() });
             self.log_error(error::MAX_ACCOUNT_CONNECTIONS);
             self.send_error(error::MAX_ACCOUNT_CONNECTIONS, publisher);
             return Err(CloseReason::MaxAccountConnectionsExceeded);
@@ -352,6 +363,7 @@ impl Client {
         self.subscriber.track_replies(responses.copied());
         self.permissions.clone_from(&identity.permissions);
         self.terms = Terms::of(identity);
+        self.refresh_bounds();
         self.set_about(connect, Some(identity));
         // A reload looks at those who are in; whoever was on the way looks for itself.
         let now = self.node.auth_of(&self.entry.transport);

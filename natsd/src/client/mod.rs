@@ -33,7 +33,7 @@ use crate::node::Node;
 use crate::outbound::{Outbound, SHARED_BODY_BYTES};
 use crate::protocol::client::{ClientOp, parse};
 use crate::protocol::error;
-use crate::protocol::info::Connect;
+use crate::protocol::info::{Connect, Info};
 use crate::protocol::line::{Bounds, Need, ParseError, Step};
 use crate::protocol::stash::Stash;
 use crate::registry::{ClientEntry, Transport};
@@ -66,13 +66,17 @@ pub struct Client {
     /// What its JWT says of the connection.
     terms: Terms,
     options: Options,
+    /// The JSON of its CONNECT: what a further one does not say is as it was.
+    said: Box<[u8]>,
     bounds: Bounds,
     stash: Stash,
     matches: Matches,
     last_line: LastLine,
     heartbeat: Heartbeat,
     connected: bool,
-    /// The INFO that follows the first PONG was sent.
+    /// It was told that the subject of what it publishes is wrong.
+    complained: bool,
+    /// The first PONG after CONNECT was sent, and the INFO that follows it.
     introduced: bool,
     /// The configuration that it was admitted under.
     epoch: u64,
@@ -166,12 +170,14 @@ impl Client {
             permissions: None,
             terms: Terms::default(),
             options: Options::from(&Connect::default()),
+            said: Box::default(),
             bounds: node.client_bounds(),
             stash: Stash::new(),
             matches: Matches::default(),
             last_line: LastLine::default(),
             heartbeat,
             connected: false,
+            complained: false,
             introduced: false,
             epoch: node.epoch(),
             node,
@@ -192,6 +198,16 @@ impl Client {
             cipher: secured.cipher.clone(),
             chain: chain.unwrap_or_default(),
         }
+    }
+
+    /// What holds now: a reload, or becoming somebody, may have changed it.
+    fn refresh_bounds(&mut self) {
+        let mut bounds = self.node.client_bounds();
+        let of_account = self.account.limits().max_payload.map(|most| most as usize);
+        for most in [of_account, self.terms.max_payload].into_iter().flatten() {
+            bounds.payload_max = bounds.payload_max.min(most);
+        }
+        self.bounds = bounds;
     }
 
     fn send(&self, bytes: &[u8], publisher: &mut Publisher) {
@@ -233,7 +249,12 @@ impl Client {
                 self.on_op(op, input, frame, publisher)?;
                 Ok(Progress::Done(used))
             }
-            Ok(Step::More(need)) => Ok(Progress::More(need)),
+            Ok(Step::More(need)) => {
+                if self.options.pedantic && matches!(need, Need::Bytes(_)) {
+                    self.complain_early(input, publisher);
+                }
+                Ok(Progress::More(need))
+            }
             Err(error) => Err(self.on_parse_error(&error, input, publisher)),
         }
     }
@@ -260,6 +281,9 @@ impl Client {
                     self.entry.vitals.note_rtt(rtt);
                 }
             }
+            ClientOp::Info(json) => {
+                Info::parse(json).map_err(|error| self.not_understood(&error.to_string()))?;
+            }
             ClientOp::Ignored => {}
         }
         Ok(())
@@ -278,15 +302,18 @@ impl Client {
             wire::op(&self.entry.label(), Way::Out, "PONG");
         }
         self.send(b"PONG\r\n", publisher);
-        if self.connected && self.options.repeated_info && !self.introduced {
+        // With the first PING, or never: a client may say later that it takes INFO (nats-server).
+        if self.connected && !self.introduced {
             self.introduced = true;
-            self.introduce(publisher);
+            if self.options.repeated_info {
+                self.introduce(publisher);
+            }
         }
     }
 
     /// Tells the peer what it must be told, and why the connection ends.
     fn on_parse_error(
-        &self,
+        &mut self,
         error: &ParseError,
         input: &[u8],
         publisher: &mut Publisher,
@@ -294,6 +321,9 @@ impl Client {
         let start = input.get(..input.len().min(32)).unwrap_or_default();
         match error {
             ParseError::UnknownOperation => {
+                if self.options.pedantic {
+                    self.complain_early(input, publisher);
+                }
                 self.send_error(error::UNKNOWN_PROTOCOL_OPERATION, publisher);
                 self.log_error(&format!(
                     "Client parser ERROR, state=0, i=0: proto='\"{}\"...'",
@@ -314,15 +344,18 @@ impl Client {
                 self.log_error(&error.to_string());
                 CloseReason::MaxPayloadExceeded
             }
-            ParseError::Arguments(text) => {
-                self.log_error(text);
-                CloseReason::ParseError
-            }
+            ParseError::Arguments(text) => self.not_understood(text),
             ParseError::PeerReported(text) => {
                 self.log_error(&format!("Client Error {text}"));
                 CloseReason::ParseError
             }
         }
+    }
+
+    /// Arguments are wrong: the peer is not told.
+    fn not_understood(&self, text: &str) -> CloseReason {
+        self.log_error(text);
+        CloseReason::ProtocolViolation
     }
 
     fn log_error(&self, text: &str) {
@@ -405,15 +438,9 @@ impl Conversation for Client {
         let now = Instant::now();
         self.heartbeat.heard(now);
         self.entry.vitals.note_activity(now);
-        self.bounds = self.node.client_bounds();
+        self.refresh_bounds();
         if self.epoch != self.node.epoch() {
             self.look_again(publisher);
-        }
-        if let Some(most) = self.account.limits().max_payload {
-            self.bounds.payload_max = self.bounds.payload_max.min(most as usize);
-        }
-        if let Some(most) = self.terms.max_payload {
-            self.bounds.payload_max = self.bounds.payload_max.min(most);
         }
         let mut input = self.finish_stashed(input, publisher)?;
         while !input.is_empty() {

@@ -11,6 +11,7 @@ use crate::account::{Measured, Party, Target, is_measured};
 use crate::close::CloseReason;
 use crate::log;
 use crate::outbound::SHARED_BODY_BYTES;
+use crate::protocol::client::unfinished_subject;
 use crate::protocol::error;
 use crate::protocol::headers;
 use crate::protocol::line::ParseError;
@@ -102,16 +103,15 @@ impl Client {
         frame: Option<&Bytes>,
         publisher: &mut Publisher,
     ) {
-        self.entry.received.count(message.size());
         let invalid = self.options.pedantic && !subject::is_valid_literal(message.subject);
-        if invalid {
+        if invalid && !std::mem::take(&mut self.complained) {
             self.send_error(error::INVALID_PUBLISH_SUBJECT, publisher);
         }
-        self.send_ok_if_verbose(publisher);
         if message.has_headers() && self.may_trace(&message) {
             self.last_line.forget();
             return self.publish_traced(&message, publisher);
         }
+        self.entry.received.count(message.size());
         // As in the reference everything below is about the subject that it is mapped to.
         let mapped = self.account.map(message.subject);
         let message = Message { subject: mapped.as_deref().unwrap_or(message.subject), ..message };
@@ -122,6 +122,7 @@ impl Client {
             self.send_error(&violation.text(), publisher);
             return;
         }
+        self.send_ok_if_verbose(publisher);
         match line {
             Some(line) if !invalid && mapped.is_none() && matches!(leave, Leave::Always) => {
                 self.last_line.remember(&message, line)
@@ -145,19 +146,33 @@ impl Client {
         meter.report(Measured::Served { account, reply, started, took, responder });
     }
 
+    /// A pedantic client hears of a wrong subject before its message is there.
+    #[cold]
+    pub(super) fn complain_early(&mut self, input: &[u8], publisher: &mut Publisher) {
+        if self.complained || unfinished_subject(input).is_none_or(subject::is_valid_literal) {
+            return;
+        }
+        self.complained = true;
+        self.send_error(error::INVALID_PUBLISH_SUBJECT, publisher);
+    }
+
     /// Whether a message may be published.
     pub(super) fn leave_to_publish<'m>(&self, message: &Message<'m>) -> Leave<'m> {
-        if let Some(violation) = violation(message) {
-            return Leave::No(violation);
+        let leave = match &self.permissions {
+            _ if is_of_gateways(message.subject) => return forbidden(message.subject),
+            None => Leave::Always,
+            Some(permissions) if permissions.may_publish(message.subject) => Leave::Always,
+            Some(_) if self.subscriber.may_answer(message.subject) => Leave::Once,
+            Some(_) => return forbidden(message.subject),
+        };
+        // Permissions are asked first (nats-server).
+        if message.subject.starts_with(b"$NRG.") {
+            return forbidden(message.subject);
         }
-        let Some(permissions) = &self.permissions else { return Leave::Always };
-        if permissions.may_publish(message.subject) {
-            return Leave::Always;
+        if is_reserved_reply(message.reply) {
+            return Leave::No(Violation::Reply(message.reply));
         }
-        if self.subscriber.may_answer(message.subject) {
-            return Leave::Once;
-        }
-        Leave::No(Violation::Subject(message.subject))
+        leave
     }
 
     /// Hands a message that may be published to its receivers.
@@ -241,20 +256,26 @@ impl std::fmt::Display for Violation<'_> {
     /// As it is logged.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Subject(subject) => write!(f, "Subject \"{}\"", subject.escape_ascii()),
-            Self::Reply(reply) => write!(f, "Reply \"{}\"", reply.escape_ascii()),
+            Self::Subject(subject) => write!(f, "Subject {}", error::quoted(subject)),
+            Self::Reply(reply) => write!(f, "Reply {}", error::quoted(reply)),
         }
     }
 }
 
+const fn forbidden(subject: &[u8]) -> Leave<'_> {
+    Leave::No(Violation::Subject(subject))
+}
+
 /// Subjects that belong to the server, whoever publishes (nats-server 2.15.1).
-fn violation<'m>(message: &Message<'m>) -> Option<Violation<'m>> {
-    let (subject, reply) = (message.subject, message.reply);
-    if [&b"$GNR."[..], b"_GR_.", b"$NRG."].iter().any(|prefix| subject.starts_with(prefix)) {
-        return Some(Violation::Subject(subject));
-    }
-    if [&b"_R_."[..], b"$JS.ACK.", b"_GR_."].iter().any(|prefix| reply.starts_with(prefix)) {
-        return Some(Violation::Reply(reply));
-    }
-    None
+fn is_of_gateways(subject: &[u8]) -> bool {
+    longer_than(subject, b"_GR_.") || longer_than(subject, b"$GR.")
+}
+
+/// Replies that belong to the server.
+fn is_reserved_reply(reply: &[u8]) -> bool {
+    reply.starts_with(b"_R_.") || reply.starts_with(b"$JS.ACK.") || is_of_gateways(reply)
+}
+
+fn longer_than(text: &[u8], prefix: &[u8]) -> bool {
+    text.len() > prefix.len() && text.starts_with(prefix)
 }

@@ -32,8 +32,13 @@ impl Client {
         if let Some(filter) = filter {
             self.subscriber.keep_from_it(filter);
         }
-        // A live sid stays what it is; the reference does not complain.
+        // A live sid stays what it is; the reference does not complain, whatever the subject is.
         if self.subscriber.find(sid).is_none() {
+            if !subject::is_valid_pattern(subject) {
+                self.log_error(error::INVALID_SUBJECT);
+                self.send_error(error::INVALID_SUBJECT, publisher);
+                return;
+            }
             self.subscribe(subject, queue, sid, publisher);
         }
         self.send_ok_if_verbose(publisher);
@@ -59,11 +64,11 @@ impl Client {
         if !text.starts_with("Permissions") {
             return self.log_error(text);
         }
-        let queue = queue
-            .map_or_else(String::new, |queue| format!(", Queue: \"{}\"", queue.escape_ascii()));
+        let queue =
+            queue.map_or_else(String::new, |queue| format!(", Queue: {}", error::quoted(queue)));
         self.log_error(&format!(
-            "Subscription Violation - Subject \"{}\"{queue}, SID {}",
-            subject.escape_ascii(),
+            "Subscription Violation - Subject {}{queue}, SID {}",
+            error::quoted(subject),
             sid.escape_ascii()
         ));
     }
@@ -84,9 +89,6 @@ impl Client {
             .min();
         if most.is_some_and(|most| self.subscriber.count() >= most) {
             return Some(error::MAX_SUBSCRIPTIONS.into());
-        }
-        if !subject::is_valid_pattern(subject) {
-            return Some(error::INVALID_SUBJECT.into());
         }
         None
     }

@@ -145,8 +145,8 @@ async fn errors_that_close() {
             CloseReason::MaxPayloadExceeded,
             "-ERR 'Maximum Payload Violation'\r\n",
         ),
-        ("PUB a\r\n", CloseReason::ParseError, ""),
-        ("CONNECT {\r\n", CloseReason::ParseError, ""),
+        ("PUB a\r\n", CloseReason::ProtocolViolation, ""),
+        ("CONNECT {\r\n", CloseReason::ProtocolViolation, ""),
         (
             "CONNECT {\"protocol\":2}\r\n",
             CloseReason::BadClientProtocolVersion,

@@ -54,6 +54,7 @@ impl Client {
         mut trace: Option<Box<Trace>>,
         publisher: &mut Publisher,
     ) {
+        self.entry.received.count(message.size());
         let mapped = self.account.map(message.subject);
         if let (Some(subject), Some(trace)) = (&mapped, &mut trace) {
             trace.mapped(subject);
@@ -66,10 +67,12 @@ impl Client {
             if let Some(trace) = &mut trace {
                 trace.refused(&text);
             }
-        } else if let Some(trace) = &mut trace {
-            self.route_traced(&message, trace, publisher);
         } else {
-            self.route(message, None, publisher);
+            self.send_ok_if_verbose(publisher);
+            match &mut trace {
+                Some(trace) => self.route_traced(&message, trace, publisher),
+                None => self.route(message, None, publisher),
+            }
         }
         if let Some(trace) = trace {
             self.node.report(trace);

@@ -11,6 +11,12 @@ pub const fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 
+/// Splits what a client publishes: there only spaces and tabs count (as the reference).
+#[must_use]
+pub fn split_publish(line: &[u8]) -> Args<'_> {
+    line.split(|&byte| matches!(byte, b' ' | b'\t')).filter(|arg| !arg.is_empty()).collect()
+}
+
 /// Splits at runs of blanks.
 #[must_use]
 pub fn split(line: &[u8]) -> Args<'_> {

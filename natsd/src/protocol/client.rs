@@ -1,6 +1,6 @@
 //! What a client says: CONNECT, PUB, HPUB, SUB, UNSUB, PING, PONG.
 
-use super::args::{self, is_blank, size};
+use super::args::{self, size};
 use super::line::{
     After, Bounds, Line, LineStep, Need, ParseError, Step, bare, body, line, with_args,
 };
@@ -33,7 +33,9 @@ pub enum ClientOp<'a> {
         /// Remove after this many deliveries since SUB; now when absent.
         max: Option<u64>,
     },
-    /// `INFO` or `+OK`: accepted and ignored.
+    /// `INFO {json}`: ignored if it is one.
+    Info(&'a [u8]),
+    /// `+OK`: accepted and ignored.
     Ignored,
 }
 
@@ -60,7 +62,7 @@ pub fn parse<'a>(input: &'a [u8], bounds: &Bounds, headers: bool) -> Parsed<'a> 
             Ok(ClientOp::Connect(line.args))
         }),
         b'I' | b'i' => {
-            with_args(input, b"INFO", After::Optional, bounds, |_| Ok(ClientOp::Ignored))
+            with_args(input, b"INFO", After::Optional, bounds, |line| Ok(ClientOp::Info(line.args)))
         }
         b'+' => bare(input, b"+OK", bounds, ClientOp::Ignored),
         b'-' => with_args(input, b"-ERR", After::Blank, bounds, |line| {
@@ -98,7 +100,7 @@ fn unsubscribe<'a>(line: &Line<'a>) -> Result<ClientOp<'a>, ParseError> {
 }
 
 /// `PUB subject [reply] size` and `HPUB subject [reply] header-size total-size`.
-fn publish<'a>(input: &'a [u8], keyword: &[u8], bounds: &Bounds) -> Parsed<'a> {
+pub(super) fn publish<'a>(input: &'a [u8], keyword: &[u8], bounds: &Bounds) -> Parsed<'a> {
     let line = match line(input, keyword, After::Blank, bounds)? {
         LineStep::Whole(line) => line,
         LineStep::More(need) => return Ok(Step::More(need)),
@@ -142,7 +144,7 @@ struct Head<'a> {
 }
 
 fn head_of_pub<'a>(line: &Line<'a>) -> Result<Head<'a>, ParseError> {
-    let (subject, reply, size_text) = match *args::split(line.args) {
+    let (subject, reply, size_text) = match *args::split_publish(line.args) {
         [subject, size] => (subject, &[][..], size),
         [subject, reply, size] => (subject, reply, size),
         _ => return Err(bad_arguments("processPub Parse Error", line.args)),
@@ -161,7 +163,7 @@ fn head_of_pub<'a>(line: &Line<'a>) -> Result<Head<'a>, ParseError> {
 }
 
 fn head_of_hpub<'a>(line: &Line<'a>) -> Result<Head<'a>, ParseError> {
-    let (subject, reply, header_text, size_text) = match *args::split(line.args) {
+    let (subject, reply, header_text, size_text) = match *args::split_publish(line.args) {
         [subject, header, size] => (subject, &[][..], header, size),
         [subject, reply, header, size] => (subject, reply, header, size),
         _ => return Err(bad_arguments("processHeaderPub Parse Error", line.args)),
@@ -186,14 +188,24 @@ fn head_of_hpub<'a>(line: &Line<'a>) -> Result<Head<'a>, ParseError> {
     })
 }
 
+/// The subject of a PUB or HPUB whose line is right, but whose message is not there or wrong.
+#[must_use]
+pub fn unfinished_subject(input: &[u8]) -> Option<&[u8]> {
+    let name = usize::from(matches!(input.first(), Some(b'H' | b'h'))) + b"PUB".len();
+    let is_publish = input.get(name - 3..name)?.eq_ignore_ascii_case(b"PUB");
+    let line = input.get(name..memchr::memchr(b'\n', input)?)?;
+    let args = args::split_publish(line.strip_suffix(b"\r").unwrap_or(line));
+    let right = is_publish && args.len() > 1 && args.last().copied().and_then(size).is_some();
+    args.first().copied().filter(|_| right)
+}
+
 fn length_with_space(reply: &[u8]) -> usize {
     if reply.is_empty() { 0 } else { reply.len() + 1 }
 }
 
 /// Single spaces only: the lengths add up and no other blank is in the line.
 fn is_canonical(args: &[u8], subject: &[u8], after_subject: usize) -> bool {
-    args.len() == subject.len() + 1 + after_subject
-        && !args.iter().any(|&byte| is_blank(byte) && byte != b' ')
+    args.len() == subject.len() + 1 + after_subject && !args.contains(&b'\t')
 }
 
 fn bad_arguments(what: &str, args: &[u8]) -> ParseError {

@@ -85,48 +85,96 @@ pub fn line(text: &str) -> String {
     format!("-ERR '{text}'\r\n")
 }
 
+/// Text in quotes as Go's `%q` writes it: what can be printed stays, also beyond ASCII.
+#[must_use]
+pub fn quoted(text: &[u8]) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for chunk in text.utf8_chunks() {
+        chunk.valid().chars().for_each(|char| push_quoted(char, &mut quoted));
+        for byte in chunk.invalid() {
+            quoted.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+fn push_quoted(char: char, quoted: &mut String) {
+    match char {
+        '\x07' => quoted.push_str("\\a"),
+        '\x08' => quoted.push_str("\\b"),
+        '\x0b' => quoted.push_str("\\v"),
+        '\x0c' => quoted.push_str("\\f"),
+        '\'' => quoted.push(char),
+        '\0'..' ' | '\x7f' if !matches!(char, '\t' | '\r' | '\n') => {
+            quoted.push_str(&format!("\\x{:02x}", u32::from(char)));
+        }
+        _ => match char.escape_debug().nth(1) {
+            Some('u') if char > '\u{ffff}' => {
+                quoted.push_str(&format!("\\U{:08x}", u32::from(char)));
+            }
+            Some('u') => quoted.push_str(&format!("\\u{:04x}", u32::from(char))),
+            _ => quoted.extend(char.escape_debug()),
+        },
+    }
+}
+
 /// Text of a refused publish.
 #[must_use]
 pub fn publish_violation(subject: &[u8]) -> String {
-    format!("Permissions Violation for Publish to \"{}\"", subject.escape_ascii())
+    format!("Permissions Violation for Publish to {}", quoted(subject))
 }
 
 /// Text of a refused reply subject.
 #[must_use]
 pub fn reply_violation(reply: &[u8]) -> String {
-    format!("Permissions Violation for Publish with Reply of \"{}\"", reply.escape_ascii())
+    format!("Permissions Violation for Publish with Reply of {}", quoted(reply))
 }
 
 /// Text of a refused subscription.
 #[must_use]
 pub fn subscription_violation(subject: &[u8], queue: Option<&[u8]>) -> String {
-    let subject = subject.escape_ascii();
+    let refused = format!("Permissions Violation for Subscription to {}", quoted(subject));
     match queue {
-        None => format!("Permissions Violation for Subscription to \"{subject}\""),
-        Some(queue) => format!(
-            "Permissions Violation for Subscription to \"{subject}\" using queue \"{}\"",
-            queue.escape_ascii()
-        ),
+        None => refused,
+        Some(queue) => format!("{refused} using queue {}", quoted(queue)),
     }
 }
 
 /// Text of a subscription that a reload took away.
 #[must_use]
 pub fn subscription_removed(subject: &[u8], queue: Option<&[u8]>, sid: &[u8]) -> String {
-    let sid = sid.escape_ascii();
-    format!("{} (sid \"{sid}\")", subscription_violation(subject, queue))
+    format!("{} (sid {})", subscription_violation(subject, queue), quoted(sid))
 }
 
 /// The same for the log: what was removed.
 #[must_use]
 pub fn removed(subject: &[u8], queue: Option<&[u8]>, sid: &[u8]) -> String {
-    let queue =
-        queue.map_or_else(String::new, |q| format!(" using queue \"{}\"", q.escape_ascii()));
-    format!("\"{}\"{queue} (sid \"{}\")", subject.escape_ascii(), sid.escape_ascii())
+    let queue = queue.map_or_else(String::new, |q| format!(" using queue {}", quoted(q)));
+    format!("{}{queue} (sid {})", quoted(subject), quoted(sid))
 }
 
 /// Text of a subscription with too many tokens.
 #[must_use]
 pub fn too_many_tokens(subject: &[u8]) -> String {
     format!("{}, too many tokens", subscription_violation(subject, None))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotes_are_those_of_go() {
+        for (text, expected) in [
+            (&b"a.b"[..], "\"a.b\""),
+            ("\u{e9}.'\u{65e5}".as_bytes(), "\"\u{e9}.'\u{65e5}\""),
+            (b"\"\\\t\r\n\x07", r#""\"\\\t\r\n\a""#),
+            (b"\0\x1b\x7f\xff", r#""\x00\x1b\x7f\xff""#),
+            ("\u{200b}\u{e0001}".as_bytes(), r#""\u200b\U000e0001""#),
+        ] {
+            assert_eq!(quoted(text), expected);
+        }
+    }
 }

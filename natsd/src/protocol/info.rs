@@ -3,7 +3,8 @@
 //! Keys are matched in any case and unknown ones are ignored, as Go's decoder does; `<`, `>`
 //! and `&` are escaped on the way out, as Go's encoder does.
 
-use serde::{Deserialize, Serialize};
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 /// INFO, in the order in which nats-server emits its keys. One shape for clients and routes;
@@ -237,6 +238,18 @@ impl Connect {
     pub fn parse(json: &[u8]) -> Result<Self, serde_json::Error> {
         parse(json)
     }
+
+    /// Reads a further CONNECT: what it does not say is as it was said `before` (the JSON of all
+    /// earlier ones). Returns the JSON that stands for both, too.
+    ///
+    /// # Errors
+    /// When it is not a JSON object of these shapes.
+    pub fn parse_over(before: &[u8], json: &[u8]) -> Result<(Self, Vec<u8>), serde_json::Error> {
+        let mut said = entries::<Self>(before)?;
+        said.append(&mut entries::<Self>(json)?);
+        let both = serde_json::to_vec(&said)?;
+        Ok((serde_json::from_value(Value::Object(said))?, both))
+    }
 }
 
 impl RouteConnect {
@@ -278,15 +291,52 @@ pub fn to_go_json(value: &impl Serialize) -> String {
     }
 }
 
-/// Decodes an object after lowering its keys; null counts as absent.
-fn parse<T: serde::de::DeserializeOwned>(json: &[u8]) -> Result<T, serde_json::Error> {
-    let object: Map<String, Value> = serde_json::from_slice(json)?;
-    let lowered = object
-        .into_iter()
-        .filter(|(_, value)| !value.is_null())
-        .map(|(key, value)| (key.to_ascii_lowercase(), value))
-        .collect();
-    serde_json::from_value(Value::Object(lowered))
+fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, serde_json::Error> {
+    serde_json::from_value(Value::Object(entries::<T>(json)?))
+}
+
+/// The entries of an object as Go's decoder takes them: keys in any case, null says nothing, what
+/// is not UTF-8 is replaced, and of several with one key the last one counts, though the others
+/// must be of the right kind, too.
+fn entries<T: DeserializeOwned>(json: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
+    let Entries(written) = serde_json::from_str(&String::from_utf8_lossy(json))?;
+    let mut entries = Map::new();
+    for (key, value) in written.into_iter().filter(|(_, value)| !value.is_null()) {
+        let key = key.to_ascii_lowercase();
+        if let Some(earlier) = entries.insert(key.clone(), value) {
+            serde_json::from_value::<T>(Value::Object(Map::from_iter([(key, earlier)])))?;
+        }
+    }
+    Ok(entries)
+}
+
+/// An object in the order in which it is written; null is an empty one.
+struct Entries(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Entries {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Entries;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_unit<E>(self) -> Result<Entries, E> {
+                Ok(Entries(Vec::new()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Entries(entries))
+            }
+        }
+        deserializer.deserialize_any(InOrder)
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]

@@ -120,7 +120,7 @@ pub(super) fn line<'a>(
         return Err(ParseError::UnknownOperation);
     }
     let rest = rest.get(blanks..).unwrap_or_default();
-    let Some(end) = memchr::memchr(b'\n', rest) else {
+    let Some(end) = line_end(rest, after) else {
         // A CR that waits for its LF does not count.
         let waiting = rest.strip_suffix(b"\r").unwrap_or(rest).len();
         return match after {
@@ -131,12 +131,28 @@ pub(super) fn line<'a>(
         };
     };
     let line = rest.get(..end).unwrap_or_default();
-    let args = line.strip_suffix(b"\r").unwrap_or(line);
+    let args = without_cr(line);
     if args.len() > bounds.control_line_max && after != After::Ignored {
         return Err(ParseError::ControlLine);
     }
     let len = keyword.len() + blanks + end + 1;
-    Ok(LineStep::Whole(Line { args, len, crlf: args.len() != line.len() }))
+    Ok(LineStep::Whole(Line { args, len, crlf: line.ends_with(b"\r") }))
+}
+
+/// Where the line ends. The first byte of arguments is one of them, whatever it is (observed).
+fn line_end(rest: &[u8], after: After) -> Option<usize> {
+    let passed = usize::from(after != After::Ignored);
+    memchr::memchr(b'\n', rest.get(passed..)?).map(|end| end + passed)
+}
+
+/// Arguments without their CR. A CR further inside costs a line that has none at its end its
+/// last byte (observed).
+fn without_cr(line: &[u8]) -> &[u8] {
+    match line.split_last() {
+        Some((b'\r', args)) if !args.is_empty() => args,
+        Some((_, args)) if args.iter().skip(1).any(|&byte| byte == b'\r') => args,
+        _ => line,
+    }
 }
 
 /// An op whose line carries nothing of interest.

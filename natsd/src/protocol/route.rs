@@ -6,6 +6,7 @@
 use smallvec::SmallVec;
 
 use super::args::{self, Args, size};
+use super::client::ClientOp;
 use super::line::{
     After, Bounds, Line, LineStep, Need, ParseError, Step, bare, body, line, with_args,
 };
@@ -42,7 +43,9 @@ pub enum RouteOp<'a> {
     },
     /// `-ERR 'text'`.
     Error(&'a [u8]),
-    /// `+OK`, `A+`, `A-`, `LS+`, `LS-`: accepted and ignored.
+    /// `LS+`, `LS-`: accepted and acknowledged.
+    OfLeafs,
+    /// `+OK`, `A+`, `A-`: accepted and ignored.
     Ignored,
 }
 
@@ -69,6 +72,13 @@ pub fn parse<'a>(input: &'a [u8], bounds: &Bounds, dedicated: bool) -> Parsed<'a
     let second = input.get(1).map(u8::to_ascii_uppercase);
     match (first.to_ascii_uppercase(), second) {
         (b'R' | b'P' | b'A' | b'L', None) => Ok(Step::More(Need::LineEnd)),
+        // Ops of clients: the reference understands them here, too (observed).
+        (b'P', Some(b'U')) => published(input, b"PUB", bounds, dedicated),
+        (b'H', Some(b'P')) => published(input, b"HPUB", bounds, dedicated),
+        (b'S', _) => with_args(input, b"SUB", After::Blank, bounds, |_| Ok(RouteOp::Ignored)),
+        (b'U', _) => {
+            with_args(input, b"UNSUB", After::Blank, bounds, |line| unsubscribe(line, dedicated))
+        }
         (b'R', Some(b'M')) => message(input, b"RMSG", bounds, dedicated),
         (b'R', Some(_)) => interest(input, bounds, dedicated),
         (b'H', _) => message(input, b"HMSG", bounds, dedicated),
@@ -84,26 +94,49 @@ pub fn parse<'a>(input: &'a [u8], bounds: &Bounds, dedicated: bool) -> Parsed<'a
         (b'-', _) => {
             with_args(input, b"-ERR", After::Blank, bounds, |line| Ok(RouteOp::Error(line.args)))
         }
-        (b'A', Some(_)) => plus_or_minus(input, b"A", bounds),
-        (b'L', Some(b'M')) => leaf_message(input, bounds),
-        (b'L', Some(_)) => plus_or_minus(input, b"LS", bounds),
+        (b'A', Some(_)) => plus_or_minus(input, b"A", bounds, dedicated),
+        (b'L', Some(b'M')) => leaf_message(input, bounds, dedicated),
+        (b'L', Some(_)) => plus_or_minus(input, b"LS", bounds, dedicated),
         _ => Err(ParseError::UnknownOperation),
     }
 }
 
+/// What a client would publish. It names no account: there is one on a dedicated connection only.
+fn published<'a>(input: &'a [u8], keyword: &[u8], bounds: &Bounds, dedicated: bool) -> Parsed<'a> {
+    Ok(match super::client::publish(input, keyword, bounds)? {
+        Step::Op(ClientOp::Publish(message, line_len), used) => {
+            let (account, queues) = ((!dedicated).then_some(&[][..]), Queues::new());
+            Step::Op(RouteOp::Message { account, message, queues, line_len }, used)
+        }
+        Step::Op(_, used) => Step::Op(RouteOp::Ignored, used),
+        Step::More(need) => Step::More(need),
+    })
+}
+
 /// `A+`, `A-`, `LS+`, `LS-`: interest of gateways and leafs, which natsd does not have.
-fn plus_or_minus<'a>(input: &'a [u8], stem: &[u8], bounds: &Bounds) -> Parsed<'a> {
-    let Some(&sign) = input.get(stem.len()) else {
+fn plus_or_minus<'a>(input: &'a [u8], stem: &[u8], bounds: &Bounds, dedicated: bool) -> Parsed<'a> {
+    let Some(sign) = input.get(stem.len()).map(u8::to_ascii_lowercase) else {
         return match super::line::starts_with(input, stem) {
             Some(false) => Err(ParseError::UnknownOperation),
             _ => Ok(Step::More(Need::LineEnd)),
         };
     };
-    if sign != b'+' && sign != b'-' {
+    // `Au` is another `A-` (observed).
+    if sign != b'+' && sign != b'-' && (sign != b'u' || stem.len() > 1) {
         return Err(ParseError::UnknownOperation);
     }
     let keyword: SmallVec<[u8; 4]> = stem.iter().copied().chain([sign]).collect();
-    with_args(input, &keyword, After::Blank, bounds, |_| Ok(RouteOp::Ignored))
+    with_args(input, &keyword, After::Blank, bounds, |line| {
+        let count = args::split(line.args).len() + usize::from(dedicated);
+        let right = match *keyword {
+            [_, _, b'+'] => count == 3 || count == 5,
+            [_, _, _] => (2..=4).contains(&count),
+            _ => return Ok(RouteOp::Ignored),
+        };
+        right
+            .then_some(RouteOp::OfLeafs)
+            .ok_or_else(|| bad_arguments("processRemoteSub", line.args))
+    })
 }
 
 fn interest<'a>(input: &'a [u8], bounds: &Bounds, dedicated: bool) -> Parsed<'a> {
@@ -237,12 +270,18 @@ fn head<'a>(args: &[&'a [u8]], with_headers: bool) -> Option<Head<'a>> {
 
 /// `LMSG`: a message on behalf of a leaf cluster. It is read to its end and ignored, since
 /// natsd does not announce that it understands leaf origins.
-fn leaf_message<'a>(input: &'a [u8], bounds: &Bounds) -> Parsed<'a> {
+fn leaf_message<'a>(input: &'a [u8], bounds: &Bounds, dedicated: bool) -> Parsed<'a> {
     let line = match line(input, b"LMSG", After::Blank, bounds)? {
         LineStep::Whole(line) => line,
         LineStep::More(need) => return Ok(Step::More(need)),
     };
-    let size = args::split(line.args).last().and_then(|text| size(text));
+    let size = match *args::split(line.args) {
+        ref all if all.len() + usize::from(dedicated) < 5 => None,
+        [.., header, text] => {
+            size(text).filter(|&all| size(header).is_some_and(|some| some <= all))
+        }
+        _ => None,
+    };
     let size = size.ok_or_else(|| bad_arguments("processRoutedOriginClusterMsgArgs", line.args))?;
     match body(input, line.len, size)? {
         Body::Whole(body) => Ok(Step::Op(RouteOp::Ignored, line.len + body.len())),
@@ -332,7 +371,7 @@ mod tests {
         ] {
             let step = parse(input.as_bytes(), &BOUNDS, false);
             assert!(
-                matches!(step, Ok(Step::Op(RouteOp::Ignored, used)) if used == input.len()),
+                matches!(step, Ok(Step::Op(RouteOp::Ignored | RouteOp::OfLeafs, used)) if used == input.len()),
                 "{input:?}"
             );
         }

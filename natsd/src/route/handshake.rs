@@ -57,11 +57,8 @@ impl Route {
     ) -> Result<(), CloseReason> {
         let connect = RouteConnect::parse(json).map_err(|error| {
             self.log_error(&error.to_string());
-            CloseReason::ParseError
+            CloseReason::ProtocolViolation
         })?;
-        if self.phase != Phase::AwaitConnect {
-            return Ok(());
-        }
         if !connect.lang.is_empty() {
             self.log_error("Attempted to connect to route port");
             self.send_error(error::CLIENT_ON_ROUTE_PORT, publisher);
@@ -75,6 +72,9 @@ impl Route {
             self.log_error(&text);
             self.send_error(&text, publisher);
             return Err(CloseReason::WrongPort);
+        }
+        if self.phase != Phase::AwaitConnect {
+            return self.admit(&connect, publisher);
         }
         match self.mesh.judge(&connect.user, &connect.pass) {
             Verdict::Same => self.admit(&connect, publisher),
@@ -114,7 +114,9 @@ impl Route {
             return Err(CloseReason::ClusterNameConflict);
         }
         self.verbose = connect.verbose;
-        self.phase = Phase::AwaitInfo;
+        if self.phase == Phase::AwaitConnect {
+            self.phase = Phase::AwaitInfo;
+        }
         Ok(())
     }
 
@@ -171,7 +173,7 @@ impl Route {
     ) -> Result<(), CloseReason> {
         let info = Info::parse(json).map_err(|error| {
             self.log_error(&error.to_string());
-            CloseReason::ParseError
+            CloseReason::ProtocolViolation
         })?;
         if self.phase == Phase::Registered {
             return self.on_later_info(&info, publisher);

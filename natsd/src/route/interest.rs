@@ -114,13 +114,13 @@ impl Route {
             );
             return;
         }
-        self.send_ok_if_verbose(publisher);
+        let Some(account) = self.account_of(named.account) else { return };
         if !subject::is_valid_pattern(named.subject) {
             self.log_error("Could not insert subscription: invalid subject");
             self.send_error(error::INVALID_SUBSCRIPTION, publisher);
             return;
         }
-        let Some(account) = self.account_of(named.account) else { return };
+        self.send_ok_if_verbose(publisher);
         let key = (&*account.name, named.subject, named.queue);
         let held = self.interest.find(key);
         if held.is_some_and(|held| held.account.is_removed()) {
@@ -156,8 +156,8 @@ impl Route {
     }
 
     pub(super) fn on_no_interest(&mut self, named: RoutedInterest<'_>, publisher: &mut Publisher) {
-        self.send_ok_if_verbose(publisher);
         let Some(account) = self.account_of(named.account) else { return };
+        self.send_ok_if_verbose(publisher);
         let removed = self.interest.remove((&*account.name, named.subject, named.queue));
         if let Some(held) = removed {
             account.remove_remote(std::iter::once(&held.subscription));

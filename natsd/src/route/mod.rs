@@ -178,6 +178,10 @@ impl Route {
         frame: Option<&Bytes>,
         publisher: &mut Publisher,
     ) -> Result<Result<usize, Need>, CloseReason> {
+        if self.phase == Phase::AwaitConnect && !matches!(input.first(), Some(b'C' | b'c')) {
+            self.send_error(error::AUTHORIZATION_VIOLATION, publisher);
+            return Err(CloseReason::ProtocolViolation);
+        }
         match parse(input, &self.bounds, self.dedicated.is_some()) {
             Ok(Step::Op(op, used)) => {
                 if log::tracing_wire() {
@@ -205,10 +209,6 @@ impl Route {
         frame: Option<&Bytes>,
         publisher: &mut Publisher,
     ) -> Result<(), CloseReason> {
-        if self.phase == Phase::AwaitConnect && !matches!(op, RouteOp::Connect(_)) {
-            self.send_error(error::AUTHORIZATION_VIOLATION, publisher);
-            return Err(CloseReason::ProtocolViolation);
-        }
         match op {
             RouteOp::Message { account, message, queues, .. } => {
                 self.on_message(account, message, &queues, frame, publisher);
@@ -230,6 +230,7 @@ impl Route {
                 self.log_error(&format!("Route Error {}", text.escape_ascii()));
                 return Err(CloseReason::ParseError);
             }
+            RouteOp::OfLeafs => self.send_ok_if_verbose(publisher),
             RouteOp::Ignored => {}
         }
         Ok(())
@@ -244,14 +245,15 @@ impl Route {
         frame: Option<&Bytes>,
         publisher: &mut Publisher,
     ) {
-        self.entry.received.count(message.size());
-        let Some(account) = self.account_of(account) else { return };
-        self.tally.count(&account, message.size());
-        if message.has_headers() && headers::may_ask_for_trace(message.headers())
-            || message.has_headers() && account.traces_others()
+        let account = self.account_of(account);
+        if let Some(account) = &account
+            && message.has_headers()
+            && (headers::may_ask_for_trace(message.headers()) || account.traces_others())
         {
-            return self.on_traced_message(&account, &message, queues, publisher);
+            return self.on_traced_message(account, &message, queues, publisher);
         }
+        self.count(account.as_ref(), &message, publisher);
+        let Some(account) = account else { return };
         if !self.matches.hold_for(&account, message.subject) {
             self.matches.take(&account, message.subject);
         }
@@ -271,6 +273,20 @@ impl Route {
             meter.note_remote(message.reply);
         }
         publisher.publish(&account, &message, &self.matches, Origin::Route { queues });
+    }
+
+    /// Counts a message that is served, wherever it goes.
+    fn count(
+        &mut self,
+        account: Option<&Arc<Account>>,
+        message: &Message<'_>,
+        publisher: &mut Publisher,
+    ) {
+        self.entry.received.count(message.size());
+        self.send_ok_if_verbose(publisher);
+        if let Some(account) = account {
+            self.tally.count(account, message.size());
+        }
     }
 
     /// The account of a name on the wire, or of a dedicated connection; the last one is
@@ -318,7 +334,7 @@ impl Route {
             }
             other => {
                 self.log_error(&other.to_string());
-                CloseReason::ParseError
+                CloseReason::ProtocolViolation
             }
         }
     }

@@ -37,6 +37,10 @@ impl Mesh {
             Role::Dialed(Dialed { purpose: Purpose::Account(name), .. }) => name,
             _ => &info.route_account,
         };
+        let is_there = || self.node.accounts.find(wanted_account.as_bytes()).is_some();
+        if !wanted_account.is_empty() && !is_there() {
+            return Err(error::no_such_account(wanted_account));
+        }
         let pool_size = self.pool_size().filter(|_| info.route_pool_size > 0);
         let Some(pool_size) = pool_size else {
             return if wanted_account.is_empty() {
@@ -47,7 +51,7 @@ impl Mesh {
         };
         let dedicated = self.dedicated_accounts();
         if !wanted_account.is_empty() {
-            return self.account_scope(wanted_account, &dedicated);
+            return Self::account_scope(wanted_account, &dedicated);
         }
         let index = match role {
             Role::Dialed(Dialed { purpose: Purpose::Slot(slot), .. }) => {
@@ -66,10 +70,7 @@ impl Mesh {
         Ok(Scope::Slot { index, pool_size, dedicated })
     }
 
-    fn account_scope(&self, name: &str, dedicated: &[String]) -> Result<Scope, String> {
-        if self.node.accounts.find(name.as_bytes()).is_none() {
-            return Err(error::no_such_account(name));
-        }
+    fn account_scope(name: &str, dedicated: &[String]) -> Result<Scope, String> {
         if !dedicated.iter().any(|held| held == name) {
             return Err(error::no_route_for_account(name));
         }

@@ -21,7 +21,11 @@ impl Route {
             self.matches.take(account, message.subject);
         }
         let origin = Origin::Route { queues };
-        match self.begin_trace(account, message) {
+        let begun = self.begin_trace(account, message);
+        if !matches!(begun, Begun::Dropped | Begun::Forbidden(_)) {
+            self.count(Some(account), message, publisher);
+        }
+        match begun {
             Begun::No => {
                 publisher.publish(account, message, &self.matches, origin);
             }

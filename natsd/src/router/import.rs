@@ -59,17 +59,17 @@ impl Publisher {
             return false;
         }
         let Some(subject) = service.subject_of(message.subject) else { return false };
-        let answers = Arc::clone(service.exporter.answers(self));
         let sample = match &service.latency {
             None => None,
             Some(latency) => sample(latency, importer, service, message, origin),
         };
-        let reply = if message.reply.is_empty() {
+        let (answers, reply) = if message.reply.is_empty() {
             report(sample, Outcome::BadRequest);
-            Vec::new()
+            (None, Vec::new())
         } else {
+            let answers = Arc::clone(service.exporter.answers(self));
             match answers.expect(importer, message.reply, service, sample) {
-                Some(reply) => reply,
+                Some(reply) => (Some(answers), reply),
                 None => return false,
             }
         };
@@ -85,7 +85,7 @@ impl Publisher {
         };
         let only = trace.as_ref().is_some_and(|trace| trace.only);
         let served = self.publish_nested(&service.exporter, &request, origin, trace) > 0;
-        if (!served || only) && !reply.is_empty() {
+        if let Some(answers) = answers.filter(|_| !served || only) {
             report(answers.forget(&reply).map(|sample| *sample), Outcome::Unavailable);
         }
         served
