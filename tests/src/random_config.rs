@@ -329,9 +329,8 @@ const BLOCKS: &[(&str, &[(&str, &str)])] = &[
             ("cert_file", "\"\" | \"missing.pem\""),
             ("key_file", "\"\" | \"missing.pem\""),
             ("ca_file", "\"\" | \"missing.pem\""),
-            ("verify", "<bool>"),
-            ("verify_and_map", "<bool>"),
-            ("verify_cert_and_check_known_urls", "<bool>"),
+            // As with `trace`, of several the last one wins.
+            ("verify/verify_and_map/verify_cert_and_check_known_urls", "<bool>"),
             ("insecure", "<bool>"),
             ("timeout", "<seconds>"),
             ("min_version", "\"1.2\" | \"1.3\" | \"1.1\" | 1.2"),
