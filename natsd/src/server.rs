@@ -44,6 +44,7 @@ use crate::tls::{TlsError, TlsSetup};
 use crate::trust::Trust;
 
 mod announce;
+mod memory;
 mod websocket;
 
 pub(crate) use websocket::read_certificates as read_websocket_certificates;
@@ -229,6 +230,7 @@ impl Server {
         if !complete {
             others.push(tokio::spawn(Arc::clone(&clerk).complete_system_account()));
         }
+        others.push(tokio::spawn(memory::give_back_after_crowds(Arc::clone(&node))));
         let mut client_listeners = Vec::new();
         let gate = Gate::new(&config, mesh.as_ref());
         if let Some(bound) = websocket {

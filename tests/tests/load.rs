@@ -35,6 +35,8 @@ const SUBS_AT_ONCE: usize = 5_000;
 /// So often the load is repeated at most: each thread has a heap of its own, and which thread gets
 /// a connection is chance.
 const ROUNDS_MAX: usize = 8;
+/// Subscriptions whose memory is worth giving back.
+const CROWD: usize = 120_000;
 /// What 100 bytes of each connect in a row would come to, at a tenth of the full size.
 const NOISE_KIB: u64 = 1024;
 
@@ -163,17 +165,7 @@ async fn idle_clients(server: &Server, count: usize) {
 async fn many_subscriptions(server: &Server, count: usize) {
     let (others, before, start) = (subscriptions(server).await, usage(server), Instant::now());
     let each = count / SUBSCRIBERS;
-    let mut subscribers = Vec::new();
-    for holder in 0..SUBSCRIBERS {
-        let mut peer = Peer::dial(server.client(), holder).await;
-        for first in (0..each).step_by(SUBS_AT_ONCE) {
-            let last = each.min(first + SUBS_AT_ONCE);
-            let subs = (first..last).map(|n| format!("SUB load.{holder}.{n} {n}\r\n"));
-            let text: String = subs.chain(["PING\r\n".to_owned()]).collect();
-            peer.say(text.as_bytes()).await;
-        }
-        subscribers.push(peer);
-    }
+    let mut subscribers = subscribe(server, each).await;
     let took = start.elapsed();
     assert_eq!(subscriptions(server).await, others + (each * SUBSCRIBERS) as u64);
     let height = usage(server);
@@ -193,6 +185,22 @@ async fn many_subscriptions(server: &Server, count: usize) {
     })
     .await;
     Measured { what: "subscriptions", count, before, height, took }.tell(server);
+}
+
+/// Subscriptions `load.HOLDER.N` of so many holders.
+async fn subscribe(server: &Server, each: usize) -> Vec<Peer> {
+    let mut subscribers = Vec::new();
+    for holder in 0..SUBSCRIBERS {
+        let mut peer = Peer::dial(server.client(), holder).await;
+        for first in (0..each).step_by(SUBS_AT_ONCE) {
+            let last = each.min(first + SUBS_AT_ONCE);
+            let subs = (first..last).map(|n| format!("SUB load.{holder}.{n} {n}\r\n"));
+            let text: String = subs.chain(["PING\r\n".to_owned()]).collect();
+            peer.say(text.as_bytes()).await;
+        }
+        subscribers.push(peer);
+    }
+    subscribers
 }
 
 async fn connects_in_a_row(server: &Server, count: usize) {
@@ -237,4 +245,20 @@ async fn a_load_that_is_gone_leaves_nothing_behind() {
         assert!(ends.len() < ROUNDS_MAX, "{ends:?} KiB after each time: something leaks");
     }
     assert_eq!(server.poll_exit(), None, "{}", server.log());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_memory_of_a_crowd_that_left_is_given_back() {
+    // Only natsd promises it.
+    let server = Setup::new(&Binary::natsd()).start().await;
+    let before = usage(&server).resident_kib;
+    let subscribers = subscribe(&server, CROWD / SUBSCRIBERS).await;
+    let grown = usage(&server).resident_kib - before;
+    assert!(grown * 1024 > CROWD as u64 * 100, "{grown} KiB for {CROWD} subscriptions?");
+    drop(subscribers);
+    eventually("most of the memory is given back", async || {
+        let kept = usage(&server).resident_kib.saturating_sub(before);
+        (kept < grown / 4).then_some(())
+    })
+    .await;
 }

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use jiff::{Timestamp, Zoned};
 
+use super::zone;
+
 /// What `log_size_limit` and `log_max_num` ask for.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Rotation {
@@ -80,7 +82,7 @@ impl LogFile {
 
     /// Puts the file aside, begins a new one and removes what is too old.
     pub(super) fn rotate(&mut self) -> Vec<Rotated> {
-        let aside = self.name_aside(&Zoned::now());
+        let aside = self.name_aside(&zone::now());
         let moved = std::fs::rename(&self.path, &aside).and_then(|()| append_to(&self.path));
         match moved {
             Err(error) => {

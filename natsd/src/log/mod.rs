@@ -8,7 +8,7 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use jiff::Zoned;
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use parking_lot::Mutex;
 use tracing::field::{Field, Visit};
@@ -24,6 +24,7 @@ use crate::config::conf::why;
 mod file;
 mod syslog;
 pub mod wire;
+mod zone;
 
 /// Events with this target are fatal: they are logged as `[FTL]`.
 pub const FATAL: &str = "fatal";
@@ -232,8 +233,7 @@ impl Form {
     fn write_head(&self, line: &mut String, (label, colour): (&str, &str)) {
         line.push_str(&format!("[{}] ", std::process::id()));
         if self.time {
-            let zone = if self.utc { TimeZone::UTC } else { TimeZone::system() };
-            let now = Zoned::now().with_time_zone(zone);
+            let now = if self.utc { Timestamp::now().to_zoned(TimeZone::UTC) } else { zone::now() };
             line.push_str(&format!("{} ", now.strftime("%Y/%m/%d %H:%M:%S.%6f")));
         }
         if self.colour {

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
-use jiff::Zoned;
+use super::zone;
 
 /// Lines that may wait for the syslog; more are counted and dropped.
 const LINES_MAX: usize = 4096;
@@ -290,7 +290,7 @@ fn line(
     text: &str,
 ) -> String {
     let priority = facility | severity as u8;
-    let (now, pid) = (Zoned::now(), std::process::id());
+    let (now, pid) = (zone::now(), std::process::id());
     let text = text.trim_end_matches('\n');
     if socket.is_local() {
         let time = now.strftime("%b %e %H:%M:%S");
