@@ -43,6 +43,7 @@ use crate::system::{Order, System};
 use crate::tls::{TlsError, TlsSetup};
 use crate::trust::Trust;
 
+mod announce;
 mod memory;
 mod websocket;
 
@@ -166,9 +167,6 @@ pub struct Launch {
 
 impl Server {
     fn start(config: Config, logger: Logger, launch: Launch) -> Result<Self, StartError> {
-        if let Some(text) = config.refusals.first() {
-            return Err(StartError::Refused(text.clone()));
-        }
         let signals = Signals::install()?;
         let client = listen("port", &config.client)?;
         let routes = match &config.cluster {
@@ -191,7 +189,10 @@ impl Server {
         node.set_websocket_tls(websocket_tls);
         node.set_monitoring_tls(read_monitoring_certificates(&node.config())?);
         let config = node.config();
-        announce_start(&node);
+        announce::start(&node);
+        if let Some(text) = config.refusals.first() {
+            return Err(StartError::Refused(text.clone()));
+        }
         write_pid_file(&config)?;
         let listening = Listening {
             client: client.address,
@@ -478,25 +479,6 @@ fn secure_listeners(config: &Config) -> Secure {
     }
 }
 
-fn announce_start(node: &Node) {
-    let config = node.config();
-    tracing::info!("Starting nats-server");
-    tracing::info!("  Version:  {VERSION}");
-    tracing::info!("  Git:      [{}]", GIT_COMMIT.unwrap_or("not set"));
-    tracing::debug!("  Go build: {TOOLCHAIN}");
-    if let Some(name) = config.cluster.as_ref().and_then(|cluster| cluster.name.as_ref()) {
-        tracing::info!("  Cluster:  {name}");
-    }
-    tracing::info!("  Name:     {}", node.identity.name);
-    tracing::info!("  ID:       {}", node.identity.id);
-    if node.auth().has_plain_passwords() {
-        tracing::warn!("Plaintext passwords detected, use nkeys or bcrypt");
-    }
-    if let Some(source) = &config.source {
-        tracing::info!("Using configuration file: {} ({})", source.path.display(), source.digest);
-    }
-}
-
 pub(crate) fn write_pid_file(config: &Config) -> Result<(), StartError> {
     let Some(path) = &config.pid_file else { return Ok(()) };
     std::fs::write(path, std::process::id().to_string())
@@ -707,7 +689,7 @@ impl Signals {
             _ = self.user2.recv() => ("user defined signal 2", Trapped::LameDuck),
             _ = self.hangup.recv() => ("hangup", Trapped::Reload),
         };
-        tracing::debug!("Trapped \"{name}\" signal");
+        tracing::info!("Trapped \"{name}\" signal");
         trapped
     }
 }

@@ -2,6 +2,7 @@
 
 use rustix::process::{Pid, Signal as Number, kill_process};
 
+use crate::config::conf::reason;
 use crate::config::flags::{Signal, SignalRequest, SignalTarget};
 
 /// Why a signal was not sent. The texts are nats-server's.
@@ -13,16 +14,9 @@ pub enum SignalError {
     /// Too many, and none was chosen.
     #[error("multiple nats-server processes running:\n{0}")]
     Several(String),
-    /// The system refused.
-    #[error("signal \"{name}\" {pid}: {source}")]
-    Refused {
-        /// The signal's name.
-        name: &'static str,
-        /// To whom.
-        pid: u32,
-        /// Why.
-        source: rustix::io::Errno,
-    },
+    /// The system refused: a line for each process, after an empty one.
+    #[error("{0}")]
+    Refused(String),
 }
 
 /// Sends a signal to one or several server processes.
@@ -41,16 +35,21 @@ pub fn send(request: &SignalRequest) -> Result<(), SignalError> {
             }
         },
         SignalTarget::Prefix(prefix) => {
-            running().into_iter().filter(|pid| pid.to_string().starts_with(prefix)).collect()
+            let running = running();
+            if running.is_empty() {
+                return Err(SignalError::Nobody);
+            }
+            running.into_iter().filter(|pid| pid.to_string().starts_with(prefix)).collect()
         }
     };
-    if pids.is_empty() {
-        return Err(SignalError::Nobody);
-    }
-    pids.into_iter().try_for_each(|pid| send_one(request.signal, pid))
+    // One that refuses keeps none of the others from hearing of it.
+    let refusals: String =
+        pids.into_iter().filter_map(|pid| send_one(request.signal, pid).err()).collect();
+    if refusals.is_empty() { Ok(()) } else { Err(SignalError::Refused(refusals)) }
 }
 
-fn send_one(signal: Signal, pid: u32) -> Result<(), SignalError> {
+/// Sends a signal, or says why not.
+fn send_one(signal: Signal, pid: u32) -> Result<(), String> {
     let (name, number) = match signal {
         Signal::Stop => ("stop", Number::KILL),
         Signal::Quit => ("quit", Number::INT),
@@ -59,7 +58,8 @@ fn send_one(signal: Signal, pid: u32) -> Result<(), SignalError> {
         Signal::Reload => ("reload", Number::HUP),
         Signal::LameDuck => ("ldm", Number::USR2),
     };
-    let refused = |source| SignalError::Refused { name, pid, source };
+    let refused =
+        |error: rustix::io::Errno| format!("\nsignal {name:?} {pid}: {}", reason(&error.into()));
     let target = i32::try_from(pid).ok().and_then(Pid::from_raw);
     let target = target.ok_or_else(|| refused(rustix::io::Errno::SRCH))?;
     kill_process(target, number).map_err(refused)
@@ -81,4 +81,18 @@ fn running() -> Vec<u32> {
 fn is_server(pid: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/comm"))
         .is_ok_and(|name| matches!(name.trim(), "natsd" | "nats-server"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_is_not_there_is_named() {
+        // Observed on nats-server 2.15.1, the empty line before it too.
+        let refused = send_one(Signal::Reload, 99_999_999).unwrap_err();
+        assert_eq!(refused, "\nsignal \"reload\" 99999999: no such process");
+        // Zero would be the whole group of this process.
+        assert!(send_one(Signal::Reload, 0).is_err());
+    }
 }

@@ -4,7 +4,7 @@
 //! ports, [`cluster`] starts several of them in any mix and any order, [`exercise`] asks everything
 //! of these, [`wire`] holds a raw TCP
 //! conversation, [`websocket`] one in frames, [`transcript`] plays the golden files of `tests/wire/`, [`shape`] compares JSON
-//! documents key by key, [`ctl`] runs natsctl, [`lab`] boots guests.
+//! documents key by key, [`random_config`] makes up configuration files, [`ctl`] runs natsctl, [`lab`] boots guests.
 //!
 //! A harness has nobody to hand an error to: what goes wrong here is a failed test, so it panics
 //! with a text that says what was waited for and what came instead.
@@ -22,6 +22,7 @@ pub mod ctl;
 pub mod exercise;
 pub mod lab;
 pub mod operator;
+pub mod random_config;
 pub mod server;
 pub mod shape;
 pub mod transcript;

@@ -158,6 +158,8 @@ pub struct Setup {
     config: Option<String>,
     monitored: bool,
     client_port: Option<u16>,
+    variables: Vec<(String, String)>,
+    directory: Option<PathBuf>,
 }
 
 impl Setup {
@@ -169,6 +171,8 @@ impl Setup {
             config: None,
             monitored: true,
             client_port: None,
+            variables: Vec::new(),
+            directory: None,
         }
     }
 
@@ -213,6 +217,20 @@ impl Setup {
         self
     }
 
+    /// Sets variables of its environment.
+    #[must_use]
+    pub fn variables(mut self, variables: &[(String, String)]) -> Self {
+        self.variables.extend_from_slice(variables);
+        self
+    }
+
+    /// Starts it in this directory.
+    #[must_use]
+    pub fn within(mut self, directory: &Path) -> Self {
+        self.directory = Some(directory.to_owned());
+        self
+    }
+
     /// Leaves the monitoring port closed.
     #[must_use]
     pub fn unmonitored(mut self) -> Self {
@@ -252,7 +270,10 @@ impl Setup {
             std::fs::write(&path, config).expect("the configuration file is written");
             command.arg("-c").arg(path);
         }
-        command.args(&self.args);
+        command.args(&self.args).envs(self.variables.iter().map(|(name, value)| (name, value)));
+        if let Some(directory) = &self.directory {
+            command.current_dir(directory);
+        }
         let stderr = File::create(&log).expect("the log file is made");
         let stdout = stderr.try_clone().expect("the log file is shared");
         let child =
@@ -277,6 +298,19 @@ pub struct Server {
 
 impl Server {
     async fn wait_ports(&mut self) {
+        if let Err(status) = self.up().await {
+            panic!("{} exited with {status}:\n{}", self.title, self.log());
+        }
+    }
+
+    /// Waits until it answers, or has ended.
+    ///
+    /// # Errors
+    /// How it ended.
+    ///
+    /// # Panics
+    /// When it does neither.
+    pub async fn up(&mut self) -> Result<(), ExitStatus> {
         let pid = self.child.id();
         let suffix = format!("_{pid}.ports");
         let mut found = None;
@@ -289,7 +323,7 @@ impl Server {
                 .and_then(|entry| std::fs::read(entry.path()).ok())
                 .and_then(|text| serde_json::from_slice(&text).ok());
             if let Some(status) = self.poll_exit() {
-                panic!("{} exited with {status}:\n{}", self.title, self.log());
+                return Err(status);
             }
             assert!(
                 tokio::time::Instant::now() < deadline,
@@ -300,6 +334,7 @@ impl Server {
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
         }
         self.ports = found.unwrap_or_default();
+        Ok(())
     }
 
     /// The process id.

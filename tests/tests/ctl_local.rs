@@ -136,6 +136,28 @@ fn random_is_somebody_who_lives() {
 }
 
 #[test]
+fn stop_and_restart_of_random_take_one_that_serves() {
+    let sandbox = Sandbox::new();
+    sandbox.cluster("demo", &THREE, "");
+    up(&sandbox);
+    let before = pids(&sandbox);
+    sandbox.run(&["restart", "random"]).expect_code(0);
+    let after = pids(&sandbox);
+    let changed = |(before, after): &(&Option<u64>, &Option<u64>)| before != after;
+    assert_eq!(before.iter().zip(&after).filter(changed).count(), 1, "{before:?} {after:?}");
+    assert!(after.iter().all(Option::is_some), "{after:?}");
+    // Each time it is another one: those that are down are not chosen.
+    for serving in [2, 1, 0] {
+        sandbox.run(&["stop", "random"]).expect_code(0);
+        assert_eq!(pids(&sandbox).iter().flatten().count(), serving);
+    }
+    for verb in ["stop", "restart"] {
+        let nobody = sandbox.run(&[verb, "random"]).expect_code(5);
+        assert!(nobody.stderr.contains("no node serves"), "{}", nobody.stderr);
+    }
+}
+
+#[test]
 fn a_second_up_changes_nothing_and_says_so() {
     let sandbox = Sandbox::new();
     sandbox.cluster("demo", &THREE, "");

@@ -763,3 +763,20 @@ async fn the_official_tool_makes_accounts_and_pushes_them() {
     ]);
     assert!(said.contains("Name: A"), "{said}");
 }
+
+#[tokio::test]
+async fn the_start_tells_whom_it_trusts() {
+    let (op, sys) = (KeyPair::new_operator(), KeyPair::new_account());
+    let system = account(&sys, &json!({})).sign(&op);
+    let config = in_memory(&operator(&op, &json!({})), &sys, &[(&sys, &system)]);
+    let server = Setup::new(&Binary::under_test()).config(config).start().await;
+    let log = server.log();
+    let lines = log.lines().filter_map(|line| Some(line.split_once("[INF] ")?.1));
+    let mut lines = lines.skip_while(|line| *line != "Trusted Operators").skip(1);
+    assert_eq!(lines.next(), Some("  System  : \"\""));
+    assert!(lines.next().unwrap().starts_with("  Operator: \""));
+    let issued = lines.next().unwrap().strip_prefix("  Issued  : ").unwrap().to_owned();
+    // As Go shows a time: date, time, offset, zone.
+    assert_eq!(issued.split(' ').count(), 4, "{issued}");
+    assert_eq!(lines.next(), Some("  Expires : Never"));
+}

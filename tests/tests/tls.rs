@@ -412,3 +412,35 @@ async fn monitoring_shows_tls_as_the_stock_server_does() {
     let text = clients.to_string();
     assert!(text.contains("cert_sha256") && text.contains("1.3"), "{text}");
 }
+
+#[tokio::test]
+async fn tls_of_routes_switched_on_or_off_counts_for_routes_to_come() {
+    let pki = Pki::new();
+    pki.server("node");
+    let config = |tls: &str| {
+        format!("cluster {{ name: c, listen: \"127.0.0.1:-1\", pool_size: -1\n{tls} }}")
+    };
+    let server = start(config("")).await;
+    let hello = "CONNECT {\"headers\":true,\"name\":\"P1\",\"cluster\":\"c\"}\r\n\
+                 INFO {\"server_id\":\"P1\",\"server_name\":\"p1\",\"version\":\"0\",\"proto\":1,\
+                 \"host\":\"127.0.0.1\",\"port\":1,\"headers\":true,\"max_payload\":1048576,\
+                 \"cluster\":\"c\"}\r\nPING\r\n";
+    let mut peer = Conversation::dial(server.cluster()).await.unwrap();
+    peer.send(hello.as_bytes()).await.unwrap();
+    while !peer.line().await.unwrap().starts_with(b"PONG") {}
+    server.reload(&config(&pki.block("node", ""))).await;
+    // Who is there stays as it is.
+    peer.send(b"PING\r\n").await.unwrap();
+    while !peer.line().await.unwrap().starts_with(b"PONG") {}
+    // Who comes in plain text is not spoken to.
+    let mut plain = Conversation::dial(server.cluster()).await.unwrap();
+    plain.send(hello.as_bytes()).await.unwrap();
+    let heard = plain.closed().await.unwrap();
+    assert!(!String::from_utf8_lossy(&heard).contains("INFO"), "{heard:?}");
+    server.reload(&config("")).await;
+    peer.send(b"PING\r\n").await.unwrap();
+    while !peer.line().await.unwrap().starts_with(b"PONG") {}
+    let mut plain = Conversation::dial(server.cluster()).await.unwrap();
+    let info = String::from_utf8(plain.line().await.unwrap()).unwrap();
+    assert!(info.starts_with("INFO {") && !info.contains("\"tls_required\":true"), "{info}");
+}

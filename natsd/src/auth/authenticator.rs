@@ -122,7 +122,6 @@ impl Authenticator {
         Self {
             required: auth.user.is_some()
                 || auth.token.is_some()
-                || auth.users_defined
                 || !auth.users.is_empty()
                 || !auth.nkeys.is_empty(),
             plain_passwords: secrets.chain(auth.users.iter().map(|user| &user.password)).any(plain),
@@ -453,7 +452,7 @@ fn only_system_users(config: &Config) -> bool {
     let system = config.system_account.as_deref().unwrap_or(SYSTEM_ACCOUNT);
     let mut accounts =
         auth.users.iter().map(|user| &user.account).chain(auth.nkeys.iter().map(|u| &u.account));
-    let protects_others = auth.users_defined
+    let protects_others = auth.block_defined
         || auth.user.is_some()
         || auth.token.is_some()
         || auth.no_auth_user.is_some()

@@ -98,9 +98,28 @@ fn users_by_name_and_kind_of_connection() {
 }
 
 #[test]
-fn an_empty_list_of_users_lets_nobody_in() {
-    let door = authenticator(Auth { users_defined: true, ..Auth::default() });
-    assert!(door.required() && admitted(door.judge(&NOBODY)).is_none());
+fn an_authorization_block_without_users_lets_everybody_in() {
+    // Observed on nats-server 2.15.1: `authorization { users: [] }` is no authorization.
+    let door = authenticator(Auth { block_defined: true, ..Auth::default() });
+    assert!(!door.required() && admitted(door.judge(&NOBODY)).is_some());
+}
+
+#[test]
+fn an_authorization_block_keeps_others_out_when_only_the_system_has_users() {
+    // Observed on nats-server 2.15.1, with nothing but a timeout in the block.
+    let config = |block_defined| Config {
+        auth: Auth {
+            users: vec![User { account: Some("S".into()), ..user("s", "s") }],
+            block_defined,
+            ..Auth::default()
+        },
+        accounts: vec![Account { name: "S".into(), ..Account::default() }],
+        system_account: Some("S".into()),
+        ..Config::default()
+    };
+    let judged = |config: Config| admitted(Authenticator::new(&config).judge(&NOBODY));
+    assert!(judged(config(false)).is_some());
+    assert!(judged(config(true)).is_none());
 }
 
 #[test]

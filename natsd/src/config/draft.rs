@@ -3,6 +3,7 @@
 //! Zeros still mean "default" here, a port may still be -1, and nothing has been compared with
 //! anything else. `file` and `flags` write to it, flags last; [`Draft::check`] makes a [`Config`].
 
+use super::nkey::{Kind, is_public};
 use super::url::advertised;
 use super::{Cluster, CompressionMode, Config, HostPort, Listen, Monitor, RouteUrl, Websocket};
 use super::{Resolver, Secret, duration, jwt};
@@ -83,10 +84,21 @@ impl Draft {
         self.config.profile_port = (self.profile_port != 0).then(|| bound(self.profile_port));
         self.limits()?;
         self.monitor();
-        self.cluster()?;
         self.operators()?;
         self.no_auth_user(self.config.auth.no_auth_user.as_deref())?;
+        if self.config.proxies.trusted.iter().any(String::is_empty) {
+            return Err("proxy trusted key \"\" is invalid".into());
+        }
+        self.cluster()?;
         self.websocket()?;
+        self.system_account()?;
+        let operators = &self.config.operators;
+        let directory =
+            matches!(operators.resolver, Some(Resolver::Full { .. } | Resolver::Cache { .. }));
+        if directory && operators.jwts.is_empty() && operators.trusted_keys.is_empty() {
+            let text = "Could not start resolver: no operator key found";
+            self.config.refusals.push(text.into());
+        }
         self.config.limits.auth_timeout = match self.auth_timeout {
             Some(timeout) if !timeout.is_zero() => timeout,
             _ => default_auth_timeout(self.config.tls.as_ref()),
@@ -142,6 +154,7 @@ impl Draft {
             listen: Listen { host: host.clone(), port },
             tls: http == 0,
             base_path: base_path(&self.http_base_path),
+            base_path_written: self.http_base_path.clone(),
         });
     }
 
@@ -152,10 +165,19 @@ impl Draft {
         if cluster.name.as_ref().is_some_and(|name| name.contains(' ')) {
             return Err("cluster name cannot contain spaces".into());
         }
+        cluster.compression = compression(&draft.compression_mode, &draft.rtt_thresholds)?;
         if draft.pool_size < 0 && !cluster.pinned_accounts.is_empty() {
             return Err("pool_size cannot be negative if pinned accounts are specified".into());
         }
-        let pinned = &cluster.pinned_accounts;
+        // The system account is one of them, said or not.
+        let mut pinned = cluster.pinned_accounts.clone();
+        if draft.port != 0
+            && draft.pool_size >= 0
+            && let Some(system) = self.config.system_account_name()
+            && !pinned.iter().any(|account| account == system)
+        {
+            pinned.push(system.to_owned());
+        }
         for (i, account) in pinned.iter().enumerate() {
             if pinned.iter().take(i).any(|other| other == account) {
                 return Err(format!(
@@ -164,7 +186,6 @@ impl Draft {
                 ));
             }
         }
-        cluster.compression = compression(&draft.compression_mode, &draft.rtt_thresholds)?;
         if draft.port == 0 {
             return Ok(());
         }
@@ -197,6 +218,26 @@ impl Draft {
 }
 
 impl Draft {
+    /// Looks whether there is such an account, unless a resolver may find it.
+    fn system_account(&self) -> Result<(), &'static str> {
+        let config = &self.config;
+        let operators = &config.operators;
+        let Some(name) = &config.system_account else { return Ok(()) };
+        let known = name == "$G" || config.accounts.iter().any(|account| account.name == *name);
+        if known || !operators.jwts.is_empty() || !operators.trusted_keys.is_empty() {
+            return Ok(());
+        }
+        match &operators.resolver {
+            Some(Resolver::Url(_)) => Ok(()),
+            Some(_) if !is_public(name, Kind::Account) => {
+                Err("error resolving system account: will only fetch valid account keys")
+            }
+            Some(Resolver::Memory) if operators.preload.contains_key(name) => Ok(()),
+            None | Some(Resolver::Memory) => Err("error resolving system account: account missing"),
+            Some(_) => Ok(()),
+        }
+    }
+
     fn operators(&mut self) -> Result<(), &'static str> {
         let config = &mut self.config;
         let Some(first) = config.operators.jwts.first() else {
@@ -255,7 +296,7 @@ impl Draft {
             return Err("no_auth_user not compatible with Trusted Operator".into());
         }
         let auth = &self.config.auth;
-        if auth.nkeys.is_empty() && auth.users.is_empty() && !auth.users_defined {
+        if auth.nkeys.is_empty() && auth.users.is_empty() {
             return Err(format!(
                 "no_auth_user: \"{name}\" present, but users/nkeys are not defined"
             ));
@@ -306,10 +347,9 @@ impl Draft {
         websocket.listen = Listen { host, port: bound(draft.port) };
         match advertise_of(&draft.advertise) {
             Ok(advertise) => websocket.advertise = advertise,
-            Err(error) => self.config.refusals.push(format!(
-                "Unable to get websocket connect URLs: invalid advertise {}: {error}",
-                draft.advertise
-            )),
+            Err(error) => {
+                self.config.refusals.push(format!("Unable to get websocket connect URLs: {error}"))
+            }
         }
         self.config.websocket = Some(websocket);
         Ok(())

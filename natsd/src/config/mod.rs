@@ -320,6 +320,8 @@ pub struct Monitor {
     pub tls: bool,
     /// Prefix of all paths (`http_base_path`), empty or starting with `/`.
     pub base_path: String,
+    /// The same as written.
+    pub base_path_written: String,
 }
 
 /// Where and what to log.
@@ -370,16 +372,23 @@ pub struct Source {
 }
 
 impl Config {
-    /// Whether clients must show credentials.
+    /// The name of the system account, unless there is none.
+    #[must_use]
+    pub fn system_account_name(&self) -> Option<&str> {
+        let default = (!self.no_system_account).then_some("$SYS");
+        self.system_account.as_deref().or(default)
+    }
+
+    /// Whether clients are told that they must show credentials; one whom a service judges is not.
     #[must_use]
     pub fn requires_auth(&self) -> bool {
         let auth = &self.auth;
         auth.user.is_some()
             || auth.token.is_some()
-            || auth.callout.is_some()
             || !auth.users.is_empty()
             || !auth.nkeys.is_empty()
-            || self.operators != Operators::default()
+            || !self.operators.jwts.is_empty()
+            || !self.operators.trusted_keys.is_empty()
     }
 }
 

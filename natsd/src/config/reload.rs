@@ -97,9 +97,13 @@ pub fn diff(old: &Config, new: &Config) -> Result<Vec<Change>, String> {
     files(&mut diff, old, new);
     tls(&mut diff, old, new);
     last(&mut diff, old, new);
-    match diff.refusal {
-        Some(refusal) => Err(refusal),
-        None => Ok(diff.changes),
+    match (diff.refusal, new.refusals.first()) {
+        (Some(refusal), _) => Err(refusal),
+        // What would end a start: an address nobody can dial. A reload says so more briefly.
+        (None, Some(text)) => Err(text
+            .replace("Error setting server INFO with ", "invalid ")
+            .replace("Error setting route INFO with ", "invalid ")),
+        (None, None) => Ok(diff.changes),
     }
 }
 
@@ -300,7 +304,7 @@ fn monitor(diff: &mut Diff, old: &Config, new: &Config) {
         monitor.map_or_else(|| config.client.host.clone(), |monitor| monitor.listen.host.clone())
     };
     let path = |config: &Config| {
-        config.monitor.as_ref().map(|monitor| monitor.base_path.clone()).unwrap_or_default()
+        config.monitor.as_ref().map(|held| held.base_path_written.clone()).unwrap_or_default()
     };
     let port = |port: &Option<u16>| match port {
         None => "0".to_owned(),
@@ -399,7 +403,8 @@ fn tls(diff: &mut Diff, old: &Config, new: &Config) {
     let bool = ToString::to_string;
     diff.fixed("TLSMap", &was.verify_and_map, &is.verify_and_map, bool);
     // The files may hold something else now, though the names are the same.
-    if old.tls != new.tls || new.tls.is_some() {
+    let files = |tls: &super::Tls| !tls.certificates.is_empty() || tls.ca_file.is_some();
+    if old.tls != new.tls || files(is) {
         let what = if new.tls.is_some() { "enabled" } else { "disabled" };
         diff.push(Effect::Tls, format!("Reloaded: tls = {what}"));
     }
@@ -466,9 +471,16 @@ fn operators(diff: &mut Diff, old: &Config, new: &Config) {
         let text = "config reload does not support moving to or from an account resolver";
         diff.refusal.get_or_insert_with(|| text.into());
     }
-    // Resolvers hold state, so nats-server takes all but the URL for changed.
-    let urls = matches!(is.resolver, Some(Resolver::Url(_))) && was.resolver == is.resolver;
-    if is.resolver.is_some() && !urls || was.resolver_tls != is.resolver_tls {
+    // Resolvers hold state, so nats-server takes all but the URL for changed; in memory that is
+    // nothing where nobody is trusted.
+    let trusting = !is.jwts.is_empty() || !is.trusted_keys.is_empty();
+    let same = was.resolver == is.resolver
+        && match is.resolver {
+            Some(Resolver::Url(_)) => true,
+            Some(Resolver::Memory) => !trusting,
+            _ => false,
+        };
+    if is.resolver.is_some() && !same || was.resolver_tls != is.resolver_tls {
         diff.push(Effect::Accounts, "Reloaded: accounts");
     }
 }

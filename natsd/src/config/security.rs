@@ -100,8 +100,9 @@ pub struct Auth {
     pub users: Vec<User>,
     /// Users with a key instead of a password; keys are unique.
     pub nkeys: Vec<NkeyUser>,
-    /// A users array was given, though it may be empty: then nobody gets in without one.
-    pub users_defined: bool,
+    /// There is an authorization block, whatever it says: that users of the system account are the
+    /// only ones does not let others in then.
+    pub block_defined: bool,
     /// The user of clients that bring no credentials.
     pub no_auth_user: Option<String>,
     /// A service that decides in the server's place.
@@ -486,4 +487,6 @@ pub struct Websocket {
 pub struct Proxies {
     /// Their public keys.
     pub trusted: Vec<String>,
+    /// Whether anything is said of them, be it that there are none.
+    pub defined: bool,
 }

@@ -19,6 +19,7 @@ use tracing_subscriber::registry::LookupSpan;
 use self::file::{LogFile, Rotated, Rotation};
 use self::syslog::{Severity, Syslog};
 use crate::config::Log;
+use crate::config::conf::why;
 
 mod file;
 mod syslog;
@@ -188,7 +189,8 @@ fn open(config: &Log, program: &str) -> io::Result<Output> {
     if let Some(path) = &config.file {
         let rotation = Rotation { size_limit: config.size_limit, files_max: config.max_files };
         let named = |error: io::Error| {
-            io::Error::new(error.kind(), format!("error opening file {}: {error}", path.display()))
+            let why = why(&path.to_string_lossy(), &error);
+            io::Error::new(error.kind(), format!("error opening file: {why}"))
         };
         return LogFile::open(path, rotation).map(Output::File).map_err(named);
     }

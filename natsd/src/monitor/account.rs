@@ -157,9 +157,14 @@ impl Monitor {
         account.clients.load(std::sync::atomic::Ordering::Relaxed)
     }
 
-    /// All accounts, by name.
+    /// All accounts, by name; that of the system is there without a use if there should be none.
     fn accounts(&self) -> Vec<Arc<Account>> {
         let mut accounts = self.node.accounts.all();
+        if self.node.config().no_system_account {
+            let configured = self.configured_account(&self.node.accounts.system.name).is_some();
+            accounts
+                .retain(|account| configured || !Arc::ptr_eq(account, &self.node.accounts.system));
+        }
         accounts.sort_by(|a, b| a.name.cmp(&b.name));
         accounts
     }

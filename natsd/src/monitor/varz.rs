@@ -7,8 +7,8 @@ use jiff::Timestamp;
 
 use super::usage::resident_bytes;
 use super::view::{
-    ClusterVarz, ConnectionStats, DataStats, FeatureFlags, ProxiesVarz, ProxyInfo, RouteStat,
-    ServerStats, Varz, WebsocketVarz,
+    ClusterVarz, ConnectionStats, DataStats, FeatureFlags, GatewayVarz, LeafVarz, ProxiesVarz,
+    ProxyInfo, RouteStat, ServerStats, Varz, WebsocketVarz,
 };
 use super::{Monitor, age, now};
 use crate::config::draft::default_auth_timeout;
@@ -39,6 +39,8 @@ impl Monitor {
         let secure = monitor.is_some_and(|monitor| monitor.tls);
         let client_tls = config.tls.as_ref();
         let urls = self.node.discovery.listed_urls();
+        let routes = config.cluster.as_ref();
+        let advertised = config.client_advertise.as_ref();
         Varz {
             server_id: identity.id.clone(),
             server_name: identity.name.clone(),
@@ -46,8 +48,11 @@ impl Monitor {
             proto: 1,
             git_commit: GIT_COMMIT.unwrap_or("not set").into(),
             go: TOOLCHAIN.into(),
-            host: config.client.host.clone(),
-            port: self.listening.client.port(),
+            host: advertised.map_or(&config.client.host, |address| &address.host).clone(),
+            port: advertised
+                .map(|address| address.port)
+                .filter(|port| *port != 0)
+                .unwrap_or_else(|| self.listening.client.port()),
             auth_required: config.requires_auth(),
             tls_required: client_tls.is_some() && !config.allow_non_tls,
             tls_verify: client_tls.is_some_and(|tls| tls.verify),
@@ -60,12 +65,27 @@ impl Monitor {
             http_host: monitor.map(|monitor| monitor.listen.host.clone()).unwrap_or_default(),
             http_port: if secure { 0 } else { port },
             https_port: if secure { port } else { 0 },
-            http_base_path: monitor.map(|held| held.base_path.clone()).unwrap_or_default(),
+            http_base_path: monitor.map(|held| held.base_path_written.clone()).unwrap_or_default(),
             auth_timeout: limits.auth_timeout.as_secs_f64(),
             max_control_line: limits.max_control_line as u64,
             max_payload: limits.max_payload as u64,
             max_pending: limits.max_pending as u64,
             cluster: config.cluster.as_ref().map(|held| self.cluster(held)).unwrap_or_default(),
+            // Observed: these two show what the cluster was given.
+            gateway: GatewayVarz {
+                write_deadline: routes.map_or(0, |held| held.write_deadline.map_or(0, nanos)),
+                write_timeout: routes
+                    .map(|held| write_timeout(held.write_timeout))
+                    .unwrap_or_default(),
+                ..GatewayVarz::default()
+            },
+            leaf: LeafVarz {
+                write_deadline: routes.map_or(0, |held| held.write_deadline.map_or(0, nanos)),
+                write_timeout: routes
+                    .map(|held| write_timeout(held.write_timeout))
+                    .unwrap_or_default(),
+                ..LeafVarz::default()
+            },
             websocket: config
                 .websocket
                 .as_ref()
@@ -105,7 +125,10 @@ impl Monitor {
             advertise: websocket
                 .advertise
                 .as_ref()
-                .map(|address| host_port(&address.host, address.port))
+                .map(|address| match address.port {
+                    0 => address.host.clone(),
+                    port => host_port(&address.host, port),
+                })
                 .unwrap_or_default(),
             no_auth_user: websocket.no_auth_user.clone().unwrap_or_default(),
             jwt_cookie: websocket.jwt_cookie.clone().unwrap_or_default(),
@@ -252,7 +275,7 @@ fn not_after(setup: Option<Arc<TlsSetup>>) -> Option<Timestamp> {
 
 fn proxies(config: &Config) -> Option<ProxiesVarz> {
     let trusted = &config.proxies.trusted;
-    (!trusted.is_empty()).then(|| ProxiesVarz {
+    config.proxies.defined.then(|| ProxiesVarz {
         trusted: trusted.iter().map(|key| ProxyInfo { key: key.clone() }).collect(),
     })
 }

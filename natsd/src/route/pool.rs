@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::dial::Pauses;
 use super::{Dialed, Mesh, Purpose, Role};
-use crate::account::{Link, SYSTEM_ACCOUNT, Scope};
+use crate::account::{Link, Scope};
 use crate::protocol::error;
 use crate::protocol::info::Info;
 
@@ -23,9 +23,13 @@ impl Mesh {
     pub(super) fn dedicated_accounts(&self) -> Arc<[String]> {
         let config = self.node.config();
         let configured = config.cluster.iter().flat_map(|cluster| &cluster.pinned_accounts);
-        let system = (!config.no_system_account)
-            .then(|| config.system_account.clone().unwrap_or_else(|| SYSTEM_ACCOUNT.into()));
-        configured.cloned().chain(system).collect()
+        let mut accounts: Vec<String> = configured.cloned().collect();
+        if let Some(system) = config.system_account_name()
+            && !accounts.iter().any(|account| account == system)
+        {
+            accounts.push(system.to_owned());
+        }
+        accounts.into()
     }
 
     /// What a connection to a peer is for, by its INFO.

@@ -14,8 +14,8 @@ mod value;
 
 pub use digest::digest;
 pub use parser::{ParseError, parse_file, parse_text};
-pub(crate) use surroundings::why;
 pub use surroundings::{Surroundings, System};
+pub(crate) use surroundings::{reason, why};
 pub use value::{Map, Node, Place, Value};
 
 #[cfg(test)]

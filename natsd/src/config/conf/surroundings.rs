@@ -36,9 +36,14 @@ impl Surroundings for System {
 /// Says why a file could not be read, in the words of nats-server (`open x: no such file or directory`).
 pub(crate) fn why(path: &str, error: &io::Error) -> String {
     let doing = if error.kind() == io::ErrorKind::IsADirectory { "read" } else { "open" };
+    format!("{doing} {path}: {}", reason(error))
+}
+
+/// An error of the system in Go's words (`no such process`).
+pub(crate) fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     let reason = text.split(" (os error").next().unwrap_or_default();
     let mut chars = reason.chars();
     let first = chars.next().map(|c| c.to_lowercase().collect::<String>()).unwrap_or_default();
-    format!("{doing} {path}: {first}{}", chars.as_str())
+    format!("{first}{}", chars.as_str())
 }

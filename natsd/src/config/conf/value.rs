@@ -66,6 +66,21 @@ impl Value {
         }
     }
 
+    /// Shows a plain value as nats-server's messages do; what is inside of brackets is left out.
+    pub fn shown(&self) -> String {
+        match self {
+            Self::Bool(on) => on.to_string(),
+            Self::Int(number) => number.to_string(),
+            Self::Float(number) => number.to_string(),
+            Self::Text(text) => text.clone(),
+            Self::Time(time) => format!("{} +0000 UTC", time.replace('T', " ").replace('Z', "")),
+            Self::List(nodes) if nodes.is_empty() => "[]".into(),
+            Self::List(_) => "[..]".into(),
+            Self::Map(map) if map.is_empty() => "map[]".into(),
+            Self::Map(_) => "map[..]".into(),
+        }
+    }
+
     /// Names the type as nats-server's messages do.
     pub fn go_type(&self) -> &'static str {
         match self {

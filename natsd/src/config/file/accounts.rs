@@ -95,7 +95,7 @@ const RULES: &[Rule<Block>] = &[
             e.error(r, format!("Not a valid public nkey for an account: {key:?}"));
         }
         other => {
-            let found = other.kind();
+            let found = other.shown();
             e.error(r, format!("Not a valid public nkey for an account: {found}"));
         }
     }),
@@ -110,7 +110,7 @@ const RULES: &[Rule<Block>] = &[
     (&["mappings", "maps"], |b, e, r| b.account.mappings = mappings(e, r)),
     (&["limits"], |b, e, r| {
         let Value::Map(map) = e.value() else {
-            let found = e.value().go_type();
+            let found = e.value().shown();
             e.error(r, format!("Expected account limits to be a map/struct, got {found}"));
             return;
         };
@@ -196,10 +196,11 @@ const TRACE_RULES: &[Rule<Trace>] = &[
             }
         };
         match u8::try_from(percent) {
+            // Observed: nats-server spells it so.
             Ok(percent @ 1..=100) => t.sampling = Some(percent),
             _ => {
                 let text = format!(
-                    "Trace destination sampling value {percent} is invalid, needs to be [1..100]"
+                    "Ttrace destination sampling value {percent} is invalid, needs to be [1..100]"
                 );
                 e.error(r, text);
             }

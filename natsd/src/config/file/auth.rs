@@ -1,5 +1,6 @@
 //! `authorization { }` of clients and of routes, and users wherever they stand.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -39,6 +40,7 @@ pub(super) fn read(draft: &mut Draft, entry: Entry<'_>, report: &mut Report<'_>)
     let Some(block) = block(entry, report) else { return };
     draft.auth_timeout = block.timeout;
     let auth = &mut draft.config.auth;
+    auth.block_defined = true;
     auth.proxy_required = block.proxy_required;
     auth.callout = block.callout;
     let some = |secret: Secret| (!secret.is_empty()).then_some(secret);
@@ -50,7 +52,6 @@ pub(super) fn read(draft: &mut Draft, entry: Entry<'_>, report: &mut Report<'_>)
         return;
     }
     let Some(users) = block.users else { return };
-    auth.users_defined = true;
     if auth.user.is_some() {
         entry.error(report, "Can not have a single user/pass and a users array");
         return;
@@ -132,14 +133,14 @@ const RULES: &[Rule<Block>] = &[
 /// Reads an array of users.
 pub(super) fn users(entry: Entry<'_>, report: &mut Report<'_>) -> Option<Users> {
     let Value::List(nodes) = entry.value() else {
-        let found = entry.value().go_type();
+        let found = entry.value().shown();
         entry.error(report, format!("Expected users field to be an array, got {found}"));
         return None;
     };
     let mut users = Users::default();
     for node in nodes {
         let Value::Map(map) = &node.value else {
-            let found = node.value.go_type();
+            let found = node.value.shown();
             let text = format!("Expected user entry to be a map/struct, got {found}");
             report.error(&node.place, text);
             continue;
@@ -227,23 +228,26 @@ fn connection_types(entry: Entry<'_>, report: &mut Report<'_>) -> Option<BTreeSe
 
 fn callout(entry: Entry<'_>, report: &mut Report<'_>) -> Option<AuthCallout> {
     let Value::Map(map) = entry.value() else {
-        let found = entry.value().go_type();
+        let found = entry.value().shown();
         let text = format!("Expected authorization callout to be a map/struct, got {found}");
         entry.error(report, text);
         return None;
     };
     let mut callout = AuthCallout::default();
     let errors = report.errors.len();
+    // A key that nobody knows does not keep the others from being looked at.
+    let unknown = Cell::new(0);
     read_or(map, CALLOUT_RULES, &mut callout, report, |entry, report| {
         if !entry.node.referenced {
             let key = entry.key;
             entry.error(report, format!("Unknown field {key:?} parsing authorization callout"));
+            unknown.set(unknown.get() + 1);
         }
     });
     if callout.account.is_empty() {
         callout.account = "$G".into();
     }
-    if report.errors.len() > errors {
+    if report.errors.len() > errors + unknown.get() {
         return None;
     }
     let place = map.iter().last().map_or(&entry.node.place, |(_, node)| &node.place);

@@ -1,5 +1,6 @@
 //! `exports [ ]` and `imports [ ]` of accounts.
 
+use std::num::{IntErrorKind, ParseIntError};
 use std::time::Duration;
 
 use super::entry::{Entry, Report, Rule, read as read_map, read_or, set};
@@ -134,6 +135,15 @@ fn positive(nanos: i64) -> Option<Duration> {
     u64::try_from(nanos).ok().filter(|nanos| *nanos > 0).map(Duration::from_nanos)
 }
 
+/// Says why a text is no number as Go does.
+fn atoi(text: &str, error: &ParseIntError) -> String {
+    let why = match error.kind() {
+        IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+        _ => "invalid syntax",
+    };
+    format!("strconv.Atoi: parsing {text:?}: {why}")
+}
+
 fn latency(entry: Entry<'_>, report: &mut Report<'_>) -> Option<Latency> {
     let map = match entry.value() {
         Value::Text(subject) => {
@@ -178,8 +188,9 @@ const LATENCY_RULES: &[Rule<Latency>] = &[
             }
             Value::Text(text) => match text.strip_suffix('%').unwrap_or(text).parse() {
                 Ok(number) => number,
-                Err(_) => {
-                    e.error(r, format!("Failed to parse latency sample: {text:?}"));
+                Err(error) => {
+                    let text = text.strip_suffix('%').unwrap_or(text);
+                    e.error(r, format!("Failed to parse latency sample: {}", atoi(text, &error)));
                     return;
                 }
             },

@@ -93,8 +93,8 @@ const RULES: &[Rule<Draft>] = &[
                 }
             },
             other => {
-                let found = other.kind();
-                e.error(r, format!("Unknown entry type for weight: {found}"));
+                let found = other.shown();
+                e.error(r, format!("Unknown entry type for weight of {found}\n"));
                 return;
             }
         };

@@ -151,6 +151,8 @@ struct Directory {
     ttl: Option<Duration>,
     interval: Option<Duration>,
     timeout: Option<Duration>,
+    /// What is wrong with the timeout, in nats-server's spelling.
+    fetch_fault: Option<String>,
 }
 
 const DIRECTORY_RULES: &[Rule<Directory>] = &[
@@ -161,7 +163,14 @@ const DIRECTORY_RULES: &[Rule<Directory>] = &[
     (&["limit"], |d, e, r| set(&mut d.limit, e.count(r))),
     (&["ttl"], |d, e, r| d.ttl = time(e, r)),
     (&["interval"], |d, e, r| d.interval = time(e, r)),
-    (&["timeout"], |d, e, r| d.timeout = time(e, r)),
+    (&["timeout"], |d, e, r| {
+        d.timeout = time(e, r);
+        if let Some(Ok(nanos @ ..=0)) = e.duration_text(r) {
+            let sign = if nanos < 0 { "-" } else { "" };
+            let shown = duration::show(Duration::from_nanos(nanos.unsigned_abs()));
+            d.fetch_fault = Some(format!("Fetch timeout {sign}{shown} is too smal"));
+        }
+    }),
 ];
 
 fn time(entry: Entry<'_>, report: &mut Report<'_>) -> Option<Duration> {
@@ -206,6 +215,9 @@ impl Directory {
             if fault {
                 entry.error(report, what);
             }
+        }
+        if let Some(fault) = self.fetch_fault {
+            entry.error(report, fault);
         }
         let Self { limit, ttl, timeout, interval, allow_delete, .. } = self;
         let dir = PathBuf::from(self.dir);

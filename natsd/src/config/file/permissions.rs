@@ -11,7 +11,7 @@ use crate::config::{
 /// Reads permissions.
 pub(super) fn permissions(entry: Entry<'_>, report: &mut Report<'_>) -> Option<Permissions> {
     let Value::Map(map) = entry.value() else {
-        let found = entry.value().go_type();
+        let found = entry.value().shown();
         entry.error(report, format!("Expected permissions to be a map/struct, got {found}"));
         return None;
     };
@@ -89,10 +89,17 @@ fn listed(
     };
     let result: Result<(), String> = match entry.value() {
         Value::Text(text) => take(text),
-        Value::List(nodes) => nodes.iter().try_for_each(|node| match &node.value {
-            Value::Text(text) => take(text),
-            _ => Err("Subject in permissions array cannot be cast to string".into()),
-        }),
+        Value::List(nodes) => {
+            if let Some(other) = nodes.iter().find(|node| !matches!(node.value, Value::Text(_))) {
+                let text = "Subject in permissions array cannot be cast to string";
+                report.error(&other.place, text);
+                return None;
+            }
+            nodes.iter().try_for_each(|node| match &node.value {
+                Value::Text(text) => take(text),
+                _ => Ok(()),
+            })
+        }
         other => Err(format!(
             "Expected subject permissions to be a subject, or array of subjects, got {}",
             other.go_type()

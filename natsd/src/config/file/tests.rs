@@ -274,3 +274,85 @@ proptest! {
         drop(load_from(Path::new("x.conf"), &File(text)));
     }
 }
+
+/// What is wrong with a file, line by line.
+fn faults(text: &str) -> Vec<String> {
+    let problems = load_from(Path::new("x.conf"), &File(text.into())).unwrap_err();
+    problems.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn faults_are_told_in_the_words_of_nats_server() {
+    // Observed on nats-server 2.15.1: what `-t` printed for these files.
+    for (text, fault) in [
+        ("authorization { users: 70000 }", "1:16: Expected users field to be an array, got 70000"),
+        (
+            "authorization { users: [ 10s ] }",
+            "1:25: Expected user entry to be a map/struct, got 10s",
+        ),
+        (
+            "authorization { permissions: true }",
+            "1:16: Expected permissions to be a map/struct, got true",
+        ),
+        (
+            "authorization { permissions { publish: [ a, 1.5 ] } }",
+            "1:44: Subject in permissions array cannot be cast to string",
+        ),
+        (
+            "accounts { A { msg_trace { dest: a, sampling: 101 } } }",
+            "1:36: Ttrace destination sampling value 101 is invalid, needs to be [1..100]",
+        ),
+        (
+            "accounts { A { exports: [ { service: a, latency { sampling: x, subject: b } } ] } }",
+            "1:50: Failed to parse latency sample: strconv.Atoi: parsing \"x\": invalid syntax",
+        ),
+        (
+            "mappings { a: { dest: b, weight: true } }",
+            "1:25: Unknown entry type for weight of true\n",
+        ),
+    ] {
+        assert_eq!(faults(text), [format!("x.conf:{fault}")], "{text}");
+    }
+}
+
+#[test]
+fn an_unknown_key_hides_no_missing_one() {
+    let text = "authorization { auth_callout { auth_users: [ a ], isuer: b } }";
+    assert_eq!(
+        faults(text),
+        [
+            "x.conf:1:50: Unknown field \"isuer\" parsing authorization callout",
+            "x.conf:1:50: Authorization callouts require an issuer to be specified",
+        ]
+    );
+}
+
+#[test]
+fn a_system_account_must_be_there() {
+    let missing = "error resolving system account: account missing";
+    for text in ["system_account: S", "system_account: \"$SYS\"", "system: S, resolver: MEMORY"] {
+        let found = faults(text);
+        assert!(found[0].starts_with("error resolving system account: "), "{found:?}");
+    }
+    assert_eq!(faults("system_account: S, accounts { A { } }"), [missing]);
+    for text in ["system_account: \"$G\"", "system_account: S, accounts { S { } }"] {
+        assert!(config(text).system_account.is_some());
+    }
+}
+
+#[test]
+fn a_resolver_alone_asks_nobody_for_credentials() {
+    assert!(!config("resolver: MEMORY").requires_auth());
+    assert!(config("authorization { token: t }").requires_auth());
+}
+
+#[test]
+fn the_system_account_is_one_of_those_pinned() {
+    let text = "cluster { listen: -1, accounts: [ B, B ] }";
+    let fault = "found duplicate account name \"B\" in pinned accounts list [\"B\" \"B\" \"$SYS\"]";
+    assert_eq!(faults(text), [fault]);
+    assert_eq!(
+        faults("cluster { listen: -1, accounts: [ B, B ], compression: weird }"),
+        ["unsupported compression mode \"weird\""]
+    );
+}

@@ -342,6 +342,10 @@ pub(super) fn name(slot: &mut Option<String>, entry: Entry<'_>, report: &mut Rep
 }
 
 fn system_account(draft: &mut Draft, entry: Entry<'_>, report: &mut Report<'_>) {
+    // Observed: unlike others, this key counts only as it is spelt here.
+    if !matches!(entry.key, "system_account" | "system") {
+        return;
+    }
     match entry.value() {
         Value::Text(_) => name(&mut draft.config.system_account, entry, report),
         _ => entry.error(report, "system account name must be a string"),
@@ -380,6 +384,7 @@ fn proxies(draft: &mut Draft, entry: Entry<'_>, report: &mut Report<'_>) {
         entry.error(report, format!("expected proxies to be a map/struct, got {found}"));
         return;
     };
+    draft.config.proxies.defined = true;
     read_map(map, PROXY_RULES, &mut draft.config.proxies.trusted, report);
 }
 
@@ -391,7 +396,16 @@ const PROXY_RULES: &[Rule<Vec<String>>] = &[(&["trusted"], |keys, e, r| {
     };
     for node in nodes {
         match &node.value {
-            Value::Map(map) => read_map(map, PROXY_KEY_RULES, keys, r),
+            Value::Map(map) => {
+                let mut own = Vec::new();
+                let errors = r.errors.len();
+                read_map(map, PROXY_KEY_RULES, &mut own, r);
+                // A proxy without a key is refused later, as nats-server does at start.
+                if own.is_empty() && r.errors.len() == errors {
+                    own.push(String::new());
+                }
+                keys.append(&mut own);
+            }
             other => {
                 let found = other.go_type();
                 let text =

@@ -142,3 +142,11 @@ fn secrets_do_not_show() {
     let changes = diff(&Config::default(), &config);
     assert!(!format!("{changes:?}").contains("hunter2"));
 }
+
+#[test]
+fn an_address_nobody_can_dial_changes_nothing() {
+    let refused = diff(&config("port: 1"), &config("port: 1, client_advertise: \"a:b:c\""));
+    let text =
+        "invalid ClientAdvertise value of a:b:c, err=address a:b:c: too many colons in address";
+    assert_eq!(refused.unwrap_err(), text);
+}

@@ -159,6 +159,10 @@ pub struct GatewayVarz {
     pub host: String,
     #[serde(skip_serializing_if = "is_zero")]
     pub port: u16,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub write_deadline: u64,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub write_timeout: String,
 }
 
 /// The leafnode block; natsd has none.
@@ -170,6 +174,10 @@ pub struct LeafVarz {
     pub host: String,
     #[serde(skip_serializing_if = "is_zero")]
     pub port: u16,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub write_deadline: u64,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub write_timeout: String,
 }
 
 /// The MQTT block; natsd has none.
