@@ -6,6 +6,7 @@
 
 use std::net::SocketAddr;
 
+use blackbox::cluster::settle;
 use blackbox::operator::{Draft, Heard, Peer, account, claims, in_memory, now, operator, user};
 use blackbox::server::{Binary, Setup};
 use nkeys::{KeyPair, XKey};
@@ -293,7 +294,7 @@ async fn a_service_is_told_of_certificates() {
     let url = format!("tls://127.0.0.1:{}", server.client().port());
     let service = login("auth", "p").connect(&url).await.unwrap();
     let mut questions = service.subscribe("$SYS.REQ.USER.AUTH").await.unwrap();
-    service.flush().await.unwrap();
+    settle(&service, &service).await;
     let asking = tokio::spawn(login("joe", "s").connect(url));
     let question = futures_util::StreamExt::next(&mut questions).await.unwrap();
     let request = Value::Object(claims(std::str::from_utf8(&question.payload).unwrap()));

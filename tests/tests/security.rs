@@ -8,6 +8,7 @@
 
 use std::time::Duration;
 
+use blackbox::cluster::settle;
 use blackbox::server::{Binary, Server, Setup};
 use blackbox::wire::Conversation;
 use blackbox::{DEADLINE, eventually};
@@ -543,7 +544,8 @@ async fn a_refused_client_is_reported_by_the_name_that_it_claimed() {
     let login = async_nats::ConnectOptions::with_user_and_password("s".into(), "s".into());
     let watcher = login.connect(server.url()).await.unwrap();
     let mut events = watcher.subscribe("$SYS.SERVER.*.CLIENT.AUTH.ERR").await.unwrap();
-    watcher.flush().await.unwrap();
+    // A flush only writes: the server may yet read what the next connection says first.
+    settle(&watcher, &watcher).await;
     for (connect, claimed) in [
         (r#"{"user":"a","pass":"wrong","name":"x"}"#, Some("a")),
         (r#"{"user":"nobody","pass":"p"}"#, Some("nobody")),

@@ -41,8 +41,8 @@ async fn walk(cluster: Cluster, prefix: &str) {
 
     let subscriber = connect(&cluster.url(&guest("node1"))).await;
     let mut messages = subscriber.subscribe("walk.>").await.unwrap();
-    subscriber.flush().await.unwrap();
     let publisher = connect(&cluster.url(&guest("node3"))).await;
+    blackbox::cluster::settle(&publisher, &subscriber).await;
     publisher.publish("walk.one", "1".into()).await.unwrap();
     let first =
         tokio::time::timeout(Duration::from_secs(5), messages.next()).await.unwrap().unwrap();
