@@ -601,10 +601,19 @@ async fn a_late_reader_may_catch_up_if_that_is_configured() {
     hurry.store(true, Ordering::Relaxed);
     let read = timeout(DEADLINE, reader).await.unwrap().unwrap();
     assert!(read.unwrap() >= LATE_MESSAGES << 20);
-    eventually("that is said", async || {
-        server.log().contains("Slow Consumer Recovered: Flush took ").then_some(())
+    let said = eventually("that is said", async || {
+        let log = server.log();
+        log.split("Slow Consumer Recovered: Flush took ").nth(1)?.lines().next().map(str::to_owned)
     })
     .await;
+    let words: Vec<&str> = said.split(' ').collect();
+    let [_took, "with", chunks, "chunks", "of", bytes, "total", "bytes."] = words[..] else {
+        panic!("{said:?}")
+    };
+    assert!(
+        chunks.parse::<usize>().unwrap() > 0 && bytes.parse::<usize>().unwrap() > 0,
+        "{said:?}"
+    );
     let varz = server.monitor("/varz").await;
     assert!(varz["slow_consumers"].as_u64().unwrap() >= 1, "{}", varz["slow_consumers"]);
     let closed = server.monitor_text("/connz?state=closed").await.1;

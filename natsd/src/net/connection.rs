@@ -216,7 +216,7 @@ async fn converse(
     patience: Patience,
 ) -> CloseReason {
     let mut alarm = pin!(sleep_until(Instant::now()));
-    let mut driver = Driver { read, flow, paused_until: None, patience, late_since: None };
+    let mut driver = Driver { read, flow, paused_until: None, patience, late: None };
     poll_fn(|cx| driver.poll(cx, conversation, alarm.as_mut())).await
 }
 
@@ -232,8 +232,15 @@ struct Driver {
     flow: Flow,
     paused_until: Option<Instant>,
     patience: Patience,
-    /// The peer did not read in time what waited then, and has not kept up since.
-    late_since: Option<Instant>,
+    /// The peer did not read in time, got time again and has not caught up yet.
+    late: Option<Late>,
+}
+
+/// What a peer that was late has to read, and since when it has time for it.
+struct Late {
+    since: Instant,
+    chunks: usize,
+    bytes: usize,
 }
 
 impl Driver {
@@ -295,28 +302,31 @@ impl Driver {
     /// Says that the peer is late, and whether it gets more time.
     fn gives_time(&mut self, waiting: Waiting, conversation: &mut impl Conversation) -> bool {
         let outbound = conversation.outbound();
-        let state = if self.late_since.is_some() { "State" } else { "Detected" };
+        let is_first = self.late.is_none();
+        let state = if is_first { "Detected" } else { "State" };
+        let (chunks, bytes) = (outbound.chunks(), outbound.delivered().pending_bytes);
         conversation.notice(&format!(
-            "Slow Consumer {state}: WriteDeadline of {} exceeded with {} chunks of {} total bytes.",
-            show_duration(self.patience.deadline),
-            outbound.chunks(),
-            outbound.delivered().pending_bytes
+            "Slow Consumer {state}: WriteDeadline of {} exceeded with {chunks} chunks of {bytes} \
+             total bytes.",
+            show_duration(self.patience.deadline)
         ));
         if !self.patience.retries || waiting.took_nothing {
             return false;
         }
         outbound.give_time();
-        let is_first = self.late_since.is_none();
-        self.late_since.get_or_insert(waiting.since);
+        self.late = Some(Late { since: Instant::now(), chunks, bytes });
         conversation.on_slow(is_first);
         true
     }
 
     /// Says that a peer that was late has read all that waited.
     fn note_recovery(&mut self, conversation: &impl Conversation) {
-        if let Some(since) = self.late_since.take() {
+        if let Some(Late { since, chunks, bytes }) = self.late.take() {
             let took = since.elapsed().as_secs_f64();
-            conversation.notice(&format!("Slow Consumer Recovered: Flush took {took:.3}s."));
+            conversation.notice(&format!(
+                "Slow Consumer Recovered: Flush took {took:.3}s with {chunks} chunks of {bytes} \
+                 total bytes."
+            ));
         }
     }
 
