@@ -11,9 +11,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use nkeys::{KeyPair, XKey};
-use tokio::net::TcpStream;
 use tokio::runtime::Handle;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -21,33 +19,36 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::account::Account;
 use crate::auth::Authenticator;
 use crate::claims::Clerk;
-use crate::client::Client;
 use crate::close::CloseReason;
-use crate::config::{Config, HandshakeFirst, Listen, RouteUrl};
+use crate::config::{Config, Listen, RouteUrl};
 use crate::discovery::{Discovery, client_urls, host_port};
 use crate::log::{FATAL, Logger};
 use crate::monitor::Monitor;
 use crate::net::{
-    Bound, Listener, Patience, TlsPlan, TlsRole, TlsStart, Workers, accept_loop, bind,
-    interface_addresses, raise_descriptor_limit, serve, split, split_tls,
+    Bound, Listener, Workers, accept_loop, bind, interface_addresses, raise_descriptor_limit,
 };
 use crate::node::{GIT_COMMIT, Identity, Node, ServerKeys, TOOLCHAIN, VERSION};
-use crate::outbound::Outbound;
 use crate::ports_file::{Listening, PortsFile, Secure};
-use crate::protocol::error;
 use crate::protocol::info::Info;
 use crate::reload::ReloadError;
 use crate::resolver::Resolver;
 use crate::route::Mesh;
 use crate::system::{Order, System};
-use crate::tls::{TlsError, TlsSetup};
+use crate::tls::TlsError;
 use crate::trust::Trust;
 
 mod announce;
+mod certificates;
+mod clients;
 mod memory;
+mod signals;
 mod websocket;
 
+pub(crate) use certificates::{read_certificates, read_monitoring_certificates};
 pub(crate) use websocket::read_certificates as read_websocket_certificates;
+
+use clients::{Gate, accept_clients};
+use signals::{Signals, Trapped};
 
 /// How long connections may take to end at shutdown.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_millis(500);
@@ -510,133 +511,6 @@ fn accept_routes(mesh: &Arc<Mesh>, bound: Bound) -> Result<JoinHandle<()>, Start
     Ok(tokio::spawn(accept_loop(listener, Arc::new(on_accept))))
 }
 
-fn accept_clients(
-    node: &Arc<Node>,
-    workers: &Workers,
-    bound: Bound,
-    gate: Gate,
-    monitor: Arc<Monitor>,
-) -> Result<JoinHandle<()>, StartError> {
-    let listener = Listener::try_from(bound)?;
-    let (node, workers) = (Arc::clone(node), workers.clone());
-    let on_accept = move |stream: net::TcpStream, peer| {
-        let node = Arc::clone(&node);
-        workers.serve(stream, move |stream| serve_client(node, stream, peer));
-    };
-    let open = move || {
-        monitor.accepts_clients();
-        tracing::info!("Server is ready");
-    };
-    if gate.patience.is_none() {
-        open();
-        return Ok(tokio::spawn(accept_loop(listener, Arc::new(on_accept))));
-    }
-    Ok(tokio::spawn(async move {
-        if !gate.pass().await {
-            tracing::warn!("Configured routes are not all up, accepting clients nevertheless");
-        }
-        open();
-        accept_loop(listener, Arc::new(on_accept)).await;
-    }))
-}
-
-/// What clients wait for at the start, if the configuration says so.
-#[derive(Clone)]
-struct Gate {
-    patience: Option<Duration>,
-    mesh: Option<Arc<Mesh>>,
-}
-
-impl Gate {
-    fn new(config: &Config, mesh: Option<&Arc<Mesh>>) -> Self {
-        let patience = config.cluster.as_ref().and_then(|cluster| cluster.start_gate);
-        if let Some(patience) = patience {
-            tracing::info!("Waiting up to {patience:?} for the configured routes");
-        }
-        Self { patience, mesh: mesh.cloned() }
-    }
-
-    /// Waits for the configured routes, but no longer than patience lasts; false when they are
-    /// not all up.
-    async fn pass(&self) -> bool {
-        let (Some(patience), Some(mesh)) = (self.patience, &self.mesh) else { return true };
-        timeout(patience, mesh.wait_for_configured()).await.is_ok()
-    }
-}
-
-async fn serve_client(node: Arc<Node>, stream: TcpStream, peer: SocketAddr) {
-    let limits = node.config().limits.clone();
-    if !node.hears(peer.ip()) {
-        let tls = node.client_tls();
-        let first = tls.map_or(HandshakeFirst::Off, |tls| tls.config.handshake_first);
-        refuse_politely(&node, &stream, peer, first);
-        return;
-    }
-    let (reader, sink) = match node.client_tls() {
-        None => split(stream),
-        Some(tls) if !tls.may_begin() => {
-            refuse_politely(&node, &stream, peer, tls.config.handshake_first);
-            return;
-        }
-        Some(tls) => split_tls(stream, client_plan(&tls, node.config().allow_non_tls)),
-    };
-    let outbound = Arc::new(Outbound::new(node.next_id(), sink, limits.max_pending));
-    outbound.set_drops_when_choked(limits.no_fast_producer_stall);
-    serve(reader, Client::new(node, peer, outbound), Patience::with_clients(&limits)).await;
-}
-
-/// Says why a connection is closed that would cost too much, a handshake too many or another login
-/// of an address where they fail, behind the INFO that a
-/// client expects first. A client that has just connected has room for two lines; if not, the
-/// end says it.
-fn refuse_politely(node: &Node, stream: &TcpStream, peer: SocketAddr, first: HandshakeFirst) {
-    let mut text = match first {
-        HandshakeFirst::Off => node.discovery.greeting(node.next_id(), peer.ip()),
-        HandshakeFirst::On | HandshakeFirst::Fallback(_) => Vec::new(),
-    };
-    text.extend_from_slice(error::line(error::CONNECTION_THROTTLED).as_bytes());
-    drop(socket2::SockRef::from(stream).send(&text));
-}
-
-/// How TLS begins on a client connection.
-fn client_plan(tls: &TlsSetup, optional: bool) -> TlsPlan {
-    TlsPlan {
-        role: TlsRole::Server(Arc::clone(&tls.server)),
-        start: match tls.config.handshake_first {
-            HandshakeFirst::On => TlsStart::First,
-            HandshakeFirst::Fallback(patience) => TlsStart::FirstWithin(patience),
-            HandshakeFirst::Off if optional => TlsStart::Optional,
-            HandshakeFirst::Off => TlsStart::AfterGreeting,
-        },
-        timeout: tls.config.timeout,
-        pinned: tls.config.pinned_certs.clone(),
-        known_hosts: None,
-    }
-}
-
-/// Reads all certificates.
-pub(crate) fn read_certificates(
-    config: &Config,
-) -> Result<(Option<TlsSetup>, Option<TlsSetup>), StartError> {
-    let fault = |what| move |source| StartError::Tls { what, source: Box::new(source) };
-    let clients =
-        config.tls.as_ref().map(TlsSetup::for_clients).transpose().map_err(fault("tls"))?;
-    let routes = config.cluster.as_ref().and_then(|cluster| cluster.tls.as_ref());
-    let routes = routes.map(TlsSetup::for_routes).transpose().map_err(fault("cluster tls"))?;
-    Ok((clients, routes))
-}
-
-/// Reads the certificates of monitoring: those of clients.
-pub(crate) fn read_monitoring_certificates(
-    config: &Config,
-) -> Result<Option<TlsSetup>, StartError> {
-    let secure = config.monitor.as_ref().is_some_and(|monitor| monitor.tls);
-    let tls = config.tls.as_ref().filter(|_| secure);
-    tls.map(TlsSetup::for_monitoring)
-        .transpose()
-        .map_err(|source| StartError::Tls { what: "tls", source: Box::new(source) })
-}
-
 /// Closes clients one by one, so that they do not all arrive elsewhere at once.
 async fn move_clients_away(node: Arc<Node>) {
     let timing = node.config().lame_duck;
@@ -651,45 +525,5 @@ async fn move_clients_away(node: Arc<Node>) {
     for client in clients {
         client.subscriber.outbound.close(CloseReason::ServerShutdown);
         sleep(pause.mul_f64(0.5 + rand::random::<f64>() * 0.5)).await;
-    }
-}
-
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    user1: Signal,
-    user2: Signal,
-    hangup: Signal,
-}
-
-enum Trapped {
-    Interrupt,
-    Terminate,
-    Reopen,
-    LameDuck,
-    Reload,
-}
-
-impl Signals {
-    fn install() -> io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            user1: signal(SignalKind::user_defined1())?,
-            user2: signal(SignalKind::user_defined2())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) -> Trapped {
-        let (name, trapped) = tokio::select! {
-            _ = self.interrupt.recv() => ("interrupt", Trapped::Interrupt),
-            _ = self.terminate.recv() => ("terminated", Trapped::Terminate),
-            _ = self.user1.recv() => ("user defined signal 1", Trapped::Reopen),
-            _ = self.user2.recv() => ("user defined signal 2", Trapped::LameDuck),
-            _ = self.hangup.recv() => ("hangup", Trapped::Reload),
-        };
-        tracing::info!("Trapped \"{name}\" signal");
-        trapped
     }
 }
