@@ -157,7 +157,7 @@ async fn row(cluster: &Cluster, node: &Node, machine: Option<&Machine>) -> Row {
         return row;
     };
     row.machine = Some(machine.id.clone());
-    row.machine_state = state_word(machine.state);
+    row.machine_state = machine.state.word();
     row.address = machine.address.map(|address| address.to_string());
     let endpoint = cluster.provider.endpoint(machine, &cluster.topology.server);
     let Some(endpoint) = endpoint.filter(|_| machine.state != MachineState::Stopped) else {
@@ -169,22 +169,11 @@ async fn row(cluster: &Cluster, node: &Node, machine: Option<&Machine>) -> Row {
     let (pid, seen) = tokio::join!(pid(cluster, machine), ask(&endpoint));
     let unreachable = pid.as_ref().err().cloned();
     if machine.state == MachineState::Unknown && unreachable.is_none() {
-        row.machine_state = state_word(MachineState::Running);
+        row.machine_state = MachineState::Running.word();
     }
     row.pid = pid.ok().flatten();
     row.judge(cluster, seen, unreachable);
     row
-}
-
-fn state_word(state: MachineState) -> &'static str {
-    match state {
-        MachineState::Starting => "starting",
-        MachineState::Running => "running",
-        MachineState::Stopped => "stopped",
-        MachineState::Suspended => "suspended",
-        MachineState::Deleted => "deleted",
-        MachineState::Unknown => "unknown",
-    }
 }
 
 async fn pid(cluster: &Cluster, machine: &Machine) -> Result<Option<u32>, String> {

@@ -55,6 +55,21 @@ pub enum MachineState {
     Unknown,
 }
 
+impl MachineState {
+    /// In one word, for a table.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Stopped => "stopped",
+            Self::Suspended => "suspended",
+            Self::Deleted => "deleted",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// Wanted change of power.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Power {

@@ -31,7 +31,7 @@ impl Multipass {
                 true
             }
             Some(state) => {
-                progress.step(&format!("found {instance}, {}", word(state)));
+                progress.step(&format!("found {instance} ({})", state.word()));
                 self.bring_up(&node.name, state, progress).await?;
                 false
             }
@@ -169,15 +169,4 @@ fn launch_arguments(instance: &str, node: &Node) -> Vec<String> {
         arguments.extend([option.to_owned(), value]);
     }
     arguments
-}
-
-fn word(state: MachineState) -> &'static str {
-    match state {
-        MachineState::Starting => "starting",
-        MachineState::Running => "running",
-        MachineState::Stopped => "stopped",
-        MachineState::Suspended => "suspended",
-        MachineState::Deleted => "deleted",
-        MachineState::Unknown => "in an unknown state",
-    }
 }
