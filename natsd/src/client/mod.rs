@@ -29,6 +29,7 @@ use crate::log::{
     wire::{self, Way},
 };
 use crate::net::Conversation;
+use crate::net::ops::{Ops, Progress};
 use crate::node::Node;
 use crate::outbound::{Outbound, SHARED_BODY_BYTES};
 use crate::protocol::client::{ClientOp, parse};
@@ -106,14 +107,6 @@ impl From<&Connect> for Options {
             repeated_info: connect.protocol >= 1,
         }
     }
-}
-
-/// What became of one step over the input.
-enum Progress {
-    /// So many bytes are done with.
-    Done(usize),
-    /// The op goes on beyond the input.
-    More(Need),
 }
 
 impl Client {
@@ -230,35 +223,6 @@ impl Client {
         }
     }
 
-    /// Reads one op and does what it asks for. `frame` is the input as a shared buffer, if it
-    /// is one.
-    fn step(
-        &mut self,
-        input: &[u8],
-        frame: Option<&Bytes>,
-        publisher: &mut Publisher,
-    ) -> Result<Progress, CloseReason> {
-        if let Some(progress) = self.repeat_last_line(input, frame, publisher)? {
-            return Ok(progress);
-        }
-        match parse(input, &self.bounds, self.options.headers) {
-            Ok(Step::Op(op, used)) => {
-                if log::tracing_wire() {
-                    self.log_op(&op, input);
-                }
-                self.on_op(op, input, frame, publisher)?;
-                Ok(Progress::Done(used))
-            }
-            Ok(Step::More(need)) => {
-                if self.options.pedantic && matches!(need, Need::Bytes(_)) {
-                    self.complain_early(input, publisher);
-                }
-                Ok(Progress::More(need))
-            }
-            Err(error) => Err(self.on_parse_error(&error, input, publisher)),
-        }
-    }
-
     fn on_op(
         &mut self,
         op: ClientOp<'_>,
@@ -361,49 +325,42 @@ impl Client {
     fn log_error(&self, text: &str) {
         tracing::error!("{} - {text}", self.entry.label());
     }
+}
 
-    /// Continues the unfinished op with new input; returns the input behind it.
-    fn finish_stashed<'i>(
-        &mut self,
-        input: &'i [u8],
-        publisher: &mut Publisher,
-    ) -> Result<&'i [u8], CloseReason> {
-        let mut input = input;
-        while !self.stash.is_empty() {
-            let before = input.len();
-            input = self.stash.fill(input);
-            let held = self.stash.take();
-            if held.len() >= SHARED_BODY_BYTES {
-                self.finish_large(held, publisher)?;
-            } else {
-                match self.step(&held, None, publisher)? {
-                    Progress::Done(used) => self.stash.finish(held, used),
-                    Progress::More(need) => self.stash.restore(held, need),
-                }
-            }
-            if input.len() == before {
-                break; // nothing new to look at
-            }
-        }
-        Ok(input)
+impl Ops for Client {
+    fn stash(&mut self) -> &mut Stash {
+        &mut self.stash
     }
 
-    /// The same for an op with a large body: it is shared with its receivers, not copied.
-    fn finish_large(
+    fn admits(&mut self, input: &[u8], publisher: &mut Publisher) -> Result<bool, CloseReason> {
+        Ok(self.gate.is_open() || self.pass_gate(input, publisher)?)
+    }
+
+    fn step(
         &mut self,
-        held: BytesMut,
+        input: &[u8],
+        frame: Option<&Bytes>,
         publisher: &mut Publisher,
-    ) -> Result<(), CloseReason> {
-        let frame = held.freeze();
-        match self.step(&frame, Some(&frame), publisher)? {
-            Progress::Done(used) if used == frame.len() => {}
-            Progress::Done(used) => self.stash.finish(BytesMut::from(&*frame), used),
-            Progress::More(need) => {
-                let held = frame.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&*shared));
-                self.stash.restore(held, need);
-            }
+    ) -> Result<Progress, CloseReason> {
+        if let Some(progress) = self.repeat_last_line(input, frame, publisher)? {
+            return Ok(progress);
         }
-        Ok(())
+        match parse(input, &self.bounds, self.options.headers) {
+            Ok(Step::Op(op, used)) => {
+                if log::tracing_wire() {
+                    self.log_op(&op, input);
+                }
+                self.on_op(op, input, frame, publisher)?;
+                Ok(Progress::Done(used))
+            }
+            Ok(Step::More(need)) => {
+                if self.options.pedantic && matches!(need, Need::Bytes(_)) {
+                    self.complain_early(input, publisher);
+                }
+                Ok(Progress::More(need))
+            }
+            Err(error) => Err(self.on_parse_error(&error, input, publisher)),
+        }
     }
 }
 
@@ -442,20 +399,7 @@ impl Conversation for Client {
         if self.epoch != self.node.epoch() {
             self.look_again(publisher);
         }
-        let mut input = self.finish_stashed(input, publisher)?;
-        while !input.is_empty() {
-            if !self.gate.is_open() && !self.pass_gate(input, publisher)? {
-                break;
-            }
-            match self.step(input, None, publisher)? {
-                Progress::Done(used) => input = input.get(used..).unwrap_or_default(),
-                Progress::More(need) => {
-                    self.stash.keep(input, need);
-                    break;
-                }
-            }
-        }
-        Ok(())
+        self.take_in(input, publisher)
     }
 
     fn on_slow(&mut self, _is_first: bool) {

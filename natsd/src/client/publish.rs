@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::Client;
 use super::requester::Requester;
-use super::{Client, Progress};
 use crate::account::{Measured, Party, Target, is_measured};
 use crate::close::CloseReason;
 use crate::log;
+use crate::net::ops::Progress;
 use crate::outbound::SHARED_BODY_BYTES;
 use crate::protocol::client::unfinished_subject;
 use crate::protocol::error;

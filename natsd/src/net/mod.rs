@@ -9,6 +9,7 @@ mod descriptors;
 mod desk;
 mod interfaces;
 mod listener;
+pub mod ops;
 mod patience;
 mod tls;
 mod upgrade;

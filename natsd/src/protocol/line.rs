@@ -121,8 +121,8 @@ pub(super) fn line<'a>(
     }
     let rest = rest.get(blanks..).unwrap_or_default();
     let Some(end) = line_end(rest, after) else {
-        // A CR that waits for its LF does not count.
-        let waiting = rest.strip_suffix(b"\r").unwrap_or(rest).len();
+        // Were its LF to come now: the same line, in one piece or in many.
+        let waiting = without_cr(rest).len();
         return match after {
             After::Ignored => Ok(LineStep::More(Need::LineEndAfter(keyword.len()))),
             _ if waiting > bounds.control_line_max => Err(ParseError::ControlLine),

@@ -30,11 +30,12 @@ use crate::log::{
     wire::{self, Way},
 };
 use crate::net::Conversation;
+use crate::net::ops::{Ops, Progress};
 use crate::node::Node;
 use crate::outbound::{Outbound, SHARED_BODY_BYTES};
 use crate::protocol::error;
 use crate::protocol::headers;
-use crate::protocol::line::{Bounds, Need, ParseError, Step};
+use crate::protocol::line::{Bounds, ParseError, Step};
 use crate::protocol::message::Message;
 use crate::protocol::route::{Queues, RouteOp, parse};
 use crate::protocol::stash::Stash;
@@ -169,30 +170,6 @@ impl Route {
 
     fn log_error(&self, text: &str) {
         tracing::error!("{} - {text}", self.entry.label());
-    }
-
-    /// Reads one op and does what it asks for; returns how many bytes it took.
-    fn step(
-        &mut self,
-        input: &[u8],
-        frame: Option<&Bytes>,
-        publisher: &mut Publisher,
-    ) -> Result<Result<usize, Need>, CloseReason> {
-        if self.phase == Phase::AwaitConnect && !matches!(input.first(), Some(b'C' | b'c')) {
-            self.send_error(error::AUTHORIZATION_VIOLATION, publisher);
-            return Err(CloseReason::ProtocolViolation);
-        }
-        match parse(input, &self.bounds, self.dedicated.is_some()) {
-            Ok(Step::Op(op, used)) => {
-                if log::tracing_wire() {
-                    self.log_op(&op, input);
-                }
-                self.on_op(op, frame, publisher)?;
-                Ok(Ok(used))
-            }
-            Ok(Step::More(need)) => Ok(Err(need)),
-            Err(error) => Err(self.on_parse_error(&error, publisher)),
-        }
     }
 
     fn log_op(&self, op: &RouteOp<'_>, input: &[u8]) {
@@ -338,54 +315,41 @@ impl Route {
             }
         }
     }
-
-    /// Does what the input asks for, op by op.
-    fn take_in(&mut self, input: &[u8], publisher: &mut Publisher) -> Result<(), CloseReason> {
-        let mut input = self.finish_stashed(input, publisher)?;
-        while !input.is_empty() {
-            if let Some(waiting) = &mut self.waiting {
-                waiting.held.extend_from_slice(input);
-                break;
-            }
-            match self.step(input, None, publisher)? {
-                Ok(used) => input = input.get(used..).unwrap_or_default(),
-                Err(need) => {
-                    self.stash.keep(input, need);
-                    break;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Continues the unfinished op with new input; returns the input behind it.
-    fn finish_stashed<'i>(
-        &mut self,
-        mut input: &'i [u8],
-        publisher: &mut Publisher,
-    ) -> Result<&'i [u8], CloseReason> {
-        while !self.stash.is_empty() {
-            let before = input.len();
-            input = self.stash.fill(input);
-            let held = self.stash.take();
-            let large = held.len() >= SHARED_BODY_BYTES;
-            let frame = held.freeze();
-            match self.step(&frame, large.then_some(&frame), publisher)? {
-                Ok(used) if used == frame.len() => {}
-                Ok(used) => self.stash.finish(thaw(frame), used),
-                Err(need) => self.stash.restore(thaw(frame), need),
-            }
-            if input.len() == before {
-                break;
-            }
-        }
-        Ok(input)
-    }
 }
 
-/// Makes a frame growable again; it is copied only if somebody shares it.
-fn thaw(frame: Bytes) -> BytesMut {
-    frame.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&*shared))
+impl Ops for Route {
+    fn stash(&mut self) -> &mut Stash {
+        &mut self.stash
+    }
+
+    fn admits(&mut self, input: &[u8], _publisher: &mut Publisher) -> Result<bool, CloseReason> {
+        let Some(waiting) = &mut self.waiting else { return Ok(true) };
+        waiting.held.extend_from_slice(input);
+        Ok(false)
+    }
+
+    fn step(
+        &mut self,
+        input: &[u8],
+        frame: Option<&Bytes>,
+        publisher: &mut Publisher,
+    ) -> Result<Progress, CloseReason> {
+        if self.phase == Phase::AwaitConnect && !matches!(input.first(), Some(b'C' | b'c')) {
+            self.send_error(error::AUTHORIZATION_VIOLATION, publisher);
+            return Err(CloseReason::ProtocolViolation);
+        }
+        match parse(input, &self.bounds, self.dedicated.is_some()) {
+            Ok(Step::Op(op, used)) => {
+                if log::tracing_wire() {
+                    self.log_op(&op, input);
+                }
+                self.on_op(op, frame, publisher)?;
+                Ok(Progress::Done(used))
+            }
+            Ok(Step::More(need)) => Ok(Progress::More(need)),
+            Err(error) => Err(self.on_parse_error(&error, publisher)),
+        }
+    }
 }
 
 impl Conversation for Route {

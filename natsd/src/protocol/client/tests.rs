@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::protocol::stash::Stash;
 
 const BOUNDS: Bounds = Bounds { control_line_max: 64, payload_max: 1000 };
 
@@ -77,6 +78,47 @@ fn a_long_line_means_the_same_whole_and_cut() {
     for part in [&line[..], &line[..100]] {
         let error = parse(part.as_bytes(), &BOUNDS, true).unwrap_err();
         assert_eq!(error, ParseError::ControlLine);
+    }
+}
+
+/// All lines of up to seven letters after `INFO`, at a bound of four: one that comes byte by byte
+/// is what it is in one piece, also where a CR stands inside.
+#[test]
+fn every_short_line_means_the_same_whole_and_byte_by_byte() {
+    let bounds = Bounds { control_line_max: 4, payload_max: 0 };
+    for length in 0..=7 {
+        for mut code in 0..3_usize.pow(length) {
+            let mut line = b"INFO".to_vec();
+            for _ in 0..length {
+                line.push(b"x\r "[code % 3]);
+                code /= 3;
+            }
+            line.push(b'\n');
+            let whole = meaning(&parse(&line, &bounds, true));
+            assert_eq!(byte_by_byte(&line, &bounds), whole, "{}", line.escape_ascii());
+        }
+    }
+}
+
+/// What a line means of which every byte comes alone.
+fn byte_by_byte(line: &[u8], bounds: &Bounds) -> String {
+    let mut stash = Stash::new();
+    stash.keep(b"I", Need::LineEnd);
+    for byte in line[1..].chunks(1) {
+        assert_eq!(stash.fill(byte), b"");
+        let held = stash.take();
+        match parse(&held, bounds, true) {
+            Ok(Step::More(need)) => stash.restore(held, need),
+            end => return meaning(&end),
+        }
+    }
+    "unfinished".to_owned()
+}
+
+fn meaning(parsed: &Parsed<'_>) -> String {
+    match parsed {
+        Ok(Step::Op(ClientOp::Info(json), _)) => json.escape_ascii().to_string(),
+        other => format!("{other:?}"),
     }
 }
 
