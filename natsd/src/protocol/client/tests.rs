@@ -118,6 +118,7 @@ fn byte_by_byte(line: &[u8], bounds: &Bounds) -> String {
 fn meaning(parsed: &Parsed<'_>) -> String {
     match parsed {
         Ok(Step::Op(ClientOp::Info(json), _)) => json.escape_ascii().to_string(),
+        Ok(Step::More(_)) => "unfinished".to_owned(),
         other => format!("{other:?}"),
     }
 }
