@@ -192,7 +192,8 @@ fn head_of_hpub<'a>(line: &Line<'a>) -> Result<Head<'a>, ParseError> {
 #[must_use]
 pub fn unfinished_subject(input: &[u8]) -> Option<&[u8]> {
     let name = usize::from(matches!(input.first(), Some(b'H' | b'h'))) + b"PUB".len();
-    let is_publish = input.get(name - 3..name)?.eq_ignore_ascii_case(b"PUB");
+    let is_publish = input.get(name - 3..name)?.eq_ignore_ascii_case(b"PUB")
+        && matches!(input.get(name), Some(b' ' | b'\t'));
     let line = input.get(name..memchr::memchr(b'\n', input)?)?;
     let args = args::split_publish(line.strip_suffix(b"\r").unwrap_or(line));
     let right = is_publish && args.len() > 1 && args.last().copied().and_then(size).is_some();

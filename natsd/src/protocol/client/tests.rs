@@ -165,6 +165,19 @@ fn argument_errors_carry_the_reference_text() {
 }
 
 #[test]
+fn a_publish_is_one_only_with_a_blank_behind_its_name() {
+    for (input, subject) in [
+        (&b"PUB a b 2\r\nx"[..], Some(&b"a"[..])),
+        (b"hpub\ta 2 2\r\n", Some(b"a")),
+        (b"PUB. a b 2\r\nx", None),
+        (b"PUB a b c\r\nx", None),
+        (b"SUB a 1\r\n", None),
+    ] {
+        assert_eq!(unfinished_subject(input), subject, "{}", input.escape_ascii());
+    }
+}
+
+#[test]
 fn control_lines_are_bounded_even_unfinished() {
     let fits = format!("SUB {} 1\r\n", "a".repeat(62));
     assert_eq!(ops(fits.as_bytes()).len(), 1);
