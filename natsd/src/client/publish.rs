@@ -150,7 +150,8 @@ impl Client {
     /// A pedantic client hears of a wrong subject before its message is there.
     #[cold]
     pub(super) fn complain_early(&mut self, input: &[u8], publisher: &mut Publisher) {
-        if self.complained || unfinished_subject(input).is_none_or(subject::is_valid_literal) {
+        let subject = unfinished_subject(input, &self.bounds);
+        if self.complained || subject.is_none_or(subject::is_valid_literal) {
             return;
         }
         self.complained = true;

@@ -105,8 +105,7 @@ pub(super) fn publish<'a>(input: &'a [u8], keyword: &[u8], bounds: &Bounds) -> P
         LineStep::Whole(line) => line,
         LineStep::More(need) => return Ok(Step::More(need)),
     };
-    let with_headers = keyword.len() == b"HPUB".len();
-    let head = if with_headers { head_of_hpub(&line)? } else { head_of_pub(&line)? };
+    let head = head(&line, keyword)?;
     if head.size > bounds.payload_max {
         return Err(ParseError::Payload { got: head.size, max: bounds.payload_max });
     }
@@ -141,6 +140,10 @@ struct Head<'a> {
     canonical: bool,
     /// Bytes from behind `subject ` to the end of the arguments.
     after_subject: usize,
+}
+
+fn head<'a>(line: &Line<'a>, keyword: &[u8]) -> Result<Head<'a>, ParseError> {
+    if keyword.len() == b"HPUB".len() { head_of_hpub(line) } else { head_of_pub(line) }
 }
 
 fn head_of_pub<'a>(line: &Line<'a>) -> Result<Head<'a>, ParseError> {
@@ -190,14 +193,12 @@ fn head_of_hpub<'a>(line: &Line<'a>) -> Result<Head<'a>, ParseError> {
 
 /// The subject of a PUB or HPUB whose line is right, but whose message is not there or wrong.
 #[must_use]
-pub fn unfinished_subject(input: &[u8]) -> Option<&[u8]> {
-    let name = usize::from(matches!(input.first(), Some(b'H' | b'h'))) + b"PUB".len();
-    let is_publish = input.get(name - 3..name)?.eq_ignore_ascii_case(b"PUB")
-        && matches!(input.get(name), Some(b' ' | b'\t'));
-    let line = input.get(name..memchr::memchr(b'\n', input)?)?;
-    let args = args::split_publish(line.strip_suffix(b"\r").unwrap_or(line));
-    let right = is_publish && args.len() > 1 && args.last().copied().and_then(size).is_some();
-    args.first().copied().filter(|_| right)
+pub fn unfinished_subject<'a>(input: &'a [u8], bounds: &Bounds) -> Option<&'a [u8]> {
+    let keyword = if let Some(b'H' | b'h') = input.first() { &b"HPUB"[..] } else { b"PUB" };
+    let LineStep::Whole(line) = line(input, keyword, After::Blank, bounds).ok()? else {
+        return None;
+    };
+    Some(head(&line, keyword).ok()?.subject)
 }
 
 fn length_with_space(reply: &[u8]) -> usize {

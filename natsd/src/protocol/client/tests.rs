@@ -171,9 +171,11 @@ fn a_publish_is_one_only_with_a_blank_behind_its_name() {
         (b"hpub\ta 2 2\r\n", Some(b"a")),
         (b"PUB. a b 2\r\nx", None),
         (b"PUB a b c\r\nx", None),
+        (b"PUB a.*\rb 1x\n", Some(b"a.*\rb")),
+        (b"PUB a b 2", None),
         (b"SUB a 1\r\n", None),
     ] {
-        assert_eq!(unfinished_subject(input), subject, "{}", input.escape_ascii());
+        assert_eq!(unfinished_subject(input, &BOUNDS), subject, "{}", input.escape_ascii());
     }
 }
 
