@@ -36,6 +36,7 @@ use crate::protocol::client::{ClientOp, parse};
 use crate::protocol::error;
 use crate::protocol::info::{Connect, Info};
 use crate::protocol::line::{Bounds, Need, ParseError, Step};
+use crate::protocol::message::Frame;
 use crate::protocol::stash::Stash;
 use crate::registry::{ClientEntry, Transport};
 use crate::router::{Matches, Publisher};
@@ -227,7 +228,7 @@ impl Client {
         &mut self,
         op: ClientOp<'_>,
         input: &[u8],
-        frame: Option<&Bytes>,
+        frame: Option<Frame<'_>>,
         publisher: &mut Publisher,
     ) -> Result<(), CloseReason> {
         match op {
@@ -339,7 +340,7 @@ impl Ops for Client {
     fn step(
         &mut self,
         input: &[u8],
-        frame: Option<&Bytes>,
+        frame: Option<Frame<'_>>,
         publisher: &mut Publisher,
     ) -> Result<Progress, CloseReason> {
         if let Some(progress) = self.repeat_last_line(input, frame, publisher)? {
@@ -391,7 +392,12 @@ impl Conversation for Client {
         self.log_error(&format!("TLS handshake error: {error}"));
     }
 
-    fn on_bytes(&mut self, input: &[u8], publisher: &mut Publisher) -> Result<(), CloseReason> {
+    fn on_bytes(
+        &mut self,
+        input: &[u8],
+        lent: Option<&Bytes>,
+        publisher: &mut Publisher,
+    ) -> Result<(), CloseReason> {
         let now = Instant::now();
         self.heartbeat.heard(now);
         self.entry.vitals.note_activity(now);
@@ -399,7 +405,7 @@ impl Conversation for Client {
         if self.epoch != self.node.epoch() {
             self.look_again(publisher);
         }
-        self.take_in(input, publisher)
+        self.take_in(input, lent, publisher)
     }
 
     fn on_slow(&mut self, _is_first: bool) {
@@ -432,7 +438,7 @@ impl Conversation for Client {
         publisher: &mut Publisher,
     ) -> Poll<Result<(), CloseReason>> {
         let held = ready!(self.on_answer(cx, publisher))?;
-        Poll::Ready(self.on_bytes(&held, publisher))
+        Poll::Ready(self.on_bytes(&held, None, publisher))
     }
 
     fn deadline(&self) -> Option<Instant> {

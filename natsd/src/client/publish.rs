@@ -3,21 +3,18 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::Client;
 use super::requester::Requester;
 use crate::account::{Measured, Party, Target, is_measured};
 use crate::close::CloseReason;
 use crate::log;
 use crate::net::ops::Progress;
-use crate::outbound::SHARED_BODY_BYTES;
 use crate::protocol::client::unfinished_subject;
 use crate::protocol::error;
 use crate::protocol::headers;
 use crate::protocol::line::ParseError;
-use crate::protocol::message::Message;
-use crate::router::{Asker, Origin, Publisher};
+use crate::protocol::message::{Frame, Message};
+use crate::router::{Asker, Origin, Publisher, share};
 use crate::subject;
 
 /// The control line of the last publish. Most clients send the same one again and again: one
@@ -62,7 +59,7 @@ impl Client {
     pub(super) fn repeat_last_line(
         &mut self,
         input: &[u8],
-        frame: Option<&Bytes>,
+        frame: Option<Frame<'_>>,
         publisher: &mut Publisher,
     ) -> Result<Option<Progress>, CloseReason> {
         let last = &self.last_line;
@@ -101,7 +98,7 @@ impl Client {
         &mut self,
         message: Message<'_>,
         line: Option<&[u8]>,
-        frame: Option<&Bytes>,
+        frame: Option<Frame<'_>>,
         publisher: &mut Publisher,
     ) {
         let invalid = self.options.pedantic && !subject::is_valid_literal(message.subject);
@@ -181,13 +178,13 @@ impl Client {
     pub(super) fn route(
         &mut self,
         message: Message<'_>,
-        frame: Option<&Bytes>,
+        frame: Option<Frame<'_>>,
         publisher: &mut Publisher,
     ) {
         if !self.matches.hold_for(&self.account, message.subject) {
             self.matches.take(&self.account, message.subject);
         }
-        let shared = share(&message, frame);
+        let shared = share(message.body, frame);
         let message = Message { shared: shared.as_ref(), ..message };
         let asker = Requester { entry: &self.entry, node: &self.node };
         let origin = Origin::Client { id: self.entry.id, echo: self.options.echo, asker: &asker };
@@ -213,17 +210,6 @@ impl Client {
         let sizes = format!(" {0} {0}\r\n", block.len());
         let parts = [b"HMSG ", message.reply, b" ", &sid, sizes.as_bytes(), &block, b"\r\n"];
         self.send(&parts.concat(), publisher);
-    }
-}
-
-/// Makes the body of a large message shareable: it goes to every receiver without a copy.
-fn share(message: &Message<'_>, frame: Option<&Bytes>) -> Option<Bytes> {
-    if message.body.len() < SHARED_BODY_BYTES {
-        return None;
-    }
-    match frame {
-        Some(frame) => Some(frame.slice_ref(message.body)),
-        None => Some(Bytes::copy_from_slice(message.body)),
     }
 }
 

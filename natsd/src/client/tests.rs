@@ -42,7 +42,7 @@ impl Peer {
     }
 
     fn try_say(&mut self, text: &str) -> Result<(), CloseReason> {
-        let result = self.client.on_bytes(text.as_bytes(), &mut self.publisher);
+        let result = self.client.on_bytes(text.as_bytes(), None, &mut self.publisher);
         self.publisher.flush();
         result
     }

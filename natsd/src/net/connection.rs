@@ -381,7 +381,7 @@ impl Driver {
             return Poll::Ready(desk::with(|desk| self.hand_over(conversation, desk, None)));
         }
         desk::with(|desk| {
-            let mut buffer = ReadBuf::new(&mut desk.buffer);
+            let mut buffer = ReadBuf::new(desk.buffer.bytes());
             ready!(Pin::new(&mut self.read).poll_read(cx, &mut buffer))
                 .map_err(|_lost| CloseReason::ReadError)?;
             let count = buffer.filled().len();
@@ -430,10 +430,10 @@ impl Driver {
         desk::with(|desk| {
             let (count, ended) = match &frames.tls {
                 Some(tls) => ready!(poll_decrypted(read, cx, tls, desk, conversation))?,
-                None => (ready!(poll_clear(read, cx, &mut desk.buffer))?, false),
+                None => (ready!(poll_clear(read, cx, desk.buffer.bytes()))?, false),
             };
             let Desk { buffer, publisher, .. } = desk;
-            let input = buffer.get_mut(..count).unwrap_or_default();
+            let input = buffer.bytes().get_mut(..count).unwrap_or_default();
             let result = frames.take(input, conversation, publisher);
             publisher.flush();
             *paused_until = pause_wanted(conversation, publisher);
@@ -457,11 +457,12 @@ impl Driver {
         desk: &mut Desk,
         count: Option<usize>,
     ) -> Result<(), CloseReason> {
-        let Desk { buffer, publisher, .. } = desk;
+        let buffer = desk.buffer.lend();
         let input = count.and_then(|count| buffer.get(..count)).unwrap_or_default();
-        let result = conversation.on_bytes(input, publisher);
-        publisher.flush();
-        self.paused_until = pause_wanted(conversation, publisher);
+        let result = conversation.on_bytes(input, Some(&buffer), &mut desk.publisher);
+        desk.publisher.flush();
+        self.paused_until = pause_wanted(conversation, &mut desk.publisher);
+        desk.buffer.take_back(buffer);
         result
     }
 
@@ -531,13 +532,13 @@ fn poll_decrypted(
         })
     };
     // What came with the end of the handshake is decrypted already.
-    let (count, ended) = decrypt(&[], &mut desk.buffer)?;
+    let (count, ended) = decrypt(&[], desk.buffer.bytes())?;
     if count > 0 || ended {
         return Poll::Ready(Ok((count, ended)));
     }
     desk.cipher.resize(CIPHER_BYTES, 0);
     let count = ready!(poll_clear(read, cx, &mut desk.cipher))?;
-    Poll::Ready(decrypt(desk.cipher.get(..count).unwrap_or_default(), &mut desk.buffer))
+    Poll::Ready(decrypt(desk.cipher.get(..count).unwrap_or_default(), desk.buffer.bytes()))
 }
 
 /// Writes the last bytes and words, for a short time only.

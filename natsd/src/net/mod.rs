@@ -19,7 +19,7 @@ mod workers;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
 use crate::close::CloseReason;
@@ -73,11 +73,17 @@ pub trait Conversation: Send + 'static {
         usize::MAX
     }
 
-    /// Takes the bytes that were read; what they ask for is queued when it returns.
+    /// Takes the bytes that were read; what they ask for is queued when it returns. `lent` is the
+    /// read buffer that holds them, if it may be lent to queues until they are written.
     ///
     /// # Errors
     /// Closes the connection after what is queued for it was written.
-    fn on_bytes(&mut self, input: &[u8], publisher: &mut Publisher) -> Result<(), CloseReason>;
+    fn on_bytes(
+        &mut self,
+        input: &[u8],
+        lent: Option<&Bytes>,
+        publisher: &mut Publisher,
+    ) -> Result<(), CloseReason>;
 
     /// Where a large message continues, if one is being read: the socket is read straight into
     /// it, up to so many more bytes. `on_bytes` is called with no input afterwards.

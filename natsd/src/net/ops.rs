@@ -5,6 +5,7 @@ use bytes::{Bytes, BytesMut};
 use crate::close::CloseReason;
 use crate::outbound::SHARED_BODY_BYTES;
 use crate::protocol::line::Need;
+use crate::protocol::message::Frame;
 use crate::protocol::stash::Stash;
 use crate::router::Publisher;
 
@@ -28,26 +29,32 @@ pub trait Ops {
     /// Closes the connection.
     fn admits(&mut self, input: &[u8], publisher: &mut Publisher) -> Result<bool, CloseReason>;
 
-    /// Reads one op and does what it asks for. `frame` is the input as a shared buffer, if it
-    /// is one.
+    /// Reads one op and does what it asks for. `frame` holds the input, if that can be shared.
     ///
     /// # Errors
     /// Closes the connection.
     fn step(
         &mut self,
         input: &[u8],
-        frame: Option<&Bytes>,
+        frame: Option<Frame<'_>>,
         publisher: &mut Publisher,
     ) -> Result<Progress, CloseReason>;
 
     /// Does what the input asks for, op by op; of an op that goes on beyond it the start is kept.
+    /// `lent` is the read buffer that holds the input, if there is one.
     ///
     /// # Errors
     /// Closes the connection.
-    fn take_in(&mut self, input: &[u8], publisher: &mut Publisher) -> Result<(), CloseReason> {
+    fn take_in(
+        &mut self,
+        input: &[u8],
+        lent: Option<&Bytes>,
+        publisher: &mut Publisher,
+    ) -> Result<(), CloseReason> {
         let mut input = finish_stashed(self, input, publisher)?;
+        let frame = lent.map(Frame::Lent);
         while !input.is_empty() && self.admits(input, publisher)? {
-            match self.step(input, None, publisher)? {
+            match self.step(input, frame, publisher)? {
                 Progress::Done(used) => input = input.get(used..).unwrap_or_default(),
                 Progress::More(need) => {
                     self.stash().keep(input, need);
@@ -91,7 +98,7 @@ fn finish_large<O: Ops + ?Sized>(
     publisher: &mut Publisher,
 ) -> Result<(), CloseReason> {
     let frame = held.freeze();
-    match ops.step(&frame, Some(&frame), publisher)? {
+    match ops.step(&frame, Some(Frame::Own(&frame)), publisher)? {
         Progress::Done(used) if used == frame.len() => {}
         Progress::Done(used) => ops.stash().finish(BytesMut::from(&*frame), used),
         Progress::More(need) => {

@@ -236,7 +236,7 @@ impl Frames {
                     if compressed {
                         self.unpack(bytes, last, conversation, publisher)?;
                     } else if !bytes.is_empty() {
-                        conversation.on_bytes(bytes, publisher)?;
+                        conversation.on_bytes(bytes, None, publisher)?;
                     }
                 }
                 Ok(Some(Piece::Ping(payload))) => self.sink.pong(&payload)?,
@@ -266,7 +266,7 @@ impl Frames {
         let mut result = self.inflater.push(bytes, most).map_err(Untaken::from);
         if last && result.is_ok() {
             result = self.inflater.finish(most, |plain| {
-                conversation.on_bytes(plain, publisher).map_err(Untaken::Closed)
+                conversation.on_bytes(plain, None, publisher).map_err(Untaken::Closed)
             });
         }
         result.map_err(|untaken| match untaken {

@@ -57,6 +57,11 @@ impl Block {
         }
     }
 
+    /// Whether it holds no more than a small block could.
+    pub(super) fn is_small(&self) -> bool {
+        self.bytes().len() <= SMALL_BYTES
+    }
+
     /// Whether it has no memory.
     pub(super) const fn is_nothing(&self) -> bool {
         matches!(self, Self::Heap(bytes) if bytes.capacity() == 0)

@@ -40,9 +40,14 @@ fn bytes_come_out_in_order_whatever_the_socket_takes() {
     for round in 0..400_usize {
         let part = vec![u8::try_from(round % 256).unwrap(); round * 7 % 3000];
         expected.extend_from_slice(&part);
-        if round % 5 == 0 {
+        if round % 5 < 2 {
             let mut append = out.append().unwrap();
-            append.share(&Bytes::from(part));
+            let part = Bytes::from(part);
+            if round % 5 == 0 {
+                append.share(&part)
+            } else {
+                append.lend(&part)
+            }
             append.finish();
         } else {
             out.append_bytes(&part);
@@ -56,6 +61,67 @@ fn bytes_come_out_in_order_whatever_the_socket_takes() {
     assert_eq!(out.flush(), Flush::Done);
     assert!(*sink.seen.lock() == expected);
     assert_eq!(out.delivered().pending_bytes, 0);
+}
+
+#[test]
+fn what_is_lent_is_written_in_its_place() {
+    let sink = Choked::with_room(usize::MAX);
+    let out = queue(&sink, usize::MAX);
+    let buffer = Bytes::from_static(b"one two");
+    for part in [buffer.slice(..3), buffer.slice(4..)] {
+        let mut append = out.append().unwrap();
+        append.put(b"<");
+        append.lend(&part);
+        append.put(b">");
+        append.finish();
+    }
+    assert_eq!(out.flush(), Flush::Done);
+    assert_eq!(*sink.seen.lock(), b"<one><two>");
+}
+
+#[test]
+fn what_is_lent_is_given_back_wherever_the_socket_stops() {
+    let whole = b"<onetwo>!".to_vec();
+    for room in 0..=whole.len() {
+        let sink = Choked::with_room(room);
+        let out = queue(&sink, usize::MAX);
+        let buffer = Bytes::from(b"onetwo".to_vec());
+        let send = |before: &[u8], lent: &Bytes, after: &[u8]| {
+            let mut append = out.append().unwrap();
+            append.put(before);
+            append.lend(lent);
+            append.put(after);
+            append.finish().pending_bytes
+        };
+        send(b"<", &buffer.slice(..3), b"");
+        send(b"", &buffer.slice(3..), b">!");
+        out.flush();
+        assert!(buffer.is_unique(), "with room for {room}");
+        assert_eq!(out.delivered().pending_bytes, whole.len() - room);
+        // A socket that is full gets no loan at all.
+        let pending = send(b"", &buffer, b"");
+        assert_eq!(pending, whole.len() - room + buffer.len());
+        assert_eq!(buffer.is_unique(), room < whole.len());
+        *sink.room.lock() = usize::MAX;
+        out.unblock();
+        out.flush();
+        assert_eq!(*sink.seen.lock(), [&*whole, b"onetwo"].concat(), "with room for {room}");
+        assert_eq!(out.delivered().pending_bytes, 0);
+    }
+}
+
+#[test]
+fn a_queue_that_waits_is_no_larger_than_its_bytes() {
+    let out = queue(&Choked::with_room(0), usize::MAX);
+    let body = Bytes::from(vec![7; LENT_BODY_BYTES]);
+    for _ in 0..100 {
+        let mut append = out.append().unwrap();
+        append.put(b"MSG a 1 4096\r\n");
+        append.lend(&body);
+        append.finish();
+    }
+    out.flush();
+    assert!(out.chunks() <= 8, "{} chunks for 410 KiB", out.chunks());
 }
 
 #[test]

@@ -19,7 +19,25 @@ pub struct Message<'a> {
     /// form in which it is sent on (single spaces, CRLF); then one copy does. Else empty.
     pub tail: &'a [u8],
     /// The same bytes as `body`, shared; only for bodies that are too large to copy.
-    pub shared: Option<&'a Bytes>,
+    pub shared: Option<&'a Shared>,
+}
+
+/// A body that several queues can hold.
+#[derive(Clone, Debug)]
+pub enum Shared {
+    /// It has memory of its own, which is held as long as it takes.
+    Own(Bytes),
+    /// It is part of a read buffer, which is wanted back when the batch is written.
+    Lent(Bytes),
+}
+
+/// A buffer that holds the input and can be shared.
+#[derive(Clone, Copy, Debug)]
+pub enum Frame<'a> {
+    /// One large message and nothing else.
+    Own(&'a Bytes),
+    /// A read buffer.
+    Lent(&'a Bytes),
 }
 
 impl Message<'_> {

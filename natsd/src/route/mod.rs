@@ -36,10 +36,10 @@ use crate::outbound::{Outbound, SHARED_BODY_BYTES};
 use crate::protocol::error;
 use crate::protocol::headers;
 use crate::protocol::line::{Bounds, ParseError, Step};
-use crate::protocol::message::Message;
+use crate::protocol::message::{Frame, Message};
 use crate::protocol::route::{Queues, RouteOp, parse};
 use crate::protocol::stash::Stash;
-use crate::router::{Matches, Origin, Publisher};
+use crate::router::{Matches, Origin, Publisher, share};
 use crate::tls::Secured;
 use handshake::Waiting;
 use interest::{EarlyInterest, RemoteInterest};
@@ -183,7 +183,7 @@ impl Route {
     fn on_op(
         &mut self,
         op: RouteOp<'_>,
-        frame: Option<&Bytes>,
+        frame: Option<Frame<'_>>,
         publisher: &mut Publisher,
     ) -> Result<(), CloseReason> {
         match op {
@@ -219,7 +219,7 @@ impl Route {
         account: Option<&[u8]>,
         message: Message<'_>,
         queues: &Queues<'_>,
-        frame: Option<&Bytes>,
+        frame: Option<Frame<'_>>,
         publisher: &mut Publisher,
     ) {
         let account = self.account_of(account);
@@ -234,15 +234,7 @@ impl Route {
         if !self.matches.hold_for(&account, message.subject) {
             self.matches.take(&account, message.subject);
         }
-        let shared = match frame {
-            Some(frame) if message.body.len() >= SHARED_BODY_BYTES => {
-                Some(frame.slice_ref(message.body))
-            }
-            None if message.body.len() >= SHARED_BODY_BYTES => {
-                Some(Bytes::copy_from_slice(message.body))
-            }
-            _ => None,
-        };
+        let shared = share(message.body, frame);
         let message = Message { shared: shared.as_ref(), ..message };
         if is_measured(message.reply)
             && let Some(meter) = account.meter()
@@ -331,7 +323,7 @@ impl Ops for Route {
     fn step(
         &mut self,
         input: &[u8],
-        frame: Option<&Bytes>,
+        frame: Option<Frame<'_>>,
         publisher: &mut Publisher,
     ) -> Result<Progress, CloseReason> {
         if self.phase == Phase::AwaitConnect && !matches!(input.first(), Some(b'C' | b'c')) {
@@ -381,11 +373,16 @@ impl Conversation for Route {
         self.log_error(&format!("TLS route handshake error: {error}"));
     }
 
-    fn on_bytes(&mut self, input: &[u8], publisher: &mut Publisher) -> Result<(), CloseReason> {
+    fn on_bytes(
+        &mut self,
+        input: &[u8],
+        lent: Option<&Bytes>,
+        publisher: &mut Publisher,
+    ) -> Result<(), CloseReason> {
         let now = Instant::now();
         self.heartbeat.heard(now);
         self.entry.vitals.note_activity(now);
-        let result = self.take_in(input, publisher);
+        let result = self.take_in(input, lent, publisher);
         self.tally.settle();
         result
     }
@@ -418,7 +415,7 @@ impl Conversation for Route {
         publisher: &mut Publisher,
     ) -> Poll<Result<(), CloseReason>> {
         let held = ready!(self.on_answer(cx, publisher))?;
-        Poll::Ready(self.on_bytes(&held, publisher))
+        Poll::Ready(self.on_bytes(&held, None, publisher))
     }
 
     fn deadline(&self) -> Option<Instant> {

@@ -2,16 +2,13 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::Matches;
-use super::publish::{Origin, Publisher};
+use super::publish::{Origin, Publisher, share};
 use super::sample::sample;
 use super::trace::Trace;
 use crate::account::{
     Account, Answers, Measured, Outcome, Party, RenamedTarget, Sample, ServiceTarget,
 };
-use crate::outbound::SHARED_BODY_BYTES;
 use crate::protocol::headers;
 use crate::protocol::message::{CRLF, Message};
 
@@ -74,7 +71,7 @@ impl Publisher {
             }
         };
         let (body, header_len) = with_asker(message, importer, service, origin);
-        let shared = (body.len() >= SHARED_BODY_BYTES).then(|| Bytes::copy_from_slice(&body));
+        let shared = share(&body, None);
         let request = Message {
             subject: &subject,
             reply: &reply,

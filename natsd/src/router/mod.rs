@@ -14,5 +14,5 @@ mod sample;
 mod trace;
 
 pub use matches::Matches;
-pub use publish::{Asker, Origin, Publisher};
+pub use publish::{Asker, Origin, Publisher, share};
 pub use trace::{Begun, Egress, Event, Ingress, Kind, Source, Trace, without_tracing};

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::import::Nested;
@@ -13,12 +14,12 @@ use crate::log::{
     self,
     wire::{self, Way},
 };
-use crate::outbound::{Append, Outbound, Pause};
-use crate::protocol::message::Message;
+use crate::outbound::{Append, LENT_BODY_BYTES, Outbound, Pause, SHARED_BODY_BYTES};
+use crate::protocol::message::{Frame, Message, Shared};
 
 /// A queue that grew beyond this within one batch is written at once: it keeps memory and the
 /// receiver's latency bounded while a large batch is being read.
-const EARLY_FLUSH_BYTES: usize = 128 * 1024;
+const EARLY_FLUSH_BYTES: usize = 512 * 1024;
 
 /// All that was queued in one batch is written when it is more than this: what is copied in is
 /// then still in the cache when the kernel copies it out, and its blocks are soon free again.
@@ -329,7 +330,10 @@ impl Publisher {
         if let Some(shared) = message.shared {
             line.iter().for_each(|part| queue.put(part));
             queue.put(self.sizes_of(message));
-            queue.share(shared);
+            match shared {
+                Shared::Own(body) => queue.share(body),
+                Shared::Lent(body) => queue.lend(body),
+            }
         } else {
             let rest =
                 if message.tail.is_empty() { message.body.len() + 64 } else { message.tail.len() };
@@ -417,6 +421,20 @@ impl Matches {
     #[must_use]
     pub fn is_nobody(&self) -> bool {
         self.plain.is_empty() && self.links.is_empty() && self.groups.is_empty()
+    }
+}
+
+/// Makes a body shareable if it is large: then it goes to every receiver without a copy. `frame`
+/// holds it, or it is copied once.
+#[must_use]
+pub fn share(body: &[u8], frame: Option<Frame<'_>>) -> Option<Shared> {
+    match frame {
+        Some(Frame::Lent(buffer)) => {
+            (body.len() >= LENT_BODY_BYTES).then(|| Shared::Lent(buffer.slice_ref(body)))
+        }
+        _ if body.len() < SHARED_BODY_BYTES => None,
+        Some(Frame::Own(frame)) => Some(Shared::Own(frame.slice_ref(body))),
+        None => Some(Shared::Own(Bytes::copy_from_slice(body))),
     }
 }
 

@@ -100,7 +100,7 @@ impl Peer {
     /// # Errors
     /// When the connection ends by it.
     pub fn say(&mut self, bytes: &[u8]) -> Result<(), CloseReason> {
-        let result = self.client.on_bytes(bytes, &mut self.publisher);
+        let result = self.client.on_bytes(bytes, None, &mut self.publisher);
         self.publisher.flush();
         result
     }
