@@ -31,9 +31,16 @@ pub struct Subscriber {
     /// Some subjects are kept from it.
     filtered: AtomicBool,
     limits: Mutex<Option<Box<Limited>>>,
-    subscriptions: Mutex<HashTable<Arc<Subscription>>>,
+    subscriptions: Mutex<HashTable<BySid>>,
     hasher: DefaultHashBuilder,
     owner: OnceLock<Weak<dyn Labelled>>,
+}
+
+/// A subscription and the hash of its sid: a table that grows looks at no sid.
+#[derive(Debug)]
+struct BySid {
+    hash: u64,
+    subscription: Arc<Subscription>,
 }
 
 /// What only clients with permissions need.
@@ -143,23 +150,25 @@ impl Subscriber {
     #[must_use]
     pub fn find(&self, sid: &[u8]) -> Option<Arc<Subscription>> {
         let hash = self.hasher.hash_one(sid);
-        self.subscriptions.lock().find(hash, |held| sid_of(held) == sid).cloned()
+        let subscriptions = self.subscriptions.lock();
+        let held = subscriptions.find(hash, |held| sid_of(&held.subscription) == sid)?;
+        Some(Arc::clone(&held.subscription))
     }
 
     /// Adds a subscription under its sid, which must be free.
     pub fn add(&self, subscription: Arc<Subscription>) {
         let hash = self.hasher.hash_one(sid_of(&subscription));
-        let hasher = &self.hasher;
-        self.subscriptions
-            .lock()
-            .insert_unique(hash, subscription, |held| hasher.hash_one(sid_of(held)));
+        let held = BySid { hash, subscription };
+        self.subscriptions.lock().insert_unique(hash, held, |held| held.hash);
     }
 
     /// Removes a subscription, never another one that has its sid by now.
     pub fn remove(&self, subscription: &Arc<Subscription>) {
         let hash = self.hasher.hash_one(sid_of(subscription));
         let mut subscriptions = self.subscriptions.lock();
-        if let Ok(found) = subscriptions.find_entry(hash, |held| Arc::ptr_eq(held, subscription)) {
+        if let Ok(found) =
+            subscriptions.find_entry(hash, |held| Arc::ptr_eq(&held.subscription, subscription))
+        {
             drop(found.remove());
         }
         if subscriptions.is_empty() {
@@ -169,13 +178,15 @@ impl Subscriber {
 
     /// Removes all subscriptions.
     pub fn take_all(&self) -> Vec<Arc<Subscription>> {
-        std::mem::take(&mut *self.subscriptions.lock()).into_iter().collect()
+        let all = std::mem::take(&mut *self.subscriptions.lock());
+        all.into_iter().map(|held| held.subscription).collect()
     }
 
     /// All subscriptions now.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Subscription>> {
-        self.subscriptions.lock().iter().cloned().collect()
+        let subscriptions = self.subscriptions.lock();
+        subscriptions.iter().map(|held| Arc::clone(&held.subscription)).collect()
     }
 }
 

@@ -20,8 +20,10 @@ pub(super) struct RemoteInterest {
     hasher: DefaultHashBuilder,
 }
 
+/// With the hash of its key, so that a table that grows looks at none.
 #[derive(Debug)]
 struct Held {
+    hash: u64,
     account: Arc<Account>,
     subscription: Arc<Subscription>,
 }
@@ -64,17 +66,21 @@ impl Held {
 }
 
 impl RemoteInterest {
-    fn find(&self, key: Key<'_>) -> Option<&Held> {
-        self.held.find(self.hasher.hash_one(key), |held| held.key() == key)
+    fn hash(&self, key: Key<'_>) -> u64 {
+        self.hasher.hash_one(key)
     }
 
-    fn add(&mut self, held: Held) {
-        let hash = self.hasher.hash_one(held.key());
-        self.held.insert_unique(hash, held, |held| self.hasher.hash_one(held.key()));
+    fn find(&self, hash: u64, key: Key<'_>) -> Option<&Held> {
+        self.held.find(hash, |held| held.key() == key)
+    }
+
+    fn add(&mut self, hash: u64, account: Arc<Account>, subscription: Arc<Subscription>) {
+        let held = Held { hash, account, subscription };
+        self.held.insert_unique(hash, held, |held| held.hash);
     }
 
     fn remove(&mut self, key: Key<'_>) -> Option<Held> {
-        let hash = self.hasher.hash_one(key);
+        let hash = self.hash(key);
         let found = self.held.find_entry(hash, |held| held.key() == key).ok()?;
         Some(found.remove().0)
     }
@@ -122,7 +128,8 @@ impl Route {
         }
         self.send_ok_if_verbose(publisher);
         let key = (&*account.name, named.subject, named.queue);
-        let held = self.interest.find(key);
+        let hash = self.interest.hash(key);
+        let held = self.interest.find(hash, key);
         if held.is_some_and(|held| held.account.is_removed()) {
             // The account went and came again by reloads.
             self.interest.remove(key);
@@ -138,7 +145,7 @@ impl Route {
             target: Target::Peer(PeerTarget { link, weight: AtomicU32::new(weight) }),
         });
         account.add_remote(&subscription);
-        self.interest.add(Held { account, subscription });
+        self.interest.add(hash, account, subscription);
         self.entry.subscriptions.store(self.interest.len(), Ordering::Relaxed);
     }
 
