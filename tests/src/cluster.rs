@@ -13,6 +13,9 @@ use tokio::time::timeout;
 use crate::server::{Binary, HeldPort, Server, Setup};
 use crate::{DEADLINE, eventually};
 
+/// Connections of a pool where nothing is configured (nats-server 2.15).
+const POOL_SIZE: usize = 3;
+
 /// Who dials whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Routes {
@@ -186,6 +189,29 @@ impl Cluster {
                     .filter_map(|route| route["remote_id"].as_str().map(str::to_owned))
                     .collect();
                 (ids.iter().collect::<BTreeSet<_>>() == wanted).then_some(())
+            })
+            .await;
+        }
+    }
+
+    /// Waits until every running node has all connections to every other: those of the pool and
+    /// that of the system account.
+    ///
+    /// # Panics
+    /// When that does not come.
+    pub async fn pools(&self) {
+        let running = self.running();
+        let each = POOL_SIZE + 1;
+        for index in &running {
+            let what = format!("n{} has {each} routes to each other node", index + 1);
+            eventually(&what, async || {
+                let routez = self.node(*index).monitor("/routez").await;
+                let mut by_peer = BTreeMap::new();
+                for route in routez["routes"].as_array()? {
+                    *by_peer.entry(route["remote_id"].as_str()?.to_owned()).or_insert(0) += 1;
+                }
+                let whole = by_peer.len() + 1 == running.len();
+                (whole && by_peer.values().all(|count| *count == each)).then_some(())
             })
             .await;
         }

@@ -160,3 +160,20 @@ async fn five_nodes_of_any_mix() {
 async fn nine_nodes_of_any_mix() {
     chance(9, &['n', 's']).await;
 }
+
+/// nats-server makes a server known for its pool and for its accounts one by one, so that a peer
+/// may be connected for one account only when it is told of the rest.
+#[tokio::test]
+#[ignore = "needs a stock nats-server: NATS_SERVER_BIN; run by .ci/run"]
+async fn all_connections_come_up_in_any_mix() {
+    for _ in 0..20 * number("CHANCE_ROUNDS").unwrap_or(1) {
+        let seed = number("CHANCE_SEED").unwrap_or_else(|| rand::rng().random());
+        let story = Story::of(seed, 6, &['n', 's']);
+        println!("CHANCE_SEED={seed}: {} in the order {:?}", story.mix, story.order);
+        let binaries: Vec<Binary> = story.mix.chars().map(binary).collect();
+        let mut cluster = Cluster::plan(&binaries, Routes::ToSeed);
+        cluster.start_together(&story.order).await;
+        cluster.mesh().await;
+        cluster.pools().await;
+    }
+}

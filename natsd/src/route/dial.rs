@@ -45,8 +45,8 @@ const GOSSIPED_LIFETIME: Duration = Duration::from_secs(600);
 /// What is being dialed now.
 #[derive(Debug, Default)]
 pub(super) struct Dialing {
-    /// Servers we were told of, by id.
-    gossiped: HashSet<String>,
+    /// Servers we were told of, by id, and what for.
+    gossiped: HashSet<(String, Purpose)>,
     /// URLs that turned out to be this server.
     own_urls: HashSet<String>,
     /// Server id behind a configured route, when it was last connected.
@@ -166,7 +166,7 @@ impl Mesh {
         loop {
             let changed = self.changed.notified();
             let id = self.dialing.lock().ids.get(target).cloned();
-            if !id.is_some_and(|id| self.is_member(&id)) {
+            if !id.is_some_and(|id| self.is_connected_for(&Purpose::Slot(0), &id)) {
                 return;
             }
             changed.await;
@@ -196,7 +196,7 @@ impl Mesh {
         drop(dialing);
         let serving = self.entries().into_iter().find(|e| e.configured.as_deref() == Some(target));
         let ids = [id, serving.map(|entry| entry.remote().id)];
-        ids.into_iter().flatten().any(|id| self.is_member(&id))
+        ids.into_iter().flatten().any(|id| self.is_connected_for(&Purpose::Slot(0), &id))
     }
 
     /// A URL that leads to this very server is not dialed again.
@@ -204,13 +204,15 @@ impl Mesh {
         self.dialing.lock().own_urls.insert(url.to_owned());
     }
 
-    /// A peer told of another server: dial it until it is a member.
+    /// A peer told of another server: dial it until it is connected for what we were told of.
     pub(super) fn learn(self: &Arc<Self>, info: &Info) {
         let Some((host, port)) = route_address(info) else { return };
-        if self.is_member(&info.server_id) || self.is_configured(info, &host, port) {
+        let Some(purpose) = self.purpose_of_news(info) else { return };
+        let id = info.server_id.clone();
+        if self.is_connected_for(&purpose, &id) || self.is_configured(info, &host, port) {
             return;
         }
-        if !self.dialing.lock().gossiped.insert(info.server_id.clone()) {
+        if !self.dialing.lock().gossiped.insert((id.clone(), purpose.clone())) {
             return;
         }
         let config = self.node.config();
@@ -223,10 +225,21 @@ impl Mesh {
             url: host_port(&host, port),
             credentials,
             gossip_mode: info.gossip_mode,
-            purpose: Purpose::Slot(0),
+            purpose,
         };
-        let id = info.server_id.clone();
         tokio::spawn(Arc::clone(self).keep_gossiped(id, host, port, dialed));
+    }
+
+    /// nats-server tells of a server once for the pool and once for each account that has a
+    /// connection of its own (2.15, `forwardNewRouteInfoToKnownServers`), in any order.
+    fn purpose_of_news(&self, info: &Info) -> Option<Purpose> {
+        let account = &info.route_account;
+        if account.is_empty() {
+            return Some(Purpose::Slot(0));
+        }
+        let is_dedicated =
+            self.pool_size().is_some() && self.dedicated_accounts().iter().any(|a| a == account);
+        is_dedicated.then(|| Purpose::Account(account.clone()))
     }
 
     /// Whether a configured route leads to that server anyway.
@@ -243,7 +256,7 @@ impl Mesh {
     async fn keep_gossiped(self: Arc<Self>, id: String, host: String, port: u16, dialed: Dialed) {
         let mut pauses = Pauses::up_to(LONG_PAUSE_MAX);
         let mut give_up = Instant::now() + GOSSIPED_LIFETIME;
-        while Instant::now() < give_up && !self.is_member(&id) {
+        while Instant::now() < give_up && !self.is_connected_for(&dialed.purpose, &id) {
             match self.dial_and_serve(&host, port, dialed.clone()).await {
                 // Somebody else listens there by now: the server we were told of is gone.
                 Ok(remote) if !remote.is_empty() && remote != id => break,
@@ -256,7 +269,7 @@ impl Mesh {
             }
             sleep(pauses.take()).await;
         }
-        self.dialing.lock().gossiped.remove(&id);
+        self.dialing.lock().gossiped.remove(&(id, dialed.purpose));
     }
 
     /// Dials once and serves the connection to its end; returns the id of the server that was

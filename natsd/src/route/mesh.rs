@@ -10,7 +10,7 @@ use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::{Role, RouteEntry};
+use super::{Purpose, Role, RouteEntry};
 use crate::account::{Link, PeerAbout, Scope, Terms};
 use crate::auth::{Verdict, verify};
 use crate::close::CloseReason;
@@ -195,6 +195,15 @@ impl Mesh {
     /// Whether a server is a member.
     pub(super) fn is_member(&self, id: &str) -> bool {
         self.members.lock().contains_key(id)
+    }
+
+    /// Whether a server is a member by a connection that serves this purpose, any slot for any
+    /// other: the connection of one account is no reason not to dial the others.
+    pub(super) fn is_connected_for(&self, purpose: &Purpose, id: &str) -> bool {
+        self.members.lock().get(id).is_some_and(|member| match purpose {
+            Purpose::Slot(_) => member.has_link_for_many(),
+            Purpose::Account(name) => member.carries(name),
+        })
     }
 
     pub(super) fn ping_settings(&self) -> (Duration, u32) {
@@ -442,7 +451,7 @@ impl Mesh {
     }
 
     /// Tells all other members of a new one, so that they dial it. Of a dedicated connection
-    /// only those are told that have one too: nats-server dials for each account apart.
+    /// those are told that could have one too: nats-server dials for each account apart.
     #[expect(clippy::too_many_arguments, reason = "who, what for, and by whom")]
     fn gossip(
         &self,
@@ -470,7 +479,7 @@ impl Mesh {
         }
         for (_, member) in members.iter().filter(|(id, _)| *id != newcomer) {
             let held = match scope {
-                Scope::Account(_) => member.in_place(scope).last(),
+                Scope::Account(_) => member.in_place(scope).last().or_else(|| member.any_slot()),
                 _ => member.links.iter().find(|held| !held.link.is_dedicated()),
             };
             let Some(held) = held else { continue };
@@ -573,6 +582,16 @@ impl Member {
     /// Whether it has a link that is not dedicated to one account.
     fn has_link_for_many(&self) -> bool {
         self.links.iter().any(|held| !held.link.is_dedicated())
+    }
+
+    /// Whether any of its links carries an account.
+    fn carries(&self, account: &str) -> bool {
+        self.links.iter().any(|held| held.link.scope.carries(account))
+    }
+
+    /// A link of a pool.
+    fn any_slot(&self) -> Option<&HeldLink> {
+        self.links.iter().find(|held| matches!(held.link.scope, Scope::Slot { .. }))
     }
 
     /// The links that have the same task as a new one.

@@ -101,7 +101,7 @@ pub(crate) struct Dialed {
 }
 
 /// What a dialed connection is for, if the peer pools; the first one finds that out.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Purpose {
     /// A slot of the pool. Slot 0 serves for everything with a peer that does not pool.
     Slot(u32),
