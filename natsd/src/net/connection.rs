@@ -16,11 +16,12 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Conversation;
-use super::desk::{self, CIPHER_BYTES, Desk, READ_BYTES};
+use super::desk::{self, CIPHER_BYTES, Desk};
 use super::patience::Patience;
 use super::tls::TlsSink;
 use super::upgrade::TlsPlan;
 use super::websocket::Frames;
+use super::workers::Turns;
 use crate::close::CloseReason;
 use crate::config::show_duration;
 use crate::outbound::{Attend, Outbound, Sink, Waiting};
@@ -343,8 +344,7 @@ impl Driver {
         Poll::Pending
     }
 
-    /// Reads once and converses. After a full buffer other connections of the thread get
-    /// their turn first.
+    /// Reads once and converses.
     fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
@@ -381,20 +381,10 @@ impl Driver {
             return Poll::Ready(desk::with(|desk| self.hand_over(conversation, desk, None)));
         }
         desk::with(|desk| {
-            let mut buffer = ReadBuf::new(desk.buffer.bytes());
-            ready!(Pin::new(&mut self.read).poll_read(cx, &mut buffer))
-                .map_err(|_lost| CloseReason::ReadError)?;
-            let count = buffer.filled().len();
-            if count == 0 {
-                return Poll::Ready(Err(CloseReason::ClientClosed));
-            }
-            let full = buffer.remaining() == 0;
-            self.hand_over(conversation, desk, Some(count))?;
-            if full {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            Poll::Ready(Ok(()))
+            let buffer = desk.buffer.first(self.patience.most_at_once);
+            let got = ready!(poll_clear(&mut self.read, cx, buffer))?;
+            self.hand_over(conversation, desk, Some(got.bytes))?;
+            got.next(cx, &mut desk.turns)
         })
     }
 
@@ -406,15 +396,11 @@ impl Driver {
         tls: &TlsSink,
     ) -> Poll<Result<(), CloseReason>> {
         desk::with(|desk| {
-            let (count, ended) =
-                ready!(poll_decrypted(&mut self.read, cx, tls, desk, conversation))?;
-            if count > 0 {
-                self.hand_over(conversation, desk, Some(count))?;
+            let got = ready!(poll_decrypted(&mut self.read, cx, tls, desk, conversation))?;
+            if got.bytes > 0 {
+                self.hand_over(conversation, desk, Some(got.bytes))?;
             }
-            if ended {
-                return Poll::Ready(Err(CloseReason::ClientClosed));
-            }
-            Poll::Ready(Ok(()))
+            got.next(cx, &mut desk.turns)
         })
     }
 
@@ -424,29 +410,22 @@ impl Driver {
         cx: &mut Context<'_>,
         conversation: &mut impl Conversation,
     ) -> Poll<Result<(), CloseReason>> {
-        let Self { read, flow: Flow::Websocket(frames), paused_until, .. } = self else {
+        let Self { read, flow: Flow::Websocket(frames), paused_until, patience, .. } = self else {
             return Poll::Pending;
         };
         desk::with(|desk| {
-            let (count, ended) = match &frames.tls {
+            let got = match &frames.tls {
                 Some(tls) => ready!(poll_decrypted(read, cx, tls, desk, conversation))?,
-                None => (ready!(poll_clear(read, cx, desk.buffer.bytes()))?, false),
+                None => ready!(poll_clear(read, cx, desk.buffer.first(patience.most_at_once)))?,
             };
-            let Desk { buffer, publisher, .. } = desk;
-            let input = buffer.bytes().get_mut(..count).unwrap_or_default();
+            let Desk { buffer, publisher, turns, .. } = desk;
+            let input = buffer.bytes().get_mut(..got.bytes).unwrap_or_default();
             let result = frames.take(input, conversation, publisher);
             publisher.flush();
             *paused_until = pause_wanted(conversation, publisher);
             result?;
             frames.sink.flush_controls().map_err(|_lost| CloseReason::WriteError)?;
-            if ended {
-                return Poll::Ready(Err(CloseReason::ClientClosed));
-            }
-            if count == READ_BYTES {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            Poll::Ready(Ok(()))
+            got.next(cx, turns)
         })
     }
 
@@ -499,7 +478,28 @@ impl Driver {
 /// Until when a producer pauses, because a receiver of its batch is far behind.
 fn pause_wanted(conversation: &impl Conversation, publisher: &mut Publisher) -> Option<Instant> {
     let pause = publisher.take_pause().duration()?;
-    conversation.pauses().then(|| Instant::now() + pause)
+    Some(Instant::now() + pause.min(conversation.longest_pause()))
+}
+
+/// What one read brought.
+struct Got {
+    bytes: usize,
+    /// There may be more.
+    is_full: bool,
+    /// The peer has said goodbye.
+    ended: bool,
+}
+
+impl Got {
+    /// How to go on when the bytes are worked on. After a full buffer other connections of the
+    /// thread get their turn first.
+    fn next(&self, cx: &mut Context<'_>, turns: &mut Turns) -> Poll<Result<(), CloseReason>> {
+        match self {
+            Self { ended: true, .. } => Poll::Ready(Err(CloseReason::ClientClosed)),
+            Self { is_full: true, .. } => turns.give_way(cx),
+            _ => Poll::Ready(Ok(())),
+        }
+    }
 }
 
 /// Reads once; no byte is the end.
@@ -507,24 +507,23 @@ fn poll_clear(
     read: &mut OwnedReadHalf,
     cx: &mut Context<'_>,
     buffer: &mut [u8],
-) -> Poll<Result<usize, CloseReason>> {
+) -> Poll<Result<Got, CloseReason>> {
     let mut buffer = ReadBuf::new(buffer);
     ready!(Pin::new(read).poll_read(cx, &mut buffer)).map_err(|_lost| CloseReason::ReadError)?;
     match buffer.filled().len() {
         0 => Poll::Ready(Err(CloseReason::ClientClosed)),
-        count => Poll::Ready(Ok(count)),
+        bytes => Poll::Ready(Ok(Got { bytes, is_full: buffer.remaining() == 0, ended: false })),
     }
 }
 
-/// Reads through TLS into the buffer of the desk; says how many bytes, and whether the peer has
-/// said goodbye.
+/// Reads through TLS into the buffer of the desk.
 fn poll_decrypted(
     read: &mut OwnedReadHalf,
     cx: &mut Context<'_>,
     tls: &TlsSink,
     desk: &mut Desk,
     conversation: &mut impl Conversation,
-) -> Poll<Result<(usize, bool), CloseReason>> {
+) -> Poll<Result<Got, CloseReason>> {
     let mut decrypt = |input: &[u8], out: &mut [u8]| {
         tls.decrypt(input, out).map_err(|error| {
             conversation.on_insecure(&error);
@@ -532,13 +531,15 @@ fn poll_decrypted(
         })
     };
     // What came with the end of the handshake is decrypted already.
-    let (count, ended) = decrypt(&[], desk.buffer.bytes())?;
-    if count > 0 || ended {
-        return Poll::Ready(Ok((count, ended)));
+    let (bytes, ended) = decrypt(&[], desk.buffer.bytes())?;
+    if bytes > 0 || ended {
+        return Poll::Ready(Ok(Got { bytes, is_full: false, ended }));
     }
     desk.cipher.resize(CIPHER_BYTES, 0);
-    let count = ready!(poll_clear(read, cx, &mut desk.cipher))?;
-    Poll::Ready(decrypt(desk.cipher.get(..count).unwrap_or_default(), desk.buffer.bytes()))
+    let cipher = ready!(poll_clear(read, cx, &mut desk.cipher))?;
+    let input = desk.cipher.get(..cipher.bytes).unwrap_or_default();
+    let (bytes, ended) = decrypt(input, desk.buffer.bytes())?;
+    Poll::Ready(Ok(Got { bytes, ended, ..cipher }))
 }
 
 /// Writes the last bytes and words, for a short time only.

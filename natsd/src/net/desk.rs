@@ -5,6 +5,7 @@ use std::cell::RefCell;
 
 use bytes::{Bytes, BytesMut};
 
+use super::workers::Turns;
 use crate::router::Publisher;
 
 /// Bytes read at most at once. Measured on one core: each write wakes the receiver, so half as
@@ -19,6 +20,7 @@ pub(super) struct Desk {
     /// Encrypted bytes; empty on a thread that has seen none.
     pub(super) cipher: Vec<u8>,
     pub(super) publisher: Publisher,
+    pub(super) turns: Turns,
 }
 
 thread_local! {
@@ -26,6 +28,7 @@ thread_local! {
         buffer: ReadBuffer::default(),
         cipher: Vec::new(),
         publisher: Publisher::new(rand::random()),
+        turns: Turns::default(),
     });
 }
 
@@ -34,7 +37,12 @@ thread_local! {
 pub(super) struct ReadBuffer(BytesMut);
 
 impl ReadBuffer {
-    /// The whole buffer, to be read into.
+    /// As much of the buffer, to be read into.
+    pub(super) fn first(&mut self, most: usize) -> &mut [u8] {
+        self.bytes().get_mut(..most).unwrap_or_default()
+    }
+
+    /// The whole buffer.
     pub(super) fn bytes(&mut self) -> &mut [u8] {
         if self.0.is_empty() {
             self.0 = BytesMut::zeroed(READ_BYTES);

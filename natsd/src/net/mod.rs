@@ -18,6 +18,7 @@ mod workers;
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
@@ -109,10 +110,9 @@ pub trait Conversation: Send + 'static {
         Poll::Ready(Ok(()))
     }
 
-    /// Whether nothing is read for a moment when a receiver of what it sent is far behind. Who
-    /// speaks for many does not pause: it would hold up those who have nothing to do with it.
-    fn pauses(&self) -> bool {
-        true
+    /// The longest that nothing is read at once when a receiver of what it sent is far behind.
+    fn longest_pause(&self) -> Duration {
+        Duration::MAX
     }
 
     /// When it wants to be called next if nothing happens.

@@ -14,8 +14,8 @@ const ROUTE_LEAST: usize = 64 * 1024 * 1024;
 /// stalls 2 to 5 ms a message and 10 ms a read; here only this producer's reading pauses, no
 /// thread does.
 const FIRST_PAUSE_MILLIS: u16 = 5;
-/// So often the pause doubles on the way to a route's bound, up to 320 ms: hundreds of producers
-/// together are slowed down to what one peer can take.
+/// So often the pause doubles on the way to the bound, up to 320 ms: hundreds of producers
+/// together are slowed down to what one receiver can take.
 const DOUBLINGS: usize = 6;
 
 /// How much a queue may hold.
@@ -61,14 +61,16 @@ impl Bound {
     pub(super) fn pause(&self, pending: usize, still_reads: bool) -> Pause {
         let doublings = match (self.kind, still_reads) {
             (Kind::Client, false) => return Pause::default(),
-            (Kind::Client, true) | (Kind::Route, false) => 0,
-            (Kind::Route, true) => {
-                let beyond = pending.saturating_sub(self.pause_above);
-                let step = (self.cut_above - self.pause_above) / (DOUBLINGS + 1);
-                (beyond / step.max(1)).min(DOUBLINGS)
-            }
+            (Kind::Route, false) => 0,
+            (Kind::Client | Kind::Route, true) => self.doublings(pending),
         };
         Pause { millis: FIRST_PAUSE_MILLIS << doublings }
+    }
+
+    fn doublings(&self, pending: usize) -> usize {
+        let beyond = pending.saturating_sub(self.pause_above);
+        let step = (self.cut_above - self.pause_above) / (DOUBLINGS + 1);
+        (beyond / step.max(1)).min(DOUBLINGS)
     }
 }
 
@@ -94,8 +96,9 @@ mod tests {
     fn producers_of_a_client_pause_only_while_it_reads() {
         let bound = Bound::of_client(64 * MIB);
         assert_eq!((bound.pause_above, bound.cut_above), (48 * MIB, 64 * MIB));
-        assert_eq!(millis(&bound, 50 * MIB, true), 5);
-        assert_eq!(millis(&bound, 50 * MIB, false), 0);
+        let pauses: Vec<_> = [49, 52, 63].map(|n| millis(&bound, n * MIB, true)).into();
+        assert_eq!(pauses, [5, 10, 320]);
+        assert_eq!(millis(&bound, 63 * MIB, false), 0);
     }
 
     #[test]

@@ -1,9 +1,9 @@
-//! Blocks of memory for bytes on their way out, recycled per thread: an idle connection owns
-//! none.
+//! Blocks of memory for bytes on their way out, recycled: an idle connection owns none.
 
 use std::cell::RefCell;
 
 use memmap2::MmapMut;
+use parking_lot::Mutex;
 
 /// First block of a queue: enough for a reply, small enough for ten thousand queues at once.
 const SMALL_BYTES: usize = 4 * 1024;
@@ -12,7 +12,11 @@ const LARGE_BYTES: usize = 64 * 1024;
 
 /// Spare blocks kept per thread: at most, and when the last second did not need them.
 const SMALL: Kept = Kept { most: 1024, resting: 64 };
-const LARGE: Kept = Kept { most: 128, resting: 16 };
+const LARGE: Kept = Kept { most: 32, resting: 16 };
+/// Large ones that a thread could not keep. A thread that fills a queue takes them, another that
+/// writes it gives them back: with four publishers on one thread and their subscriber on another
+/// every second block was new memory, a quarter of all CPU.
+const SHARED: Kept = Kept { most: 256, resting: 0 };
 
 /// Memory that is filled from the front.
 pub(super) enum Block {
@@ -95,7 +99,9 @@ pub(super) fn take(wanted: usize, first: bool) -> Block {
         return take_spare(|spares| &mut spares.small).unwrap_or_else(Block::small);
     }
     if wanted <= LARGE_BYTES {
-        return take_spare(|spares| &mut spares.large).unwrap_or_else(Block::large);
+        return take_spare(|spares| &mut spares.large)
+            .or_else(|| SHARED_SPARES.lock().take())
+            .unwrap_or_else(Block::large);
     }
     Block::Heap(Vec::with_capacity(wanted))
 }
@@ -105,11 +111,13 @@ pub(super) fn give(mut block: Block) {
     match &mut block {
         Block::Heap(bytes) if bytes.capacity() == SMALL_BYTES => {
             bytes.clear();
-            SPARES.with_borrow_mut(|spares| spares.small.keep(block, &SMALL));
+            drop(SPARES.with_borrow_mut(|spares| spares.small.keep(block, &SMALL)));
         }
         Block::Pages(_, filled) => {
             *filled = 0;
-            SPARES.with_borrow_mut(|spares| spares.large.keep(block, &LARGE));
+            if let Err(block) = SPARES.with_borrow_mut(|spares| spares.large.keep(block, &LARGE)) {
+                drop(SHARED_SPARES.lock().keep(block, &SHARED));
+            }
         }
         Block::Heap(_) => {}
     }
@@ -122,6 +130,11 @@ pub fn give_back_spares() {
         spares.small.rest(&SMALL);
         spares.large.rest(&LARGE);
     });
+}
+
+/// The same for the spare blocks of all threads. To be called by one of them.
+pub fn give_back_shared_spares() {
+    SHARED_SPARES.lock().rest(&SHARED);
 }
 
 struct Kept {
@@ -146,6 +159,8 @@ thread_local! {
         const { RefCell::new(Pool { small: Spares::NONE, large: Spares::NONE }) };
 }
 
+static SHARED_SPARES: Mutex<Spares> = Mutex::new(Spares::NONE);
+
 fn take_spare(of: impl FnOnce(&mut Pool) -> &mut Spares) -> Option<Block> {
     SPARES.with_borrow_mut(|spares| of(spares).take())
 }
@@ -159,10 +174,13 @@ impl Spares {
         block
     }
 
-    fn keep(&mut self, block: Block, kept: &Kept) {
-        if self.blocks.len() < kept.most {
-            self.blocks.push(block);
+    /// Keeps a block, if there is room for it.
+    fn keep(&mut self, block: Block, kept: &Kept) -> Result<(), Block> {
+        if self.blocks.len() >= kept.most {
+            return Err(block);
         }
+        self.blocks.push(block);
+        Ok(())
     }
 
     fn rest(&mut self, kept: &Kept) {
@@ -175,6 +193,8 @@ impl Spares {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     fn spares() -> (usize, usize) {
@@ -203,18 +223,45 @@ mod tests {
         assert!(again.is_empty() && again.room() == LARGE_BYTES);
     }
 
+    /// For tests that look at the spares of all threads.
+    static ALONE: Mutex<()> = Mutex::new(());
+
+    fn take_large(count: usize) -> Vec<Block> {
+        (0..count).map(|_| take(1, false)).collect()
+    }
+
+    fn places(blocks: &[Block]) -> HashSet<usize> {
+        blocks.iter().map(|block| block.bytes().as_ptr().addr()).collect()
+    }
+
+    #[test]
+    fn what_one_thread_cannot_keep_another_takes() {
+        let _alone = ALONE.lock();
+        give_back_shared_spares();
+        give_back_shared_spares();
+        let blocks = take_large(LARGE.most + 40);
+        let given = places(&blocks);
+        blocks.into_iter().for_each(give);
+        let taken = std::thread::spawn(|| places(&take_large(40))).join().unwrap();
+        assert_eq!(taken.intersection(&given).count(), 40);
+    }
+
     #[test]
     fn what_a_second_did_not_need_goes_back() {
+        let _alone = ALONE.lock();
         let all: Vec<Block> = (0..2000).flat_map(|_| [take(1, true), take(1, false)]).collect();
         all.into_iter().for_each(give);
         assert_eq!(spares(), (SMALL.most, LARGE.most));
         give_back_spares();
         assert_eq!(spares(), (SMALL.most, LARGE.most), "all were needed a moment ago");
-        let some: Vec<Block> = (0..40).map(|_| take(1, false)).collect();
-        some.into_iter().for_each(give);
+        take_large(20).into_iter().for_each(give);
         give_back_spares();
-        assert_eq!(spares(), (SMALL.resting, 40));
+        assert_eq!(spares(), (SMALL.resting, 20));
         give_back_spares();
         assert_eq!(spares(), (SMALL.resting, LARGE.resting));
+        assert_eq!(SHARED_SPARES.lock().blocks.len(), SHARED.most);
+        give_back_shared_spares();
+        give_back_shared_spares();
+        assert_eq!(SHARED_SPARES.lock().blocks.len(), SHARED.resting);
     }
 }

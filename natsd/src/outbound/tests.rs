@@ -152,6 +152,19 @@ fn a_peer_server_slows_producers_down_before_it_is_cut_off() {
     assert_eq!(out.closed(), Some(CloseReason::SlowConsumerPendingBytes));
 }
 
+#[tokio::test(start_paused = true)]
+async fn producers_pause_for_a_client_as_long_as_it_may_go_on_reading() {
+    let out = queue(&Choked::with_room(0), 1000);
+    out.append_bytes(&[0; 760]);
+    out.flush();
+    let pause = || out.append_bytes(b"x").unwrap().pause.duration().unwrap_or_default().as_millis();
+    assert_eq!(pause(), 5);
+    tokio::time::advance(std::time::Duration::from_millis(99)).await;
+    assert_eq!(pause(), 5);
+    tokio::time::advance(std::time::Duration::from_millis(1)).await;
+    assert_eq!(pause(), 0);
+}
+
 #[test]
 fn only_the_first_append_of_a_batch_touches() {
     let sink = Choked::with_room(usize::MAX);

@@ -18,6 +18,7 @@ mod traced;
 
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
@@ -46,6 +47,12 @@ use interest::{EarlyInterest, RemoteInterest};
 
 pub use entry::{Remote, RouteEntry};
 pub use mesh::{ClusterName, GoneRoutes, Mesh, permission_of};
+
+/// The longest that a peer is not read at once because one receiver is far behind. It speaks for
+/// many who have nothing to do with that, so it is short: 512 KiB every 5 ms still go through. A
+/// receiver that takes 100 MB/s is not cut off, others a moment later. nats-server does not pause
+/// and cuts off whoever takes less than all publishers of the cluster send.
+const PAUSE_MAX: Duration = Duration::from_millis(5);
 
 /// A connection to a peer server.
 #[derive(Debug)]
@@ -405,8 +412,8 @@ impl Conversation for Route {
         self.waiting.is_some()
     }
 
-    fn pauses(&self) -> bool {
-        false
+    fn longest_pause(&self) -> Duration {
+        PAUSE_MAX
     }
 
     fn poll_answer(
