@@ -119,6 +119,7 @@ fn plain(error: &io::Error) -> String {
 /// Runs a server to its end, on this thread and as many more as there are cores.
 pub async fn run(config: Config, logger: Logger, launch: Launch) -> ExitCode {
     raise_descriptor_limit();
+    memory::bound_what_is_kept();
     let reached = Resolver::probe(&config.operators).await.map_err(StartError::Refused);
     let started = reached.and_then(|()| Server::start(config, logger.clone(), launch));
     let code = match started {
