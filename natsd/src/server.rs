@@ -463,7 +463,7 @@ pub(crate) fn own_address(config: &Config, bound_port: u16) -> OwnAddress {
         None => OwnAddress {
             host: config.client.host.clone(),
             port: bound_port,
-            urls: client_urls(&config.client.host, bound_port, &interface_addresses()),
+            urls: client_urls(&config.client.host, bound_port, interface_addresses),
         },
     }
 }

@@ -81,7 +81,7 @@ fn own_address(websocket: &Websocket, port: u16) -> WebsocketAddress {
     let host = websocket.listen.host.clone();
     let urls = match &websocket.advertise {
         Some(address) => vec![host_port(&address.host, address.port)],
-        None => client_urls(&host, port, &interface_addresses()),
+        None => client_urls(&host, port, interface_addresses),
     };
     WebsocketAddress { host, port, tls: websocket.tls.is_some(), urls }
 }
