@@ -10,7 +10,7 @@ use crate::provider::ProviderError;
 use crate::remote::RemoteError;
 use crate::report::{Paint, stderr_paint};
 use crate::state::StateError;
-use crate::topology::file::Problems;
+use crate::topology::problem::Problems;
 
 /// What kind of failure; its number is the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

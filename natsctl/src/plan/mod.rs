@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::provider::MachineState;
-use crate::topology::file::show_size;
+use crate::topology::size::show_size;
 use crate::topology::{Topology, Vm};
 
 /// What was found of one node, as far as a plan depends on it.

@@ -1,11 +1,12 @@
 //! cluster.yaml as written, turned into a [`Topology`], with all problems reported at once.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use super::yaml::{Spot, SyntaxError, Tree, Value};
+use super::fields::{Check, Fields, NODE_KEYS, SERVER_KEYS, TOP_KEYS, VM_KEYS};
+use super::problem::{Problem, Problems};
+use super::yaml::{Spot, Tree, Value};
 use super::{Host, LogLevel, Node, ProviderKind, Server, Topology, Vm};
 
 /// Most nodes of one cluster. Routes form a full mesh, so connections grow with the square;
@@ -15,12 +16,6 @@ pub const NODES_MAX: usize = 100;
 const FILE_BYTES_MAX: u64 = 4 << 20;
 /// Longest name of a machine: it becomes the guest's host name (a DNS label).
 const MACHINE_NAME_MAX: usize = 63;
-
-const TOP_KEYS: &[&str] = &["version", "name", "provider", "vm", "server", "nodes"];
-const VM_KEYS: &[&str] = &["image", "cpus", "memory", "disk"];
-const SERVER_KEYS: &[&str] =
-    &["binary", "client_port", "cluster_port", "monitor_port", "log", "config"];
-const NODE_KEYS: &[&str] = &["name", "seed", "vm", "address", "user", "port", "identity"];
 
 /// Keys of the server's config file that natsctl sets itself, and what to use instead.
 const OWNED_CONFIG: &[(&str, &str)] = &[
@@ -50,56 +45,6 @@ const OWNED_CLUSTER_CONFIG: &[(&str, &str)] = &[
     ("port", "`server.cluster_port`"),
     ("routes", "`nodes`"),
 ];
-
-/// One thing that is wrong, and where.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// Where.
-    pub spot: Spot,
-    /// What.
-    pub text: String,
-    /// What to do.
-    pub help: Option<String>,
-}
-
-/// All that is wrong with a cluster.yaml. Its `Display` is what a person sees.
-#[derive(Debug)]
-pub struct Problems {
-    /// The file, as the user named it.
-    pub file: PathBuf,
-    /// Its lines, for quoting.
-    lines: Vec<String>,
-    /// At least one, in file order.
-    pub list: Vec<Problem>,
-}
-
-impl std::error::Error for Problems {}
-
-impl fmt::Display for Problems {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (nth, problem) in self.list.iter().enumerate() {
-            if nth > 0 {
-                writeln!(f)?;
-            }
-            let Spot { line, column, width } = problem.spot;
-            write!(f, "{}:{line}:{column}: {}", self.file.display(), problem.text)?;
-            let quoted = line.checked_sub(1).and_then(|at| self.lines.get(at));
-            if let Some(quoted) = quoted.filter(|quoted| quoted.chars().count() <= 200) {
-                let indent = " ".repeat(column.saturating_sub(1));
-                let room = quoted.chars().count().saturating_sub(column - 1).max(1);
-                let carets = "^".repeat(width.min(room));
-                let quoted = quoted.replace('\t', " ");
-                write!(f, "\n{line:>5} | {quoted}\n      | {indent}{carets}")?;
-                if let Some(help) = &problem.help {
-                    write!(f, " {help}")?;
-                }
-            } else if let Some(help) = &problem.help {
-                write!(f, "\n      = {help}")?;
-            }
-        }
-        Ok(())
-    }
-}
 
 /// Reads and checks a cluster.yaml. `provider` overrides what the file says.
 ///
@@ -175,142 +120,7 @@ pub fn parse(
     }
 }
 
-/// Collects problems while reading; every method goes on after one.
-struct Check {
-    problems: Vec<Problem>,
-    folder: PathBuf,
-}
-
-/// A mapping's values by key.
-struct Fields<'a> {
-    spot: Spot,
-    by_key: HashMap<&'a str, &'a Rc<Tree>>,
-}
-
-impl<'a> Fields<'a> {
-    /// The value of a key, unless it is absent or empty.
-    fn value(&self, key: &str) -> Option<&'a Rc<Tree>> {
-        self.by_key.get(key).copied().filter(|tree| !tree.is_null())
-    }
-}
-
 impl Check {
-    fn add(&mut self, spot: Spot, text: impl Into<String>, help: Option<&str>) {
-        let help = help.map(str::to_owned);
-        self.problems.push(Problem { spot, text: text.into(), help });
-    }
-
-    fn syntax(&mut self, text: &str, error: SyntaxError) {
-        let tabbed = text.lines().enumerate().filter_map(|(nth, line)| {
-            let indent = line.len() - line.trim_start().len();
-            let tab = line.get(..indent)?.find('\t')?;
-            Some(Spot { line: nth + 1, column: tab + 1, width: indent - tab })
-        });
-        let tabbed: Vec<Spot> = tabbed.take(20).collect();
-        for spot in &tabbed {
-            self.add(*spot, "a tab in the indentation", Some("YAML wants spaces here"));
-        }
-        if !tabbed.iter().any(|spot| spot.line.abs_diff(error.spot.line) <= 1) {
-            self.add(error.spot, format!("this is not YAML: {}", error.text), None);
-        }
-    }
-
-    /// Reads a mapping: reports what is no mapping, unknown keys and keys given twice.
-    fn fields<'a>(&mut self, tree: &'a Tree, place: &str, known: &[&str]) -> Option<Fields<'a>> {
-        let Value::Map(pairs) = &tree.value else {
-            let text = format!("{place} must be a mapping (`key: value`), not {}", tree.kind());
-            self.add(tree.spot, text, None);
-            return None;
-        };
-        let mut by_key: HashMap<&str, &Rc<Tree>> = HashMap::new();
-        for (key, value) in pairs {
-            if !known.contains(&key.text.as_str()) {
-                let help = nearest(&key.text, known);
-                self.add(key.spot, format!("unknown key `{}` in {place}", key.text), Some(&help));
-            } else if by_key.insert(&key.text, value).is_some() {
-                self.add(key.spot, format!("`{}` is given twice", key.text), Some("keep one"));
-            }
-        }
-        Some(Fields { spot: tree.spot, by_key })
-    }
-
-    fn text(&mut self, tree: &Tree, key: &str) -> Option<String> {
-        match &tree.value {
-            Value::Scalar { text, .. } if !text.is_empty() => Some(text.clone()),
-            _ => {
-                self.add(tree.spot, format!("`{key}` must be a text, not {}", tree.kind()), None);
-                None
-            }
-        }
-    }
-
-    fn number(&mut self, tree: &Tree, key: &str, low: u32, high: u32) -> Option<u32> {
-        let number = match &tree.value {
-            Value::Scalar { text, plain: true } => text.parse::<u32>().ok(),
-            _ => None,
-        };
-        let number = number.filter(|number| (low..=high).contains(number));
-        if number.is_none() {
-            let mut text = format!("`{key}` must be a whole number from {low} to {high}");
-            text.push_str(&format!(", not {}", tree.kind()));
-            let quoted = matches!(&tree.value, Value::Scalar { text, plain: false }
-                if text.parse::<u32>().is_ok());
-            self.add(tree.spot, text, quoted.then_some("without quotes"));
-        }
-        number
-    }
-
-    fn port(&mut self, tree: &Tree, key: &str) -> Option<u16> {
-        self.number(tree, key, 1, 65535).and_then(|port| u16::try_from(port).ok())
-    }
-
-    fn flag(&mut self, tree: &Tree, key: &str) -> bool {
-        match &tree.value {
-            Value::Scalar { text, plain: true } if text == "true" => return true,
-            Value::Scalar { text, plain: true } if text == "false" => return false,
-            _ => {}
-        }
-        self.add(tree.spot, format!("`{key}` must be true or false, not {}", tree.kind()), None);
-        false
-    }
-
-    /// One of a few words.
-    fn word<T: Copy>(&mut self, tree: &Tree, key: &str, words: &[(&str, T)]) -> Option<T> {
-        let Value::Scalar { text, .. } = &tree.value else {
-            self.add(tree.spot, format!("`{key}` must be a word, not {}", tree.kind()), None);
-            return None;
-        };
-        let found = words.iter().find(|(word, _)| word == text);
-        if found.is_none() {
-            let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-            let text = format!("unknown {key} {}", tree.kind());
-            let help = format!("one of {}", known.join(", "));
-            self.add(tree.spot, text, Some(&help));
-        }
-        found.map(|(_, value)| *value)
-    }
-
-    /// A size in Multipass's notation.
-    fn size(&mut self, tree: &Tree, key: &str, least: u64) -> Option<u64> {
-        let bytes = match &tree.value {
-            Value::Scalar { text, .. } => parse_size(text),
-            _ => None,
-        };
-        match bytes {
-            None => {
-                let text = format!("`{key}` must be a size, not {}", tree.kind());
-                self.add(tree.spot, text, Some("such as 512M or 2G"));
-                None
-            }
-            Some(bytes) if bytes < least => {
-                let text = format!("`{key}` is too small: {}", tree.kind());
-                self.add(tree.spot, text, Some(&format!("at least {}", show_size(least))));
-                None
-            }
-            bytes => bytes,
-        }
-    }
-
     fn topology(&mut self, tree: &Tree, provider: Option<ProviderKind>) -> Option<Topology> {
         let fields = self.fields(tree, "cluster.yaml", TOP_KEYS)?;
         match fields.value("version") {
@@ -339,10 +149,6 @@ impl Check {
         };
         let nodes = self.nodes(&fields, name.as_deref().unwrap_or_default(), &vm, provider);
         Some(Topology { name: name?, provider: provider?, server, nodes: nodes? })
-    }
-
-    fn missing(&mut self, fields: &Fields<'_>, key: &str, help: &str) {
-        self.add(Spot { width: 1, ..fields.spot }, format!("`{key}` is missing"), Some(help));
     }
 
     fn provider(
@@ -634,60 +440,6 @@ fn is_machine_name(name: &str) -> bool {
         && !name.ends_with('-')
 }
 
-/// What was probably meant by an unknown key.
-fn nearest(key: &str, known: &[&str]) -> String {
-    let best = known.iter().map(|word| (strsim::damerau_levenshtein(key, word), *word)).min();
-    if let Some((distance, word)) = best
-        && distance <= 1 + word.len() / 4
-    {
-        return format!("did you mean `{word}`?");
-    }
-    for (place, keys) in [("vm", VM_KEYS), ("server", SERVER_KEYS), ("nodes", NODE_KEYS)] {
-        if keys.contains(&key) {
-            return format!("`{key}` belongs under `{place}`");
-        }
-    }
-    if key == "<<" {
-        return "merge keys are not supported; write the values out".into();
-    }
-    format!("known here: {}", known.join(", "))
-}
-
-/// `1G`, `512MiB`, `1.5G`, `1073741824`; units are binary, as Multipass's.
-fn parse_size(text: &str) -> Option<u64> {
-    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at_checked(split)?;
-    let shift = match unit.to_ascii_uppercase().as_str() {
-        "" | "B" => 0,
-        "K" | "KB" | "KIB" => 10,
-        "M" | "MB" | "MIB" => 20,
-        "G" | "GB" | "GIB" => 30,
-        _ => return None,
-    };
-    let (whole, part) = number.split_once('.').unwrap_or((number, ""));
-    if shift == 0 && !part.is_empty() {
-        return None;
-    }
-    let unit = 1u64 << shift;
-    let mut bytes = whole.parse::<u64>().ok()?.checked_mul(unit)?;
-    if !part.is_empty() {
-        let scale = 10u64.checked_pow(u32::try_from(part.len()).ok()?)?;
-        bytes = bytes.checked_add(part.parse::<u64>().ok()?.checked_mul(unit)? / scale)?;
-    }
-    Some(bytes)
-}
-
-/// A size as Multipass writes it.
-#[must_use]
-pub fn show_size(bytes: u64) -> String {
-    for (shift, unit) in [(30, "G"), (20, "M"), (10, "K")] {
-        if bytes >= 1 << shift && bytes.is_multiple_of(1 << shift) {
-            return format!("{}{unit}", bytes >> shift);
-        }
-    }
-    format!("{bytes}")
-}
-
 fn default_vm() -> Vm {
     Vm { image: "24.04".into(), cpus: 1, memory_bytes: 1 << 30, disk_bytes: 5 << 30 }
 }
@@ -782,16 +534,5 @@ mod tests {
             "version: 1\nname: demo\nprovider: hosts\nnodes:\n  - name: a\n  \
              - {name: b, address: 10.0.0.1}\n  - {name: c, address: 10.0.0.1, port: 0}\n"
         ));
-    }
-
-    #[test]
-    fn sizes_are_read_as_multipass_reads_them() {
-        assert_eq!(parse_size("1G"), Some(1 << 30));
-        assert_eq!(parse_size("1.5GiB"), Some(3 << 29));
-        assert_eq!(parse_size("512m"), Some(512 << 20));
-        assert_eq!(parse_size("1.5"), None);
-        assert_eq!(parse_size("G"), None);
-        assert_eq!(parse_size("99999999999G"), None);
-        assert_eq!(show_size(1536 << 20), "1536M");
     }
 }

@@ -1,9 +1,12 @@
 //! What the user wants: a checked cluster, made from `cluster.yaml`.
 //!
-//! Everything here is valid by construction; `file.rs` holds the shapes as written and turns
+//! Everything here is valid by construction; `file.rs` reads the shapes as written and turns
 //! them into these, reporting all problems at once. Nothing here touches the world.
 
+mod fields;
 pub mod file;
+pub mod problem;
+pub mod size;
 pub mod yaml;
 
 use std::fmt;

@@ -1,0 +1,52 @@
+//! Sizes of memory and disks, as Multipass writes them.
+
+/// `1G`, `512MiB`, `1.5G`, `1073741824`; units are binary, as Multipass's.
+pub(super) fn parse_size(text: &str) -> Option<u64> {
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at_checked(split)?;
+    let shift = match unit.to_ascii_uppercase().as_str() {
+        "" | "B" => 0,
+        "K" | "KB" | "KIB" => 10,
+        "M" | "MB" | "MIB" => 20,
+        "G" | "GB" | "GIB" => 30,
+        _ => return None,
+    };
+    let (whole, part) = number.split_once('.').unwrap_or((number, ""));
+    if shift == 0 && !part.is_empty() {
+        return None;
+    }
+    let unit = 1u64 << shift;
+    let mut bytes = whole.parse::<u64>().ok()?.checked_mul(unit)?;
+    if !part.is_empty() {
+        let scale = 10u64.checked_pow(u32::try_from(part.len()).ok()?)?;
+        bytes = bytes.checked_add(part.parse::<u64>().ok()?.checked_mul(unit)? / scale)?;
+    }
+    Some(bytes)
+}
+
+/// A size as Multipass writes it.
+#[must_use]
+pub fn show_size(bytes: u64) -> String {
+    for (shift, unit) in [(30, "G"), (20, "M"), (10, "K")] {
+        if bytes >= 1 << shift && bytes.is_multiple_of(1 << shift) {
+            return format!("{}{unit}", bytes >> shift);
+        }
+    }
+    format!("{bytes}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_as_multipass_reads_them() {
+        assert_eq!(parse_size("1G"), Some(1 << 30));
+        assert_eq!(parse_size("1.5GiB"), Some(3 << 29));
+        assert_eq!(parse_size("512m"), Some(512 << 20));
+        assert_eq!(parse_size("1.5"), None);
+        assert_eq!(parse_size("G"), None);
+        assert_eq!(parse_size("99999999999G"), None);
+        assert_eq!(show_size(1536 << 20), "1536M");
+    }
+}
