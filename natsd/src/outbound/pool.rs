@@ -116,7 +116,9 @@ pub(super) fn give(mut block: Block) {
         Block::Pages(_, filled) => {
             *filled = 0;
             if let Err(block) = SPARES.with_borrow_mut(|spares| spares.large.keep(block, &LARGE)) {
-                drop(SHARED_SPARES.lock().keep(block, &SHARED));
+                // Memory goes back to the system when the lock is let go.
+                let refused = SHARED_SPARES.lock().keep(block, &SHARED);
+                drop(refused);
             }
         }
         Block::Heap(_) => {}
@@ -134,7 +136,8 @@ pub fn give_back_spares() {
 
 /// The same for the spare blocks of all threads. To be called by one of them.
 pub fn give_back_shared_spares() {
-    SHARED_SPARES.lock().rest(&SHARED);
+    let spilled = SHARED_SPARES.lock().rest(&SHARED);
+    drop(spilled);
 }
 
 struct Kept {
@@ -183,11 +186,14 @@ impl Spares {
         Ok(())
     }
 
-    fn rest(&mut self, kept: &Kept) {
+    /// Parts with what was not needed since the last time.
+    fn rest(&mut self, kept: &Kept) -> Vec<Block> {
         let needed = self.blocks.len() - self.fewest.min(self.blocks.len());
-        self.blocks.truncate(needed.max(kept.resting));
+        let rested = needed.max(kept.resting).min(self.blocks.len());
+        let spilled = self.blocks.split_off(rested);
         self.blocks.shrink_to(kept.resting);
         self.fewest = self.blocks.len();
+        spilled
     }
 }
 
