@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -197,11 +197,14 @@ impl Discovery {
         self.tell_all(registry);
     }
 
-    /// Changes what all clients are told from now on (reload).
-    pub fn update(&self, change: impl FnOnce(&mut Info)) {
-        let mut info = Info::clone(&self.base.load());
-        change(&mut info);
-        self.base.store(Arc::new(info));
+    /// Changes what all clients are told from now on (reload). `change` is called again when
+    /// another thread changes something meanwhile: neither is lost.
+    pub fn update(&self, change: impl Fn(&mut Info)) {
+        self.base.rcu(|base| {
+            let mut info = Info::clone(base);
+            change(&mut info);
+            info
+        });
     }
 
     fn change(&self, registry: &Registry, change: impl FnOnce(&mut Urls)) {
@@ -226,8 +229,8 @@ impl Discovery {
         let urls = self.urls.lock();
         let (nats, websocket) = (urls.listed(&urls.nats), urls.listed(&urls.websocket));
         self.update(|info| {
-            info.connect_urls = nats;
-            info.ws_connect_urls = websocket;
+            info.connect_urls.clone_from(&nats);
+            info.ws_connect_urls.clone_from(&websocket);
         });
         drop(urls);
     }

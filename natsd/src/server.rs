@@ -504,7 +504,7 @@ fn accept_routes(mesh: &Arc<Mesh>, bound: Bound) -> Result<JoinHandle<()>, Start
     if name.dynamic {
         tracing::warn!("Cluster name was dynamically generated, consider setting one");
     }
-    mesh.node().discovery.update(|info| info.cluster = name.name);
+    mesh.node().discovery.update(|info| info.cluster.clone_from(&name.name));
     tracing::info!("Listening for route connections on {}", bound.address);
     let accepting = Arc::clone(mesh);
     let on_accept = move |stream: net::TcpStream, peer| accepting.accept(stream, peer);

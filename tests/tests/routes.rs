@@ -1,5 +1,6 @@
-//! Routes whose end nobody was told of. Only natsd replaces a silent connection; the stock server
-//! waits until its own PINGs are not answered.
+//! Routes that end at a bad moment: whose end nobody was told of, or with news on their way. Only
+//! natsd replaces a silent connection and repeats news; the stock server waits until its own PINGs
+//! are not answered, and does not.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::time::Duration;
@@ -7,10 +8,17 @@ use std::time::Duration;
 use blackbox::eventually;
 use blackbox::server::{Binary, Server, Setup};
 use blackbox::wire::Conversation;
+use tokio::net::TcpListener;
 
-const HELLO: &str = "CONNECT {\"verbose\":false,\"name\":\"P1\",\"cluster\":\"C1\"}\r\n\
-     INFO {\"server_id\":\"P1\",\"server_name\":\"p1\",\"proto\":1,\"host\":\"127.0.0.1\",\"port\":1,\
-     \"headers\":true,\"cluster\":\"C1\"}\r\nRS+ $G news\r\nPING\r\n";
+/// What a peer of this id says first, and then asks for an answer.
+fn hello(id: &str) -> String {
+    format!(
+        "CONNECT {{\"verbose\":false,\"name\":\"{id}\",\"cluster\":\"C1\"}}\r\n\
+         INFO {{\"server_id\":\"{id}\",\"server_name\":\"{id}\",\"proto\":1,\
+         \"host\":\"127.0.0.1\",\"port\":1,\"headers\":true,\"cluster\":\"C1\"}}\r\n\
+         RS+ $G news\r\nPING\r\n"
+    )
+}
 
 /// The next line that says this, or `None` when the connection ends first.
 async fn hear(peer: &mut Conversation, wanted: &str) -> Option<()> {
@@ -24,9 +32,13 @@ async fn hear(peer: &mut Conversation, wanted: &str) -> Option<()> {
 }
 
 /// A peer that has become a member, or was turned away.
-async fn join(server: &Server) -> Option<Conversation> {
-    let mut peer = Conversation::dial(server.cluster()).await.unwrap();
-    peer.send(HELLO.as_bytes()).await.ok()?;
+async fn join(server: &Server, id: &str) -> Option<Conversation> {
+    introduce(Conversation::dial(server.cluster()).await.unwrap(), id).await
+}
+
+/// The same by a connection there is.
+async fn introduce(mut peer: Conversation, id: &str) -> Option<Conversation> {
+    peer.send(hello(id).as_bytes()).await.ok()?;
     hear(&mut peer, "PONG").await?;
     Some(peer)
 }
@@ -36,11 +48,11 @@ async fn join(server: &Server) -> Option<Conversation> {
 #[tokio::test]
 async fn a_peer_that_comes_again_takes_the_place_of_its_silent_connection() {
     let server = Setup::new(&Binary::natsd()).cluster("C1", -1).start().await;
-    let mut old = join(&server).await.expect("the first one is welcome");
-    assert!(join(&server).await.is_none(), "the old one was heard of a moment ago");
+    let mut old = join(&server, "P1").await.expect("the first one is welcome");
+    assert!(join(&server, "P1").await.is_none(), "the old one was heard of a moment ago");
     let mut new = eventually("the silent connection is replaced", async || {
         tokio::time::sleep(Duration::from_millis(50)).await;
-        join(&server).await
+        join(&server, "P1").await
     })
     .await;
     old.closed().await.expect("its place is taken");
@@ -50,4 +62,25 @@ async fn a_peer_that_comes_again_takes_the_place_of_its_silent_connection() {
     hear(&mut new, "RMSG $G news 2").await.expect("messages take the new one");
     let routez = server.monitor("/routez").await;
     assert_eq!(routez["num_routes"], 1, "{routez}");
+}
+
+/// Two servers that dial each other have two connections for a moment, and one closes the second
+/// without reading what came by it: it still has to learn of who joined meanwhile.
+#[tokio::test]
+async fn news_on_a_connection_that_ends_are_told_again_by_the_one_that_stays() {
+    const NEWS: &str = "INFO {\"server_id\":\"P2\"";
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = Setup::new(&Binary::natsd()).cluster("C1", -1).routes(&[port]).start().await;
+    let (stream, _) = listener.accept().await.unwrap();
+    let dialed = Conversation::over(stream).unwrap();
+    let mut dialed = introduce(dialed, "P1").await.expect("the server dialed it");
+    let mut accepted = join(&server, "P1").await.expect("it dialed the server");
+    let _other = join(&server, "P2").await.expect("another server joins");
+    hear(&mut dialed, NEWS).await.expect("one connection brings the news");
+    accepted.send(b"PING\r\n").await.unwrap();
+    let next = accepted.line_within(Duration::from_secs(5)).await.unwrap();
+    assert!(next.starts_with(b"PONG"), "and only one: {}", next.escape_ascii());
+    drop(dialed);
+    hear(&mut accepted, NEWS).await.expect("the news come again");
 }

@@ -10,6 +10,7 @@ use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::gossip::{self, News};
 use super::{Purpose, Role, RouteEntry};
 use crate::account::{Link, PeerAbout, Scope, Terms};
 use crate::auth::{Verdict, verify};
@@ -30,10 +31,6 @@ const ROUTE_PROTO: i32 = 3;
 const ALIVE: Duration = Duration::from_secs(2);
 /// natsd does not compress routes; with this answer peers do not either.
 const COMPRESSION: &str = "off";
-/// News of a server are passed on once more although they came by gossip.
-pub(super) const GOSSIP_OVERRIDE: u64 = 2;
-/// News of a server are not passed on.
-pub(super) const GOSSIP_DISABLED: u64 = 1;
 /// PINGs on routes are at most this far apart (nats-server 2.15).
 const PING_INTERVAL_MAX: Duration = Duration::from_secs(30);
 
@@ -80,18 +77,20 @@ pub struct GoneRoutes {
 
 /// Another server of the cluster.
 #[derive(Debug)]
-struct Member {
+pub(super) struct Member {
     info: Info,
     /// What clients were told of it.
     urls: ClientUrls,
-    links: Vec<HeldLink>,
+    pub(super) links: Vec<HeldLink>,
+    /// What the others were told of it.
+    pub(super) news: Vec<News>,
 }
 
 #[derive(Debug)]
-struct HeldLink {
-    link: Arc<Link>,
+pub(super) struct HeldLink {
+    pub(super) link: Arc<Link>,
     dialed: bool,
-    explicit: bool,
+    pub(super) explicit: bool,
 }
 
 /// A peer that asks to become a member.
@@ -378,13 +377,16 @@ impl Mesh {
                 urls: client_urls_of(&info),
                 info: info.clone(),
                 links: vec![HeldLink::new(&link, role)],
+                news: Vec::new(),
             };
             members.insert(Arc::clone(&link.peer), member);
         }
         self.node.accounts.add_link(&link, publisher);
-        if is_news {
-            let scope = &link.scope;
-            self.gossip(&members, &link.peer, scope, info.clone(), role, peer_address, publisher);
+        if is_news && let Some(news) = News::of(info.clone(), &link.scope, role, peer_address) {
+            gossip::spread(&news, &link.peer, &members, publisher);
+            if let Some(member) = members.get_mut(&link.peer) {
+                member.keep(news);
+            }
         }
         if newcomer {
             // Under the lock, so that news and farewells of a peer keep their order.
@@ -450,57 +452,15 @@ impl Mesh {
         }
     }
 
-    /// Tells all other members of a new one, so that they dial it. Of a dedicated connection
-    /// those are told that could have one too: nats-server dials for each account apart.
-    #[expect(clippy::too_many_arguments, reason = "who, what for, and by whom")]
-    fn gossip(
-        &self,
-        members: &HashMap<Arc<str>, Member>,
-        newcomer: &Arc<str>,
-        scope: &Scope,
-        info: Info,
-        role: &Role,
-        peer_address: SocketAddr,
-        publisher: &mut Publisher,
-    ) {
-        let (dialed, explicit, own_mode) = match role {
-            Role::Accepted => (false, false, 0),
-            Role::Dialed(dialed) => (true, dialed.explicit, dialed.gossip_mode),
-        };
-        let from_gossip = dialed && !explicit;
-        if (from_gossip && own_mode != GOSSIP_OVERRIDE) || info.gossip_mode == GOSSIP_DISABLED {
-            return;
-        }
-        let mut news = Info { nonce: String::new(), ..info };
-        if news.ip.is_empty() {
-            let port = u16::try_from(news.port).unwrap_or_default();
-            let host = peer_address.ip().to_canonical().to_string();
-            news.ip = format!("nats-route://{}/", host_port(&host, port));
-        }
-        for (_, member) in members.iter().filter(|(id, _)| *id != newcomer) {
-            let held = match scope {
-                Scope::Account(_) => member.in_place(scope).last().or_else(|| member.any_slot()),
-                _ => member.links.iter().find(|held| !held.link.is_dedicated()),
-            };
-            let Some(held) = held else { continue };
-            news.gossip_mode = match (dialed, explicit || (!dialed && held.explicit)) {
-                (_, true) => GOSSIP_OVERRIDE,
-                (false, false) => GOSSIP_DISABLED,
-                (true, false) => 0,
-            };
-            held.link.send(&news.to_line(InfoEnd::Plain), publisher);
-        }
-    }
-
-    /// A connection of a member ended.
-    pub(super) fn unregister(&self, link: &Arc<Link>) {
+    /// A connection of a member ended, and with it what it was told by it.
+    pub(super) fn unregister(&self, link: &Arc<Link>, publisher: &mut Publisher) {
         self.node.accounts.remove_link(link);
         let mut members = self.members.lock();
         let Some(member) = members.get_mut(&link.peer) else { return };
         member.links.retain(|held| !Arc::ptr_eq(&held.link, link));
-        if member.links.is_empty()
-            && let Some(member) = members.remove(&link.peer)
-        {
+        if !member.links.is_empty() {
+            gossip::repeat(&link.peer, &members, publisher);
+        } else if let Some(member) = members.remove(&link.peer) {
             self.node.discovery.remove_peer(&member.urls, &self.node.registry);
         }
         drop(members);
@@ -589,8 +549,15 @@ impl Member {
         self.links.iter().any(|held| held.link.scope.carries(account))
     }
 
+    /// The links that are dedicated to an account.
+    pub(super) fn links_of(&self, account: &str) -> impl Iterator<Item = &HeldLink> {
+        self.links.iter().filter(
+            move |held| matches!(&held.link.scope, Scope::Account(name) if **name == *account),
+        )
+    }
+
     /// A link of a pool.
-    fn any_slot(&self) -> Option<&HeldLink> {
+    pub(super) fn any_slot(&self) -> Option<&HeldLink> {
         self.links.iter().find(|held| matches!(held.link.scope, Scope::Slot { .. }))
     }
 

@@ -1,8 +1,8 @@
 //! A peer server as a state machine, and the mesh of all of them.
 //!
 //! `handshake.rs` is CONNECT and INFO, `interest.rs` what the peer subscribes to, `mesh.rs` who
-//! is connected and what that means for clients, `dial.rs` how connections come about and come
-//! back. What a peer sends goes to local receivers only: there is one hop.
+//! is connected and what that means for clients, `gossip.rs` what members are told of each other,
+//! `dial.rs` how connections come about and come back. What a peer sends goes to local receivers only: there is one hop.
 //!
 //! Peers that pool have several connections: one for each slot, which an account's name is
 //! hashed to, and one for each account that has its own. `pool.rs` keeps them complete. Source:
@@ -10,6 +10,7 @@
 
 mod dial;
 mod entry;
+mod gossip;
 mod handshake;
 mod interest;
 mod mesh;
@@ -448,11 +449,11 @@ impl Conversation for Route {
         }
     }
 
-    fn on_close(&mut self, reason: CloseReason, _publisher: &mut Publisher) {
+    fn on_close(&mut self, reason: CloseReason, publisher: &mut Publisher) {
         if let Some(link) = self.link.take() {
             link.shut();
             self.interest.drop_all();
-            self.mesh.unregister(&link);
+            self.mesh.unregister(&link, publisher);
         }
         self.mesh.remove_entry(&self.entry, reason);
         let remote = self.entry.remote();
