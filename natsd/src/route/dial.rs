@@ -47,10 +47,26 @@ const GOSSIPED_LIFETIME: Duration = Duration::from_secs(600);
 pub(super) struct Dialing {
     /// Servers we were told of, by id, and what for.
     gossiped: HashSet<(String, Purpose)>,
+    /// What connections that we dial, or have dialed, are for.
+    claimed: HashSet<(String, Purpose)>,
     /// URLs that turned out to be this server.
     own_urls: HashSet<String>,
     /// Server id behind a configured route, when it was last connected.
     ids: HashMap<String, String>,
+}
+
+/// The right to dial a server for one purpose, and to serve that connection. A task that keeps a
+/// pool and one that was told of an account would else dial for it both, and one connection in
+/// six of a starting mesh would be closed again.
+struct Claim {
+    mesh: Arc<Mesh>,
+    target: (String, Purpose),
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.mesh.dialing.lock().claimed.remove(&self.target);
+    }
 }
 
 /// Growing pauses with jitter, so that many servers do not dial in step.
@@ -257,7 +273,7 @@ impl Mesh {
         let mut pauses = Pauses::up_to(LONG_PAUSE_MAX);
         let mut give_up = Instant::now() + GOSSIPED_LIFETIME;
         while Instant::now() < give_up && !self.is_connected_for(&dialed.purpose, &id) {
-            match self.dial_and_serve(&host, port, dialed.clone()).await {
+            match self.dial_if_free(&id, &host, port, dialed.clone()).await {
                 // Somebody else listens there by now: the server we were told of is gone.
                 Ok(remote) if !remote.is_empty() && remote != id => break,
                 Ok(remote) if !remote.is_empty() => {
@@ -272,9 +288,27 @@ impl Mesh {
         self.dialing.lock().gossiped.remove(&(id, dialed.purpose));
     }
 
+    /// As [`Self::dial_and_serve`], unless another task of ours is about it.
+    pub(super) async fn dial_if_free(
+        self: &Arc<Self>,
+        id: &str,
+        host: &str,
+        port: u16,
+        dialed: Dialed,
+    ) -> io::Result<String> {
+        let Some(_claim) = self.claim(id, &dialed.purpose) else { return Ok(String::new()) };
+        self.dial_and_serve(host, port, dialed).await
+    }
+
+    fn claim(self: &Arc<Self>, id: &str, purpose: &Purpose) -> Option<Claim> {
+        let target = (id.to_owned(), purpose.clone());
+        let is_free = self.dialing.lock().claimed.insert(target.clone());
+        is_free.then(|| Claim { mesh: Arc::clone(self), target })
+    }
+
     /// Dials once and serves the connection to its end; returns the id of the server that was
     /// there, empty if it did not get so far.
-    pub(super) async fn dial_and_serve(
+    async fn dial_and_serve(
         self: &Arc<Self>,
         host: &str,
         port: u16,

@@ -115,7 +115,7 @@ impl Mesh {
             let Some((host, port)) = dialed.url.rsplit_once(':') else { return };
             let host = host.trim_start_matches('[').trim_end_matches(']');
             let Ok(port) = port.parse() else { return };
-            match self.dial_and_serve(host, port, dialed.clone()).await {
+            match self.dial_if_free(&id, host, port, dialed.clone()).await {
                 // Another server answers there now.
                 Ok(remote) if !remote.is_empty() && *remote != *id => return,
                 Ok(remote) if !remote.is_empty() => pauses.reset(),
