@@ -10,13 +10,15 @@ use blackbox::server::{Binary, Server, Setup};
 use blackbox::wire::Conversation;
 use tokio::net::TcpListener;
 
-/// What a peer of this id says first, and then asks for an answer.
-fn hello(id: &str) -> String {
+/// News of a server with the id P2.
+const NEWS: &str = "INFO {\"server_id\":\"P2\"";
+
+/// What a peer of this id says first.
+fn hello(id: &str, more: &str) -> String {
     format!(
         "CONNECT {{\"verbose\":false,\"name\":\"{id}\",\"cluster\":\"C1\"}}\r\n\
          INFO {{\"server_id\":\"{id}\",\"server_name\":\"{id}\",\"proto\":1,\
-         \"host\":\"127.0.0.1\",\"port\":1,\"headers\":true,\"cluster\":\"C1\"}}\r\n\
-         RS+ $G news\r\nPING\r\n"
+         \"host\":\"127.0.0.1\",\"port\":1,\"headers\":true,\"cluster\":\"C1\"{more}}}\r\n"
     )
 }
 
@@ -38,9 +40,19 @@ async fn join(server: &Server, id: &str) -> Option<Conversation> {
 
 /// The same by a connection there is.
 async fn introduce(mut peer: Conversation, id: &str) -> Option<Conversation> {
-    peer.send(hello(id).as_bytes()).await.ok()?;
+    peer.send(hello(id, "").as_bytes()).await.ok()?;
+    peer.send(b"RS+ $G news\r\nPING\r\n").await.ok()?;
     hear(&mut peer, "PONG").await?;
     Some(peer)
+}
+
+/// A connection of a peer that pools, for the account or slot that `what` names.
+async fn join_pooled(server: &Server, id: &str, what: &str) -> Conversation {
+    let mut peer = Conversation::dial(server.cluster()).await.unwrap();
+    let hello = hello(id, &format!(",\"route_pool_size\":3,{what}"));
+    peer.send(format!("{hello}PING\r\n").as_bytes()).await.unwrap();
+    hear(&mut peer, "PONG").await.unwrap();
+    peer
 }
 
 /// After a network cut that only the dialer noticed it comes again, while its old connection
@@ -68,7 +80,6 @@ async fn a_peer_that_comes_again_takes_the_place_of_its_silent_connection() {
 /// without reading what came by it: it still has to learn of who joined meanwhile.
 #[tokio::test]
 async fn news_on_a_connection_that_ends_are_told_again_by_the_one_that_stays() {
-    const NEWS: &str = "INFO {\"server_id\":\"P2\"";
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let server = Setup::new(&Binary::natsd()).cluster("C1", -1).routes(&[port]).start().await;
@@ -83,4 +94,21 @@ async fn news_on_a_connection_that_ends_are_told_again_by_the_one_that_stays() {
     assert!(next.starts_with(b"PONG"), "and only one: {}", next.escape_ascii());
     drop(dialed);
     hear(&mut accepted, NEWS).await.expect("the news come again");
+}
+
+/// Its connection for the system account may be the first that a server has.
+#[tokio::test]
+async fn news_for_which_a_peer_had_no_connection_yet_come_with_it() {
+    const SYSTEM: &str = "\"route_account\":\"$SYS\"";
+    const SLOT: &str = "\"route_pool_idx\":0";
+    let server = Setup::new(&Binary::natsd()).cluster("C1", -1).start().await;
+    let mut system = join_pooled(&server, "P1", SYSTEM).await;
+    let _other = join_pooled(&server, "P2", SLOT).await;
+    system.send(b"PING\r\n").await.unwrap();
+    let next = system.line_within(Duration::from_secs(5)).await.unwrap();
+    assert!(next.starts_with(b"PONG"), "it is for one account: {}", next.escape_ascii());
+    let mut slot = Conversation::dial(server.cluster()).await.unwrap();
+    let hello = hello("P1", &format!(",\"route_pool_size\":3,{SLOT}"));
+    slot.send(hello.as_bytes()).await.unwrap();
+    hear(&mut slot, NEWS).await.expect("the news come");
 }

@@ -2,8 +2,9 @@
 //!
 //! News go to a member by one of its connections, and that one may be about to end: two servers
 //! that dial each other have two for a moment, and whoever closes the second no longer reads what
-//! is on its way there. So news are kept as long as they hold, and whoever lost a connection is
-//! told all of them once more by one that is left. It ignores what it knows.
+//! is on its way there. Or there is none for them yet. So news are kept as long as they hold, and
+//! a member that lost a connection, or has its first one for more than one account, is told all of
+//! them once more. It ignores what it knows.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

@@ -364,8 +364,9 @@ impl Mesh {
         let known = members.get_mut(&link.peer);
         let newcomer = known.is_none();
         // Of a pool the first connection speaks, and each dedicated one for its account.
-        let is_news =
-            link.is_dedicated() || !known.as_ref().is_some_and(|member| member.has_link_for_many());
+        let had_pool = known.as_ref().is_some_and(|member| member.has_link_for_many());
+        let begins_pool = !link.is_dedicated() && !had_pool;
+        let is_news = link.is_dedicated() || begins_pool;
         if let Some(member) = known {
             if let Some(explicit) = self.is_superfluous(member, role, &link.scope, &info) {
                 member.links.iter_mut().for_each(|held| held.explicit |= explicit);
@@ -387,6 +388,9 @@ impl Mesh {
             if let Some(member) = members.get_mut(&link.peer) {
                 member.keep(news);
             }
+        }
+        if begins_pool && !newcomer {
+            gossip::repeat(&link.peer, &members, publisher);
         }
         if newcomer {
             // Under the lock, so that news and farewells of a peer keep their order.
