@@ -3,12 +3,17 @@
 //! are not answered, and does not.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use blackbox::eventually;
 use blackbox::server::{Binary, Server, Setup};
 use blackbox::wire::Conversation;
-use tokio::net::TcpListener;
+use parking_lot::Mutex;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::AbortHandle;
 
 /// News of a server with the id P2.
 const NEWS: &str = "INFO {\"server_id\":\"P2\"";
@@ -111,4 +116,76 @@ async fn news_for_which_a_peer_had_no_connection_yet_come_with_it() {
     let hello = hello("P1", &format!(",\"route_pool_size\":3,{SLOT}"));
     slot.send(hello.as_bytes()).await.unwrap();
     hear(&mut slot, NEWS).await.expect("the news come");
+}
+
+/// A way to a server that can be blocked, and each connection on it cut.
+#[derive(Clone)]
+struct Way {
+    address: SocketAddr,
+    leads_to: Arc<Mutex<Option<SocketAddr>>>,
+    carried: Arc<Mutex<Vec<AbortHandle>>>,
+}
+
+impl Way {
+    async fn begin() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let way = Self { address, leads_to: Arc::default(), carried: Arc::default() };
+        let this = way.clone();
+        tokio::spawn(async move {
+            while let Ok((near, _)) = listener.accept().await {
+                let leads_to = *this.leads_to.lock();
+                if let Some(target) = leads_to {
+                    let carrying = tokio::spawn(carry(near, target)).abort_handle();
+                    this.carried.lock().push(carrying);
+                }
+            }
+        });
+        way
+    }
+
+    fn lead_to(&self, target: Option<SocketAddr>) {
+        *self.leads_to.lock() = target;
+    }
+
+    fn cut(&self, count: usize) {
+        self.carried.lock().drain(..count).for_each(|carrying| carrying.abort());
+    }
+}
+
+async fn carry(mut near: TcpStream, target: SocketAddr) {
+    let mut far = TcpStream::connect(target).await.unwrap();
+    drop(copy_bidirectional(&mut near, &mut far).await);
+}
+
+/// Both still belong to the rest of the cluster, so nobody tells them of each other again; and as
+/// long as one of their connections stands the others need not be dialed by who was told.
+#[tokio::test]
+async fn a_pair_that_lost_its_connections_one_by_one_finds_each_other_again() {
+    const OF_A_PAIR: usize = 4;
+    let natsd = Binary::natsd();
+    let seed = Setup::new(&natsd).cluster("C1", -1).start().await;
+    let joining = Setup::new(&natsd).cluster("C1", -1).routes(&[seed.cluster().port()]);
+    let server = joining.start().await;
+    let routes = async |wanted: usize| {
+        eventually(&format!("{wanted} routes"), async || {
+            let routez = server.monitor("/routez").await;
+            (routez["num_routes"] == wanted).then_some(())
+        })
+        .await;
+    };
+    routes(OF_A_PAIR).await;
+    let way = Way::begin().await;
+    let advertised = way.address.to_string();
+    let other = joining.args(["--cluster_advertise", &advertised]).start().await;
+    way.lead_to(Some(other.cluster()));
+    routes(2 * OF_A_PAIR).await;
+    way.lead_to(None);
+    way.cut(1);
+    routes(2 * OF_A_PAIR - 1).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    way.cut(OF_A_PAIR - 1);
+    routes(OF_A_PAIR).await;
+    way.lead_to(Some(other.cluster()));
+    routes(2 * OF_A_PAIR).await;
 }

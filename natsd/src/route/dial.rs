@@ -1,8 +1,8 @@
 //! How connections to other servers come about and come back.
 //!
-//! A configured route is dialed for ever. A server that a peer told of is dialed until it is a
-//! member, with growing pauses: a mesh that misses one connection never stays so while the
-//! server lives. Nothing is dialed that is connected already.
+//! A configured route is dialed for ever. A server that a peer told of is dialed whenever it is no
+//! member, with growing pauses, until it was out of reach for a day: a mesh that misses one
+//! connection never stays so while the server lives. Nothing is dialed that is connected already.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -39,8 +39,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 const LONG_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// How often it is looked at most whether configured routes are up.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
-/// A gossiped server that was never reached is forgotten after this time.
-const GOSSIPED_LIFETIME: Duration = Duration::from_secs(600);
+/// A gossiped server that was out of reach for so long is forgotten. Two that are cut off from each
+/// other are both members of the rest, and nobody tells them of each other again.
+const GOSSIPED_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
 /// What is being dialed now.
 #[derive(Debug, Default)]
@@ -269,10 +270,15 @@ impl Mesh {
         })
     }
 
+    /// Dials a server that we were told of whenever it is no member.
     async fn keep_gossiped(self: Arc<Self>, id: String, host: String, port: u16, dialed: Dialed) {
         let mut pauses = Pauses::up_to(LONG_PAUSE_MAX);
         let mut give_up = Instant::now() + GOSSIPED_LIFETIME;
-        while Instant::now() < give_up && !self.is_connected_for(&dialed.purpose, &id) {
+        while Instant::now() < give_up {
+            if self.was_connected_for(&dialed.purpose, &id).await {
+                pauses.reset();
+                give_up = Instant::now() + GOSSIPED_LIFETIME;
+            }
             match self.dial_if_free(&id, &host, port, dialed.clone()).await {
                 // Somebody else listens there by now: the server we were told of is gone.
                 Ok(remote) if !remote.is_empty() && remote != id => break,
@@ -286,6 +292,20 @@ impl Mesh {
             sleep(pauses.take()).await;
         }
         self.dialing.lock().gossiped.remove(&(id, dialed.purpose));
+    }
+
+    /// Waits as long as a server is a member by a connection for this purpose; false when it is
+    /// none.
+    async fn was_connected_for(&self, purpose: &Purpose, id: &str) -> bool {
+        let mut was_connected = false;
+        loop {
+            let changed = self.changed.notified();
+            if !self.is_connected_for(purpose, id) {
+                return was_connected;
+            }
+            was_connected = true;
+            changed.await;
+        }
     }
 
     /// As [`Self::dial_and_serve`], unless another task of ours is about it.

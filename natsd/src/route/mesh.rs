@@ -102,6 +102,14 @@ pub(super) struct Admission<'a> {
     pub(super) info: Info,
 }
 
+/// What a connection is for its server.
+struct Entered {
+    /// It is the first of all.
+    newcomer: bool,
+    /// It is the first that is not dedicated to one account.
+    begins_pool: bool,
+}
+
 /// What became of it.
 pub(super) enum Admitted {
     /// It is one.
@@ -344,45 +352,18 @@ impl Mesh {
         admission: Admission<'_>,
         publisher: &mut Publisher,
     ) -> Admitted {
-        let Admission { outbound, peer_address, role, scope, info } = admission;
-        let order = self.orders.fetch_add(1, Ordering::Relaxed);
-        let link = Arc::new(Link::new(
-            Arc::clone(outbound),
-            PeerAbout {
-                id: info.server_id.as_str().into(),
-                headers: info.headers,
-                traces: info.proto >= ROUTE_PROTO,
-                label: format!("{peer_address} - rid:{}", outbound.id),
-            },
-            order,
-            scope,
-            self.terms.load_full(),
-        ));
+        let link = Arc::new(self.link_of(&admission));
+        let Admission { peer_address, role, info, .. } = admission;
         let mut members = self.members.lock();
         // A reload may have come between, and looks at those who are in.
         link.set_terms(self.terms.load_full());
-        let known = members.get_mut(&link.peer);
-        let newcomer = known.is_none();
-        // Of a pool the first connection speaks, and each dedicated one for its account.
-        let had_pool = known.as_ref().is_some_and(|member| member.has_link_for_many());
-        let begins_pool = !link.is_dedicated() && !had_pool;
-        let is_news = link.is_dedicated() || begins_pool;
-        if let Some(member) = known {
-            if let Some(explicit) = self.is_superfluous(member, role, &link.scope, &info) {
-                member.links.iter_mut().for_each(|held| held.explicit |= explicit);
-                return Admitted::Duplicate;
-            }
-            member.links.push(HeldLink::new(&link, role));
-        } else {
-            let member = Member {
-                urls: client_urls_of(&info),
-                info: info.clone(),
-                links: vec![HeldLink::new(&link, role)],
-                news: Vec::new(),
-            };
-            members.insert(Arc::clone(&link.peer), member);
-        }
+        let Some(Entered { newcomer, begins_pool }) = self.enter(&mut members, &link, role, &info)
+        else {
+            return Admitted::Duplicate;
+        };
         self.node.accounts.add_link(&link, publisher);
+        // Of a pool the first connection speaks, and each dedicated one for its account.
+        let is_news = link.is_dedicated() || begins_pool;
         if is_news && let Some(news) = News::of(info.clone(), &link.scope, role, peer_address) {
             gossip::spread(&news, &link.peer, &members, publisher);
             if let Some(member) = members.get_mut(&link.peer) {
@@ -401,8 +382,44 @@ impl Mesh {
             self.complete_pool(&link, dialed, &info);
         }
         self.changed.notify_waiters();
-        tracing::debug!("rid:{} - Sent local subscriptions to route", outbound.id);
+        tracing::debug!("rid:{} - Sent local subscriptions to route", link.outbound.id);
         Admitted::Member(link)
+    }
+
+    fn link_of(&self, admission: &Admission<'_>) -> Link {
+        let Admission { outbound, peer_address, scope, info, .. } = admission;
+        let peer = PeerAbout {
+            id: info.server_id.as_str().into(),
+            headers: info.headers,
+            traces: info.proto >= ROUTE_PROTO,
+            label: format!("{peer_address} - rid:{}", outbound.id),
+        };
+        let order = self.orders.fetch_add(1, Ordering::Relaxed);
+        Link::new(Arc::clone(outbound), peer, order, scope.clone(), self.terms.load_full())
+    }
+
+    /// Puts a connection among those of its server, unless it is superfluous.
+    fn enter(
+        &self,
+        members: &mut HashMap<Arc<str>, Member>,
+        link: &Arc<Link>,
+        role: &Role,
+        info: &Info,
+    ) -> Option<Entered> {
+        let held = HeldLink::new(link, role);
+        let Some(member) = members.get_mut(&link.peer) else {
+            let (urls, info) = (client_urls_of(info), info.clone());
+            let member = Member { urls, info, links: vec![held], news: Vec::new() };
+            members.insert(Arc::clone(&link.peer), member);
+            return Some(Entered { newcomer: true, begins_pool: !link.is_dedicated() });
+        };
+        if let Some(explicit) = self.is_superfluous(member, role, &link.scope, info) {
+            member.links.iter_mut().for_each(|held| held.explicit |= explicit);
+            return None;
+        }
+        let begins_pool = !link.is_dedicated() && !member.has_link_for_many();
+        member.links.push(held);
+        Some(Entered { newcomer: false, begins_pool })
     }
 
     /// Whether another connection to a member serves already, so that this one is closed: here
