@@ -60,7 +60,7 @@ fn run(
         natsd::log::warn(&warning.to_string());
     }
     // The thread that starts is the first that serves.
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match natsd::net::serving_runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
             complain(&format!("{program}: could not start: {error}"));

@@ -429,7 +429,8 @@ impl Driver {
         })
     }
 
-    /// Gives the bytes to the conversation and writes what it touched.
+    /// Gives the bytes to the conversation and writes what it touched, or leaves that to the end of
+    /// the thread's turn.
     fn hand_over(
         &mut self,
         conversation: &mut impl Conversation,
@@ -439,7 +440,10 @@ impl Driver {
         let buffer = desk.buffer.lend();
         let input = count.and_then(|count| buffer.get(..count)).unwrap_or_default();
         let result = conversation.on_bytes(input, Some(&buffer), &mut desk.publisher);
-        desk.publisher.flush();
+        match (&result, count) {
+            (Ok(()), Some(count)) => desk.end_batch(count),
+            _ => desk.write_all(),
+        }
         self.paused_until = pause_wanted(conversation, &mut desk.publisher);
         desk.buffer.take_back(buffer);
         result

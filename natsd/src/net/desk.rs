@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use bytes::{Bytes, BytesMut};
 
 use super::workers::Turns;
+use crate::outbound::LENT_BODY_BYTES;
 use crate::router::Publisher;
 
 /// Bytes read at most at once. Measured on one core: each write wakes the receiver, so half as
@@ -15,12 +16,44 @@ pub(super) const READ_BYTES: usize = 512 * 1024;
 /// Encrypted bytes read at most at once; what they hold always fits into the read buffer.
 pub(super) const CIPHER_BYTES: usize = 64 * 1024;
 
+/// So many small batches wait at most for those of other connections.
+const UNWRITTEN_MAX: u8 = 32;
+
 pub(super) struct Desk {
     pub(super) buffer: ReadBuffer,
     /// Encrypted bytes; empty on a thread that has seen none.
     pub(super) cipher: Vec<u8>,
     pub(super) publisher: Publisher,
     pub(super) turns: Turns,
+    /// Batches since the thread last waited; `None` where nobody says when it does.
+    batches: Option<u8>,
+}
+
+impl Desk {
+    /// Ends a batch of so many bytes and writes what it touched. A small one that is not the first
+    /// since the thread waited leaves that to the end of its turn: what several connections that
+    /// are ready at the same time queued for one receiver is one write. Measured, 16 publishers of
+    /// 1,000 messages/s each: a third less CPU; were the first to wait as well, a request and its
+    /// answer would take 6 % longer. No queue has parts of the read buffer after less than
+    /// [`LENT_BODY_BYTES`].
+    pub(super) fn end_batch(&mut self, bytes: usize) {
+        let waits = match &mut self.batches {
+            Some(batches) => {
+                *batches += 1;
+                *batches > 1 && *batches < UNWRITTEN_MAX && bytes < LENT_BODY_BYTES
+            }
+            None => false,
+        };
+        if !waits {
+            self.write_all();
+        }
+    }
+
+    /// Writes every queue that was touched.
+    pub(super) fn write_all(&mut self) {
+        self.publisher.flush();
+        self.batches = self.batches.map(|_| 1);
+    }
 }
 
 thread_local! {
@@ -29,6 +62,17 @@ thread_local! {
         cipher: Vec::new(),
         publisher: Publisher::new(rand::random()),
         turns: Turns::default(),
+        batches: None,
+    });
+}
+
+/// To be called whenever the thread is about to wait: writes what has waited for this.
+pub(super) fn before_rest() {
+    // There is no desk any more when the thread ends.
+    let _ended = DESK.try_with(|desk| {
+        let mut desk = desk.borrow_mut();
+        desk.write_all();
+        desk.batches = Some(0);
     });
 }
 
@@ -79,7 +123,63 @@ pub fn with_publisher<R>(work: impl FnOnce(&mut Publisher) -> R) -> R {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{self, IoSlice};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use super::super::workers::serving_runtime;
     use super::*;
+    use crate::outbound::{Outbound, Sink};
+
+    /// Counts writes.
+    #[derive(Default)]
+    struct Writes(AtomicUsize);
+
+    impl Sink for Writes {
+        fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Ok(slices.iter().map(|slice| slice.len()).sum())
+        }
+    }
+
+    /// Batches of connections that are all ready at once, for one receiver; how many writes.
+    async fn writes_of(batches: usize, bytes: usize) -> usize {
+        let writes = Arc::new(Writes::default());
+        let receiver = Arc::new(Outbound::new(1, Arc::clone(&writes) as Arc<dyn Sink>, 1 << 20));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let tasks = (0..batches).map(|_| {
+            let receiver = Arc::clone(&receiver);
+            tokio::spawn(async move {
+                with(|desk| {
+                    desk.publisher.send(&receiver, b"PONG\r\n");
+                    desk.end_batch(bytes);
+                });
+            })
+        });
+        let tasks: Vec<_> = tasks.collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert_eq!(receiver.delivered().pending_bytes, 0, "nothing is left behind");
+        writes.0.load(Ordering::Relaxed)
+    }
+
+    #[test]
+    fn small_batches_of_connections_that_are_ready_at_once_share_a_write() {
+        let runtime = serving_runtime().unwrap();
+        assert_eq!(runtime.block_on(writes_of(1, 10)), 1);
+        assert_eq!(runtime.block_on(writes_of(10, 10)), 2, "the first does not wait");
+        assert_eq!(runtime.block_on(writes_of(10, LENT_BODY_BYTES)), 10);
+        let many = runtime.block_on(writes_of(3 * usize::from(UNWRITTEN_MAX), 10));
+        assert!((4..=6).contains(&many), "{many} writes");
+    }
+
+    #[tokio::test]
+    async fn where_nobody_says_when_a_thread_waits_every_batch_is_written() {
+        assert_eq!(writes_of(10, 10).await, 10);
+    }
 
     #[test]
     fn the_read_buffer_is_the_same_again_unless_part_of_it_is_still_held() {

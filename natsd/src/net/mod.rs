@@ -37,7 +37,7 @@ pub use patience::Patience;
 pub use tls::Role as TlsRole;
 pub use upgrade::{TlsPlan, TlsStart};
 pub use websocket::{Upgraded, WebsocketPlan, accept_websocket};
-pub use workers::Workers;
+pub use workers::{Workers, serving_runtime};
 
 /// One end of a connection as a state machine: bytes in, queues touched.
 pub trait Conversation: Send + 'static {

@@ -11,10 +11,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::yield_now;
 use tokio::time::sleep;
 
+use super::desk;
 use crate::outbound::{give_back_shared_spares, give_back_spares};
 
 /// How often a thread looks for memory that it does not need.
@@ -25,6 +26,14 @@ const REST: Duration = Duration::from_secs(1);
 /// their subscriber read, which was then cut off as too slow. Asking after each one costs 5 to 10 %
 /// of the CPU where one publisher sends to one subscriber.
 const FULL_BUFFERS_MAX: u8 = 4;
+
+/// A readiness loop of a thread that serves connections.
+///
+/// # Errors
+/// When the system has no descriptor for it.
+pub fn serving_runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().on_thread_park(desk::before_rest).build()
+}
 
 /// The serving threads.
 #[derive(Clone, Debug)]
@@ -47,7 +56,7 @@ impl Workers {
         own.spawn(rest(give_back_shared_spares));
         let mut all = vec![Worker::new(own)];
         for index in 1..count {
-            let runtime = Builder::new_current_thread().enable_all().build()?;
+            let runtime = serving_runtime()?;
             all.push(Worker::new(runtime.handle().clone()));
             std::thread::Builder::new()
                 .name(format!("natsd-{index}"))
