@@ -437,6 +437,7 @@ impl Driver {
         desk: &mut Desk,
         count: Option<usize>,
     ) -> Result<(), CloseReason> {
+        desk.begin_batch(count.unwrap_or_default());
         let buffer = desk.buffer.lend();
         let input = count.and_then(|count| buffer.get(..count)).unwrap_or_default();
         let result = conversation.on_bytes(input, Some(&buffer), &mut desk.publisher);

@@ -30,6 +30,13 @@ pub(super) struct Desk {
 }
 
 impl Desk {
+    /// Begins a batch of so many bytes: small ones never wait for a large one.
+    pub(super) fn begin_batch(&mut self, bytes: usize) {
+        if bytes >= LENT_BODY_BYTES {
+            self.write_all();
+        }
+    }
+
     /// Ends a batch of so many bytes and writes what it touched. A small one that is not the first
     /// since the thread waited leaves that to the end of its turn: what several connections that
     /// are ready at the same time queued for one receiver is one write. Measured, 16 publishers of

@@ -3,8 +3,8 @@
 //! News go to a member by one of its connections, and that one may be about to end: two servers
 //! that dial each other have two for a moment, and whoever closes the second no longer reads what
 //! is on its way there. Or there is none for them yet. So news are kept as long as they hold, and
-//! a member that lost a connection, or has its first one for more than one account, is told all of
-//! them once more. It ignores what it knows.
+//! a member that lost a connection, or got its first one after there were news for it, is told all
+//! of them once more. It ignores what it knows.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -71,20 +71,22 @@ impl News {
 pub(super) fn spread(
     news: &News,
     of: &str,
-    members: &HashMap<Arc<str>, Member>,
+    members: &mut HashMap<Arc<str>, Member>,
     touched: &mut dyn Touch,
 ) {
-    members
-        .iter()
-        .filter(|(id, _)| ***id != *of)
-        .for_each(|(_, member)| member.hear(news, touched));
+    for (_, member) in members.iter_mut().filter(|(id, _)| ***id != *of) {
+        let heard = member.hear(news, touched);
+        member.missed_news |= !heard && news.account.is_none();
+    }
 }
 
 /// Tells one member of all others.
 pub(super) fn repeat(to: &str, members: &HashMap<Arc<str>, Member>, touched: &mut dyn Touch) {
     let Some(member) = members.get(to) else { return };
     let others = members.iter().filter(|(id, _)| ***id != *to);
-    others.flat_map(|(_, other)| &other.news).for_each(|news| member.hear(news, touched));
+    for news in others.flat_map(|(_, other)| &other.news) {
+        member.hear(news, touched);
+    }
 }
 
 impl Member {
@@ -94,8 +96,14 @@ impl Member {
         self.news.push(news);
     }
 
-    /// Is told of another server. Of a dedicated connection only who could have one too.
-    fn hear(&self, news: &News, touched: &mut dyn Touch) {
+    /// Whether there were news that it had no connection for; it has one now.
+    pub(super) fn takes_missed_news(&mut self) -> bool {
+        std::mem::take(&mut self.missed_news)
+    }
+
+    /// Is told of another server, if it has a connection for that. Of a dedicated connection only
+    /// who could have one too.
+    fn hear(&self, news: &News, touched: &mut dyn Touch) -> bool {
         let by = match &news.account {
             Some(account) => self.links_of(account).last().or_else(|| self.any_slot()),
             None => self.links.iter().find(|held| !held.link.is_dedicated()),
@@ -103,5 +111,6 @@ impl Member {
         if let Some(held) = by {
             held.link.send(&news.line_by(held), touched);
         }
+        by.is_some()
     }
 }

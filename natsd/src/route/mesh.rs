@@ -84,6 +84,8 @@ pub(super) struct Member {
     pub(super) links: Vec<HeldLink>,
     /// What the others were told of it.
     pub(super) news: Vec<News>,
+    /// There were news that it had no connection for.
+    pub(super) missed_news: bool,
 }
 
 #[derive(Debug)]
@@ -365,12 +367,12 @@ impl Mesh {
         // Of a pool the first connection speaks, and each dedicated one for its account.
         let is_news = link.is_dedicated() || begins_pool;
         if is_news && let Some(news) = News::of(info.clone(), &link.scope, role, peer_address) {
-            gossip::spread(&news, &link.peer, &members, publisher);
+            gossip::spread(&news, &link.peer, &mut members, publisher);
             if let Some(member) = members.get_mut(&link.peer) {
                 member.keep(news);
             }
         }
-        if begins_pool && !newcomer {
+        if begins_pool && members.get_mut(&link.peer).is_some_and(Member::takes_missed_news) {
             gossip::repeat(&link.peer, &members, publisher);
         }
         if newcomer {
@@ -409,7 +411,8 @@ impl Mesh {
         let held = HeldLink::new(link, role);
         let Some(member) = members.get_mut(&link.peer) else {
             let (urls, info) = (client_urls_of(info), info.clone());
-            let member = Member { urls, info, links: vec![held], news: Vec::new() };
+            let (links, news) = (vec![held], Vec::new());
+            let member = Member { urls, info, links, news, missed_news: false };
             members.insert(Arc::clone(&link.peer), member);
             return Some(Entered { newcomer: true, begins_pool: !link.is_dedicated() });
         };
