@@ -96,9 +96,6 @@ pub struct Link {
     pub label: String,
     /// What may cross it; `None` is everything.
     terms: ArcSwapOption<Terms>,
-    /// There are terms: a plain load for the many links without. Measured: 2 % (0 to 12 in 11
-    /// rounds) of what an announced subscription costs.
-    limited: AtomicBool,
     open: AtomicBool,
 }
 
@@ -120,7 +117,6 @@ impl Link {
             headers: peer.headers,
             traces: peer.traces,
             label: peer.label,
-            limited: AtomicBool::new(terms.is_some()),
             terms: ArcSwapOption::new(terms),
             open: AtomicBool::new(true),
         }
@@ -128,15 +124,12 @@ impl Link {
 
     /// From now on this may cross it. Those who announce and match look again afterwards.
     pub fn set_terms(&self, terms: Option<Arc<Terms>>) {
-        let limited = terms.is_some();
         self.terms.store(terms);
-        self.limited.store(limited, Ordering::Release);
     }
 
     /// Whether the terms, if there are any, allow it.
     fn lets(&self, allow: impl FnOnce(&Terms) -> bool) -> bool {
-        !self.limited.load(Ordering::Acquire)
-            || self.terms.load().as_ref().is_none_or(|terms| allow(terms))
+        self.terms.load().as_ref().is_none_or(|terms| allow(terms))
     }
 
     /// Whether local interest is told to the peer.
