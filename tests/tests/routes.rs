@@ -51,12 +51,12 @@ async fn introduce(mut peer: Conversation, id: &str) -> Option<Conversation> {
     Some(peer)
 }
 
-/// A connection of a peer that pools, for the account or slot that `what` names.
-async fn join_pooled(server: &Server, id: &str, what: &str) -> Conversation {
+/// A connection of a peer that pools, for the account or slot that `what` names. The answer to its
+/// PING comes when it is a member.
+async fn dial_pooled(server: &Server, id: &str, what: &str) -> Conversation {
     let mut peer = Conversation::dial(server.cluster()).await.unwrap();
     let hello = hello(id, &format!(",\"route_pool_size\":3,{what}"));
     peer.send(format!("{hello}PING\r\n").as_bytes()).await.unwrap();
-    hear(&mut peer, "PONG").await.unwrap();
     peer
 }
 
@@ -107,14 +107,14 @@ async fn news_for_which_a_peer_had_no_connection_yet_come_with_it() {
     const SYSTEM: &str = "\"route_account\":\"$SYS\"";
     const SLOT: &str = "\"route_pool_idx\":0";
     let server = Setup::new(&Binary::natsd()).cluster("C1", -1).start().await;
-    let mut system = join_pooled(&server, "P1", SYSTEM).await;
-    let _other = join_pooled(&server, "P2", SLOT).await;
+    let mut system = dial_pooled(&server, "P1", SYSTEM).await;
+    hear(&mut system, "PONG").await.expect("it is welcome");
+    let mut other = dial_pooled(&server, "P2", SLOT).await;
+    hear(&mut other, "PONG").await.expect("another server joins");
     system.send(b"PING\r\n").await.unwrap();
     let next = system.line_within(Duration::from_secs(5)).await.unwrap();
     assert!(next.starts_with(b"PONG"), "it is for one account: {}", next.escape_ascii());
-    let mut slot = Conversation::dial(server.cluster()).await.unwrap();
-    let hello = hello("P1", &format!(",\"route_pool_size\":3,{SLOT}"));
-    slot.send(hello.as_bytes()).await.unwrap();
+    let mut slot = dial_pooled(&server, "P1", SLOT).await;
     hear(&mut slot, NEWS).await.expect("the news come");
 }
 

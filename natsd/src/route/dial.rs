@@ -180,13 +180,9 @@ impl Mesh {
 
     /// Waits as long as the server behind a configured route is a member by whatever connection.
     async fn wait_while_connected(&self, target: &str) {
-        loop {
-            let changed = self.changed.notified();
-            let id = self.dialing.lock().ids.get(target).cloned();
-            if !id.is_some_and(|id| self.is_connected_for(&Purpose::Slot(0), &id)) {
-                return;
-            }
-            changed.await;
+        let id = self.dialing.lock().ids.get(target).cloned();
+        if let Some(id) = id {
+            self.was_connected_for(&Purpose::Slot(0), &id).await;
         }
     }
 
@@ -275,19 +271,18 @@ impl Mesh {
         let mut pauses = Pauses::up_to(LONG_PAUSE_MAX);
         let mut give_up = Instant::now() + GOSSIPED_LIFETIME;
         while Instant::now() < give_up {
-            if self.was_connected_for(&dialed.purpose, &id).await {
+            let was_connected = self.was_connected_for(&dialed.purpose, &id).await;
+            let found = self.dial_if_free(&id, &host, port, dialed.clone()).await;
+            if let Err(error) = &found {
+                tracing::debug!("Error trying to connect to {}: {error}", dialed.url);
+            }
+            let found = found.unwrap_or_default();
+            if !found.is_empty() && found != id {
+                break; // Somebody else listens there by now: the server we were told of is gone.
+            }
+            if was_connected || !found.is_empty() {
                 pauses.reset();
                 give_up = Instant::now() + GOSSIPED_LIFETIME;
-            }
-            match self.dial_if_free(&id, &host, port, dialed.clone()).await {
-                // Somebody else listens there by now: the server we were told of is gone.
-                Ok(remote) if !remote.is_empty() && remote != id => break,
-                Ok(remote) if !remote.is_empty() => {
-                    pauses.reset();
-                    give_up = Instant::now() + GOSSIPED_LIFETIME;
-                }
-                Ok(_) => {}
-                Err(error) => tracing::debug!("Error trying to connect to {}: {error}", dialed.url),
             }
             sleep(pauses.take()).await;
         }

@@ -105,8 +105,11 @@ impl Member {
     /// who could have one too.
     fn hear(&self, news: &News, touched: &mut dyn Touch) -> bool {
         let by = match &news.account {
-            Some(account) => self.links_of(account).last().or_else(|| self.any_slot()),
-            None => self.links.iter().find(|held| !held.link.is_dedicated()),
+            Some(account) => {
+                let scope = Scope::Account(Arc::clone(account));
+                self.in_place(&scope).last().or_else(|| self.any_slot())
+            }
+            None => self.link_for_many(),
         };
         if let Some(held) = by {
             held.link.send(&news.line_by(held), touched);

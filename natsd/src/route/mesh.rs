@@ -210,7 +210,7 @@ impl Mesh {
     /// other: the connection of one account is no reason not to dial the others.
     pub(super) fn is_connected_for(&self, purpose: &Purpose, id: &str) -> bool {
         self.members.lock().get(id).is_some_and(|member| match purpose {
-            Purpose::Slot(_) => member.has_link_for_many(),
+            Purpose::Slot(_) => member.link_for_many().is_some(),
             Purpose::Account(name) => member.carries(name),
         })
     }
@@ -420,7 +420,7 @@ impl Mesh {
             member.links.iter_mut().for_each(|held| held.explicit |= explicit);
             return None;
         }
-        let begins_pool = !link.is_dedicated() && !member.has_link_for_many();
+        let begins_pool = !link.is_dedicated() && member.link_for_many().is_none();
         member.links.push(held);
         Some(Entered { newcomer: false, begins_pool })
     }
@@ -563,21 +563,14 @@ impl Mesh {
 }
 
 impl Member {
-    /// Whether it has a link that is not dedicated to one account.
-    fn has_link_for_many(&self) -> bool {
-        self.links.iter().any(|held| !held.link.is_dedicated())
+    /// A link that is not dedicated to one account.
+    pub(super) fn link_for_many(&self) -> Option<&HeldLink> {
+        self.links.iter().find(|held| !held.link.is_dedicated())
     }
 
     /// Whether any of its links carries an account.
     fn carries(&self, account: &str) -> bool {
         self.links.iter().any(|held| held.link.scope.carries(account))
-    }
-
-    /// The links that are dedicated to an account.
-    pub(super) fn links_of(&self, account: &str) -> impl Iterator<Item = &HeldLink> {
-        self.links.iter().filter(
-            move |held| matches!(&held.link.scope, Scope::Account(name) if **name == *account),
-        )
     }
 
     /// A link of a pool.
@@ -586,7 +579,7 @@ impl Member {
     }
 
     /// The links that have the same task as a new one.
-    fn in_place(&self, scope: &Scope) -> impl Iterator<Item = &HeldLink> {
+    pub(super) fn in_place(&self, scope: &Scope) -> impl Iterator<Item = &HeldLink> {
         self.links.iter().filter(move |held| held.link.scope.is_same_place(scope))
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! `handshake.rs` is CONNECT and INFO, `interest.rs` what the peer subscribes to, `mesh.rs` who
 //! is connected and what that means for clients, `gossip.rs` what members are told of each other,
-//! `dial.rs` how connections come about and come back. What a peer sends goes to local receivers only: there is one hop.
+//! `dial.rs` how connections come about and come back. What a peer sends goes to local receivers
+//! only: there is one hop.
 //!
 //! Peers that pool have several connections: one for each slot, which an account's name is
 //! hashed to, and one for each account that has its own. `pool.rs` keeps them complete. Source:
