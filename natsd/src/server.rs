@@ -232,7 +232,7 @@ impl Server {
         if !complete {
             others.push(tokio::spawn(Arc::clone(&clerk).complete_system_account()));
         }
-        others.push(tokio::spawn(memory::give_back_after_crowds(Arc::clone(&node))));
+        others.push(tokio::spawn(memory::give_back(Arc::clone(&node))));
         let mut client_listeners = Vec::new();
         let gate = Gate::new(&config, mesh.as_ref());
         if let Some(bound) = websocket {
