@@ -1,6 +1,6 @@
-//! How the cost of a message grows: with receivers, connections, payload, subscriptions, accounts,
-//! peers; and with TLS. Server CPU per delivery of two servers, in turns, as a table. And what a
-//! subscriber gets beside one that does not read (the axis `neighbour`).
+//! How the cost of a message grows: with receivers, connections, publishers, payload,
+//! subscriptions, accounts, peers; and with TLS. Server CPU per delivery of two servers, in turns,
+//! as a table. And what a subscriber gets beside one that does not read (the axis `neighbour`).
 //!
 //! `curves --stock nats-server --natsd natsd [--rounds N] [--millis N] [AXIS..]`
 //!

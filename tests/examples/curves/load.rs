@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
 
@@ -22,8 +22,8 @@ use super::points::{Point, Publisher, Receiver};
 
 /// Bytes on their way to one receiver at most, so that nobody becomes a slow consumer.
 const WINDOW: u64 = 1024 * 1024;
-/// Bytes that a publisher writes at once, about.
-const CHUNK: usize = 64 * 1024;
+/// Bytes that a publisher writes at once, about, when it is as fast as the receivers.
+pub(crate) const CHUNK: usize = 64 * 1024;
 /// Before the window of time begins.
 pub(crate) const WARM_UP: Duration = Duration::from_millis(250);
 /// How long anything else may take.
@@ -84,11 +84,17 @@ pub(crate) async fn measure(binary: &Binary, point: &Point, millis: u64) -> Samp
         };
         tasks.spawn(receive(link, Arc::clone(&counts)));
     }
-    let pace = WINDOW * point.fan_out as u64 / point.frame as u64;
+    let (pace, at_once) = match point.pause {
+        Duration::ZERO => {
+            let ahead = WINDOW * point.fan_out as u64 / point.frame as u64;
+            (Pace::Ahead(ahead.max(8)), CHUNK)
+        }
+        pause => (Pace::Every(pause), 1),
+    };
     for publisher in &point.publishers {
         let link = client(server.client(), connector.as_ref(), &publisher.user, "").await;
-        let chunks = chunks(publisher, point.payload);
-        tasks.spawn(publish(link, chunks, pace.max(8), point.fan_out as u64, Arc::clone(&counts)));
+        let chunks = chunks(publisher, point.payload, at_once);
+        tasks.spawn(publish(link, chunks, pace, point.fan_out as u64, Arc::clone(&counts)));
     }
     sleep(WARM_UP).await;
     let (cpu, received) = (cpu_nanos(&server), counts.received());
@@ -219,16 +225,17 @@ async fn converse(link: &mut Link, speech: &str) {
     link.flush().await.expect("a server that listens");
 }
 
-/// Messages ready to be written again and again, and how many each chunk holds.
-pub(crate) fn chunks(publisher: &Publisher, payload: usize) -> Vec<(Vec<u8>, u64)> {
+/// Messages ready to be written again and again, `at_once` bytes or a little more each time, and
+/// how many each chunk holds.
+pub(crate) fn chunks(publisher: &Publisher, payload: usize, at_once: usize) -> Vec<(Vec<u8>, u64)> {
     let body = "x".repeat(payload);
     let mut chunks = Vec::new();
     let (mut text, mut count) = (String::new(), 0);
-    let turns = publisher.subjects.len().max(CHUNK / (payload + 32)).max(1);
+    let turns = publisher.subjects.len().max(at_once / (payload + 32)).max(1);
     for subject in publisher.subjects.iter().cycle().take(turns) {
         write!(text, "PUB {subject} {payload}\r\n{body}\r\n").expect("a string takes all");
         count += 1;
-        if text.len() >= CHUNK {
+        if text.len() >= at_once {
             chunks.push((std::mem::take(&mut text).into_bytes(), std::mem::take(&mut count)));
         }
     }
@@ -238,17 +245,36 @@ pub(crate) fn chunks(publisher: &Publisher, payload: usize) -> Vec<(Vec<u8>, u64
     chunks
 }
 
-/// Publishes until told to stop, never more than `pace` deliveries ahead of the receivers.
+/// How fast a publisher is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Pace {
+    /// Never more than so many deliveries ahead of the receivers.
+    Ahead(u64),
+    /// One chunk each time that so long has passed.
+    Every(Duration),
+}
+
+/// Publishes until told to stop.
 pub(crate) async fn publish(
     mut link: Link,
     chunks: Vec<(Vec<u8>, u64)>,
-    pace: u64,
+    pace: Pace,
     fan_out: u64,
     counts: Arc<Counts>,
 ) {
+    let mut due = Instant::now();
     for (bytes, count) in chunks.iter().cycle() {
-        while counts.published() * fan_out > counts.received() + pace {
-            let _elapsed = timeout(Duration::from_millis(5), counts.progress.notified()).await;
+        match pace {
+            Pace::Ahead(most) => {
+                while counts.published() * fan_out > counts.received() + most {
+                    let heard = counts.progress.notified();
+                    let _elapsed = timeout(Duration::from_millis(5), heard).await;
+                }
+            }
+            Pace::Every(pause) => {
+                due += pause;
+                sleep_until(due).await;
+            }
         }
         if counts.stop.load(Ordering::Relaxed) {
             break;

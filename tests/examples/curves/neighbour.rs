@@ -8,14 +8,14 @@ use blackbox::server::{Binary, Setup};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use super::load::{Counts, WARM_UP, chunks, client, pin, publish, receive};
+use super::load::{CHUNK, Counts, Pace, WARM_UP, chunks, client, pin, publish, receive};
 use super::points::publisher;
 
 /// Bytes of a message.
 const PAYLOAD: usize = 1024;
 const SUB: &str = "SUB t.000000 1\r\n";
 /// Messages on their way to the one that reads, at most.
-const PACE: u64 = 1024;
+const PACE: Pace = Pace::Ahead(1024);
 
 /// Shares of the rate that it has alone, one for each of so many seconds since a neighbour with
 /// the same subscription came and read nothing.
@@ -26,7 +26,7 @@ pub(crate) async fn measure(binary: &Binary, seconds: usize) -> Vec<f64> {
     let mut tasks = JoinSet::new();
     tasks.spawn(receive(client(server.client(), None, "", SUB).await, Arc::clone(&counts)));
     let link = client(server.client(), None, "", "").await;
-    let chunks = chunks(&publisher("", ["t.000000".to_owned()]), PAYLOAD);
+    let chunks = chunks(&publisher("", ["t.000000".to_owned()]), PAYLOAD, CHUNK);
     tasks.spawn(publish(link, chunks, PACE, 1, Arc::clone(&counts)));
     sleep(WARM_UP).await;
     let alone = rate(&counts).await;

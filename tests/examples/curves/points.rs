@@ -1,5 +1,7 @@
 //! What is measured: one message path, and one quantity that grows.
 
+use std::time::Duration;
+
 /// One measurement.
 #[derive(Clone, Debug)]
 pub(crate) struct Point {
@@ -11,6 +13,8 @@ pub(crate) struct Point {
     pub(crate) receivers: Vec<Receiver>,
     /// Connections that publish.
     pub(crate) publishers: Vec<Publisher>,
+    /// Between two messages of a publisher; zero: as fast as the receivers are.
+    pub(crate) pause: Duration,
     /// Bytes of a message.
     pub(crate) payload: usize,
     /// Receivers of one message.
@@ -48,6 +52,7 @@ pub(crate) fn all() -> Vec<Point> {
     let mut points = Vec::new();
     points.extend([1, 10, 100, 1000].map(receivers));
     points.extend([1, 10, 100, 1000].map(connections));
+    points.extend([1, 4, 16, 64].map(publishers));
     points.extend([16, 128, 1024, 8 * 1024, 64 * 1024].map(payload));
     points.extend([100, 1000, 10_000, 100_000].map(subscriptions));
     points.extend([1, 10, 50].map(accounts));
@@ -63,6 +68,7 @@ fn simple(axis: &'static str, value: usize, payload: usize) -> Point {
         value,
         receivers: vec![receiver("", "SUB t.000000 1\r\n")],
         publishers: vec![publisher("", ["t.000000".to_owned()])],
+        pause: Duration::ZERO,
         payload,
         fan_out: 1,
         frame: frame("MSG t.000000 1", payload),
@@ -100,6 +106,14 @@ fn connections(count: usize) -> Point {
     point.receivers =
         (0..count).map(|index| receiver("", format!("SUB {} 1\r\n", subject(index)))).collect();
     point.publishers = vec![publisher("", (0..count).map(subject))];
+    point
+}
+
+/// So many publishers, each of 1,000 messages a second, and one receiver of them all.
+fn publishers(count: usize) -> Point {
+    let mut point = simple("publishers of 1,000 messages/s to one receiver, 128 B", count, 128);
+    point.publishers = vec![publisher("", ["t.000000".to_owned()]); count];
+    point.pause = Duration::from_millis(1);
     point
 }
 
