@@ -18,12 +18,12 @@ use crate::router::{Asker, Origin, Publisher, share};
 use crate::subject;
 
 /// The control line of the last publish. Most clients send the same one again and again: one
-/// comparison then stands for parsing, checking and matching.
+/// comparison then stands for parsing, checking and matching. With a reply hardly any line comes
+/// twice.
 #[derive(Debug, Default)]
 pub(super) struct LastLine {
     text: Vec<u8>,
     subject: Range<usize>,
-    reply: Range<usize>,
     header_len: usize,
     size: usize,
 }
@@ -39,15 +39,12 @@ impl LastLine {
     /// Remembers a line whose message was let through; only the usual form is.
     fn remember(&mut self, message: &Message<'_>, line: &[u8]) {
         self.text.clear();
-        if message.tail.is_empty() || line.len() > REMEMBERED_BYTES {
+        let is_usual = !message.tail.is_empty() && message.reply.is_empty();
+        if !is_usual || line.len() > REMEMBERED_BYTES {
             return;
         }
-        let place = |part: &[u8]| {
-            let start = part.as_ptr().addr().saturating_sub(line.as_ptr().addr());
-            start..start + part.len()
-        };
-        self.subject = place(message.subject);
-        self.reply = if message.reply.is_empty() { 0..0 } else { place(message.reply) };
+        let start = message.subject.as_ptr().addr().saturating_sub(line.as_ptr().addr());
+        self.subject = start..start + message.subject.len();
         self.header_len = message.header_len;
         self.size = message.size();
         self.text.extend_from_slice(line);
@@ -79,7 +76,7 @@ impl Client {
         }
         let message = Message {
             subject: whole.get(last.subject.clone()).unwrap_or_default(),
-            reply: whole.get(last.reply.clone()).unwrap_or_default(),
+            reply: &[],
             header_len: last.header_len,
             body: whole.get(line_len..).unwrap_or_default(),
             tail: whole.get(last.subject.end + 1..).unwrap_or_default(),
@@ -121,16 +118,18 @@ impl Client {
             return;
         }
         self.send_ok_if_verbose(publisher);
-        match line {
-            Some(line) if !invalid && mapped.is_none() && matches!(leave, Leave::Always) => {
-                self.last_line.remember(&message, line)
-            }
-            _ => self.last_line.forget(),
-        }
         if is_measured(message.subject) {
             self.note_served(message.subject);
         }
-        self.route(message, frame, publisher);
+        let is_again = self.route(message, frame, publisher);
+        match line {
+            Some(line)
+                if is_again && !invalid && mapped.is_none() && matches!(leave, Leave::Always) =>
+            {
+                self.last_line.remember(&message, line);
+            }
+            _ => self.last_line.forget(),
+        }
     }
 
     /// A request is answered that may be measured on another server: it is told our half.
@@ -174,14 +173,16 @@ impl Client {
         leave
     }
 
-    /// Hands a message that may be published to its receivers.
+    /// Hands a message that may be published to its receivers; says whether they are those of the
+    /// message before.
     pub(super) fn route(
         &mut self,
         message: Message<'_>,
         frame: Option<Frame<'_>>,
         publisher: &mut Publisher,
-    ) {
-        if !self.matches.hold_for(&self.account, message.subject) {
+    ) -> bool {
+        let is_again = self.matches.hold_for(&self.account, message.subject);
+        if !is_again {
             self.matches.take(&self.account, message.subject);
         }
         let shared = share(message.body, frame);
@@ -192,6 +193,7 @@ impl Client {
         if count == 0 && self.options.no_responders && !message.reply.is_empty() {
             self.report_no_responders(&message, publisher);
         }
+        is_again
     }
 
     /// Answers a request that nobody takes, on the requester's own subscription to the reply.

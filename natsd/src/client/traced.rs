@@ -71,7 +71,9 @@ impl Client {
             self.send_ok_if_verbose(publisher);
             match &mut trace {
                 Some(trace) => self.route_traced(&message, trace, publisher),
-                None => self.route(message, None, publisher),
+                None => {
+                    self.route(message, None, publisher);
+                }
             }
         }
         if let Some(trace) = trace {

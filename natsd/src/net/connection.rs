@@ -13,6 +13,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Conversation;
@@ -133,7 +134,11 @@ pub async fn serve(reader: Reader, mut conversation: impl Conversation, patience
         last_words();
     }
     drop(frames);
-    outbound.release();
+    let leftover = outbound.release();
+    if leftover.is_large() {
+        // Not on a thread that serves others. Nobody waits for it, and it cannot fail.
+        drop(spawn_blocking(move || drop(leftover)));
+    }
     desk::with(|desk| {
         conversation.on_close(reason, &mut desk.publisher);
         desk.publisher.flush();
@@ -482,7 +487,7 @@ impl Driver {
 
 /// Until when a producer pauses, because a receiver of its batch is far behind.
 fn pause_wanted(conversation: &impl Conversation, publisher: &mut Publisher) -> Option<Instant> {
-    let pause = publisher.take_pause().duration()?;
+    let pause = publisher.take_pause()?;
     Some(Instant::now() + pause.min(conversation.longest_pause()))
 }
 

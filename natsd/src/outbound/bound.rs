@@ -34,10 +34,28 @@ enum Kind {
     Route,
 }
 
+/// A client that took no byte for this long may have stopped reading: no pause is made for it at
+/// the cost of receivers that keep up. Somebody who reads on takes some every few milliseconds.
+const SILENT: Duration = Duration::from_millis(20);
+/// A client that took no byte for this long has stopped reading. Measured: where four publishers
+/// and their subscriber share two cores, it waits for more than 50 ms for its turn now and then.
+const STOPPED: Duration = Duration::from_millis(100);
+
 /// How long the producers of a queue should pause; the default is not at all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pause {
     millis: u16,
+    /// Nobody should who also has receivers that keep up.
+    is_vain: bool,
+}
+
+/// How long the producer of a batch should pause for all its receivers.
+#[derive(Debug, Default)]
+pub struct Pauses {
+    millis: u16,
+    vain_millis: u16,
+    /// Some receiver keeps up.
+    spares: bool,
 }
 
 impl Bound {
@@ -53,18 +71,20 @@ impl Bound {
         Self { cut_above, pause_above, kind: Kind::Route }
     }
 
-    /// How long producers should pause at so many pending bytes.
+    /// How long producers should pause at so many pending bytes of a peer that took none for so
+    /// long.
     ///
     /// A client that has stopped reading is beyond help: pausing for it would punish the healthy
     /// receivers of the same messages. A server that has stopped may be about to go on, and much
     /// is lost with it: for it the shortest pause is made, as nats-server does.
-    pub(super) fn pause(&self, pending: usize, still_reads: bool) -> Pause {
-        let doublings = match (self.kind, still_reads) {
-            (Kind::Client, false) => return Pause::default(),
-            (Kind::Route, false) => 0,
-            (Kind::Client | Kind::Route, true) => self.doublings(pending),
+    pub(super) fn pause(&self, pending: usize, silent: Duration) -> Pause {
+        let doublings = match self.kind {
+            Kind::Client if silent >= STOPPED => return Pause::default(),
+            Kind::Route if silent >= STOPPED => 0,
+            Kind::Client | Kind::Route => self.doublings(pending),
         };
-        Pause { millis: FIRST_PAUSE_MILLIS << doublings }
+        let is_vain = self.kind == Kind::Client && silent >= SILENT;
+        Pause { millis: FIRST_PAUSE_MILLIS << doublings, is_vain }
     }
 
     fn doublings(&self, pending: usize) -> usize {
@@ -75,10 +95,29 @@ impl Bound {
 }
 
 impl Pause {
-    /// Its length; `None` is no pause.
+    /// No pause: the receiver keeps up.
     #[must_use]
-    pub fn duration(self) -> Option<Duration> {
-        (self.millis > 0).then(|| Duration::from_millis(self.millis.into()))
+    pub const fn is_none(self) -> bool {
+        self.millis == 0
+    }
+}
+
+impl Pauses {
+    /// Adds what a receiver wants.
+    pub const fn add(&mut self, pause: Pause) {
+        let Pause { millis, is_vain } = pause;
+        let longest = if is_vain { &mut self.vain_millis } else { &mut self.millis };
+        if millis > *longest {
+            *longest = millis;
+        }
+        self.spares |= pause.is_none();
+    }
+
+    /// The longest that is worth it, and forgets all; `None` is no pause.
+    pub fn take(&mut self) -> Option<Duration> {
+        let Self { millis, vain_millis, spares } = std::mem::take(self);
+        let longest = if spares { millis } else { millis.max(vain_millis) };
+        (longest > 0).then(|| Duration::from_millis(longest.into()))
     }
 }
 
@@ -88,17 +127,19 @@ mod tests {
 
     const MIB: usize = 1024 * 1024;
 
-    fn millis(bound: &Bound, pending: usize, still_reads: bool) -> u128 {
-        bound.pause(pending, still_reads).duration().unwrap_or_default().as_millis()
+    const NOW: Duration = Duration::ZERO;
+
+    fn millis(bound: &Bound, pending: usize, silent: Duration) -> u16 {
+        bound.pause(pending, silent).millis
     }
 
     #[test]
     fn producers_of_a_client_pause_only_while_it_reads() {
         let bound = Bound::of_client(64 * MIB);
         assert_eq!((bound.pause_above, bound.cut_above), (48 * MIB, 64 * MIB));
-        let pauses: Vec<_> = [49, 52, 63].map(|n| millis(&bound, n * MIB, true)).into();
+        let pauses: Vec<_> = [49, 52, 63].map(|n| millis(&bound, n * MIB, NOW)).into();
         assert_eq!(pauses, [5, 10, 320]);
-        assert_eq!(millis(&bound, 63 * MIB, false), 0);
+        assert!(bound.pause(63 * MIB, STOPPED).is_none());
     }
 
     #[test]
@@ -106,9 +147,36 @@ mod tests {
         let bound = Bound::of_route(64 * MIB);
         assert_eq!((bound.pause_above, bound.cut_above), (48 * MIB, 256 * MIB));
         let pauses: Vec<_> =
-            [49, 80, 110, 140, 170, 200, 256].map(|n| millis(&bound, n * MIB, true)).into();
+            [49, 80, 110, 140, 170, 200, 256].map(|n| millis(&bound, n * MIB, NOW)).into();
         assert_eq!(pauses, [5, 10, 20, 40, 80, 160, 320]);
-        assert_eq!(millis(&bound, 200 * MIB, false), 5);
+        assert_eq!(millis(&bound, 200 * MIB, STOPPED), 5);
+    }
+
+    /// The pause for receivers of which each has so much pending and was silent for so long.
+    fn pause_for(bound: &Bound, receivers: &[(usize, Duration)]) -> Option<u128> {
+        let mut pauses = Pauses::default();
+        for (pending, silent) in receivers {
+            pauses.add(if *pending > bound.pause_above {
+                bound.pause(*pending, *silent)
+            } else {
+                Pause::default()
+            });
+        }
+        let taken = pauses.take();
+        assert_eq!(pauses.take(), None, "it is taken once");
+        taken.map(|pause| pause.as_millis())
+    }
+
+    #[test]
+    fn nobody_who_keeps_up_pays_for_one_that_takes_nothing() {
+        let bound = Bound::of_client(64 * MIB);
+        let (fast, late, silent) = ((0, NOW), (49 * MIB, NOW), (51 * MIB, SILENT));
+        assert_eq!(pause_for(&bound, &[silent]), Some(10), "nobody else is there");
+        assert_eq!(pause_for(&bound, &[silent, fast]), None);
+        assert_eq!(pause_for(&bound, &[fast, late, silent]), Some(5), "one of them still reads");
+        assert_eq!(pause_for(&bound, &[late, silent]), Some(10));
+        assert_eq!(pause_for(&bound, &[fast]), None);
+        assert_eq!(pause_for(&Bound::of_route(64 * MIB), &[fast, silent]), Some(5));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use super::line::{
     After, Bounds, Line, LineStep, Need, ParseError, Step, bare, body, line, with_args,
 };
 use super::message::{Body, Message};
+use super::usual::{self, Usual};
 
 /// One op of a client.
 #[derive(Debug)]
@@ -101,6 +102,15 @@ fn unsubscribe<'a>(line: &Line<'a>) -> Result<ClientOp<'a>, ParseError> {
 
 /// `PUB subject [reply] size` and `HPUB subject [reply] header-size total-size`.
 pub(super) fn publish<'a>(input: &'a [u8], keyword: &[u8], bounds: &Bounds) -> Parsed<'a> {
+    match usual::publish(input, keyword, bounds) {
+        Some(Usual { message, line_len, total }) => {
+            Ok(Step::Op(ClientOp::Publish(message, line_len), total))
+        }
+        None => publish_carefully(input, keyword, bounds),
+    }
+}
+
+fn publish_carefully<'a>(input: &'a [u8], keyword: &[u8], bounds: &Bounds) -> Parsed<'a> {
     let line = match line(input, keyword, After::Blank, bounds)? {
         LineStep::Whole(line) => line,
         LineStep::More(need) => return Ok(Step::More(need)),

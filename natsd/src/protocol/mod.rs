@@ -14,3 +14,4 @@ pub mod line;
 pub mod message;
 pub mod route;
 pub mod stash;
+mod usual;

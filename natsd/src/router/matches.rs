@@ -7,8 +7,6 @@ use crate::account::{Account, Link, Subscription, Target};
 /// The receivers of one subject. Filled again and again without giving its memory back.
 #[derive(Debug, Default)]
 pub struct Matches {
-    /// Subject they were taken for.
-    subject: Vec<u8>,
     account: Option<Arc<Account>>,
     generation: u64,
     /// Clients and the server itself, without queue group.
@@ -17,7 +15,7 @@ pub struct Matches {
     pub(super) links: Vec<Arc<Link>>,
     /// Queue groups by name.
     pub(super) groups: Vec<Group>,
-    /// `HMSG subject `; without its first byte it starts a MSG.
+    /// `HMSG subject ` with the subject they were taken for; without its first byte it starts a MSG.
     pub(super) head: Vec<u8>,
 }
 
@@ -32,7 +30,7 @@ impl Matches {
     /// Whether they still hold for this subject.
     #[must_use]
     pub fn hold_for(&self, account: &Arc<Account>, subject: &[u8]) -> bool {
-        self.still_hold(account) && self.subject == subject
+        self.still_hold(account) && self.subject() == subject
     }
 
     /// Whether they still hold for the subject they were taken for.
@@ -42,10 +40,14 @@ impl Matches {
             && self.account.as_ref().is_some_and(|held| Arc::ptr_eq(held, account))
     }
 
+    fn subject(&self) -> &[u8] {
+        let of_hmsg = self.head.strip_prefix(b"HMSG ").and_then(|rest| rest.split_last());
+        of_hmsg.map_or(&[], |(_space, subject)| subject)
+    }
+
     /// Takes the receivers of a subject.
     pub fn take(&mut self, account: &Arc<Account>, subject: &[u8]) {
         self.clear();
-        self.subject.extend_from_slice(subject);
         self.head.extend_from_slice(b"HMSG ");
         self.head.extend_from_slice(subject);
         self.head.push(b' ');
@@ -67,7 +69,6 @@ impl Matches {
 
     /// Lets go of all receivers.
     pub fn clear(&mut self) {
-        self.subject.clear();
         self.head.clear();
         self.plain.clear();
         self.links.clear();

@@ -14,7 +14,7 @@ use crate::log::{
     self,
     wire::{self, Way},
 };
-use crate::outbound::{Append, LENT_BODY_BYTES, Outbound, Pause, SHARED_BODY_BYTES};
+use crate::outbound::{Append, LENT_BODY_BYTES, Outbound, Pauses, SHARED_BODY_BYTES};
 use crate::protocol::message::{Frame, Message, Shared};
 
 /// A queue that grew beyond this within one batch is written at once: it keeps memory and the
@@ -62,7 +62,7 @@ pub struct Publisher {
     touched: Vec<Arc<Outbound>>,
     pub(super) sizes: Vec<u8>,
     pub(super) dice: Dice,
-    pause: Pause,
+    pauses: Pauses,
     /// What went to peers of which account.
     tally: Tally,
     /// Bytes queued since the last flush.
@@ -88,7 +88,7 @@ impl Publisher {
             touched: Vec::new(),
             sizes: Vec::new(),
             dice: Dice::new(seed),
-            pause: Pause::default(),
+            pauses: Pauses::default(),
             tally: Tally::of_sent(),
             queued: 0,
             nested: Nested::default(),
@@ -105,8 +105,8 @@ impl Publisher {
     }
 
     /// How long the producer of this batch should pause, because a receiver is far behind.
-    pub fn take_pause(&mut self) -> Pause {
-        std::mem::take(&mut self.pause)
+    pub fn take_pause(&mut self) -> Option<Duration> {
+        self.pauses.take()
     }
 
     /// Queues bytes on one connection.
@@ -278,7 +278,7 @@ impl Publisher {
         if appended.first_touch {
             self.touch(outbound);
         }
-        self.pause = self.pause.max(appended.pause);
+        self.pauses.add(appended.pause);
         if appended.pending_bytes > EARLY_FLUSH_BYTES {
             outbound.flush();
         }
@@ -396,7 +396,7 @@ impl Publisher {
         if appended.first_touch {
             self.touch(&link.outbound);
         }
-        self.pause = self.pause.max(appended.pause);
+        self.pauses.add(appended.pause);
         if appended.pending_bytes > EARLY_FLUSH_BYTES {
             link.outbound.flush();
         }
