@@ -226,13 +226,13 @@ impl Client {
 
     fn on_op(
         &mut self,
-        op: ClientOp<'_>,
+        op: &ClientOp<'_>,
         input: &[u8],
         frame: Option<Frame<'_>>,
         publisher: &mut Publisher,
     ) -> Result<(), CloseReason> {
-        match op {
-            ClientOp::Publish(message, line_len) => {
+        match *op {
+            ClientOp::Publish(ref message, line_len) => {
                 self.on_publish(message, input.get(..line_len), frame, publisher);
             }
             ClientOp::Subscribe { subject, queue, sid } => {
@@ -351,7 +351,7 @@ impl Ops for Client {
                 if log::tracing_wire() {
                     self.log_op(&op, input);
                 }
-                self.on_op(op, input, frame, publisher)?;
+                self.on_op(&op, input, frame, publisher)?;
                 Ok(Progress::Done(used))
             }
             Ok(Step::More(need)) => {

@@ -87,13 +87,13 @@ impl Client {
         }
         self.entry.received.count(message.size());
         self.send_ok_if_verbose(publisher);
-        self.route(message, frame, publisher);
+        self.route(&message, frame, publisher);
         Ok(Some(Progress::Done(total)))
     }
 
     pub(super) fn on_publish(
         &mut self,
-        message: Message<'_>,
+        message: &Message<'_>,
         line: Option<&[u8]>,
         frame: Option<Frame<'_>>,
         publisher: &mut Publisher,
@@ -102,15 +102,29 @@ impl Client {
         if invalid && !std::mem::take(&mut self.complained) {
             self.send_error(error::INVALID_PUBLISH_SUBJECT, publisher);
         }
-        if message.has_headers() && self.may_trace(&message) {
+        if message.has_headers() && self.may_trace(message) {
             self.last_line.forget();
-            return self.publish_traced(&message, publisher);
+            return self.publish_traced(message, publisher);
         }
         self.entry.received.count(message.size());
-        // As in the reference everything below is about the subject that it is mapped to.
-        let mapped = self.account.map(message.subject);
-        let message = Message { subject: mapped.as_deref().unwrap_or(message.subject), ..message };
-        let leave = self.leave_to_publish(&message);
+        match self.account.map(message.subject) {
+            None => self.publish_to(message, line.filter(|_| !invalid), frame, publisher),
+            Some(subject) => {
+                self.publish_to(&Message { subject: &subject, ..*message }, None, frame, publisher);
+            }
+        }
+    }
+
+    /// Publishes a message whose subject is where it goes; as in the reference that is what is
+    /// judged. `line` may be remembered.
+    fn publish_to(
+        &mut self,
+        message: &Message<'_>,
+        line: Option<&[u8]>,
+        frame: Option<Frame<'_>>,
+        publisher: &mut Publisher,
+    ) {
+        let leave = self.leave_to_publish(message);
         if let Leave::No(violation) = leave {
             self.last_line.forget();
             self.log_error(&format!("Publish Violation - {violation}"));
@@ -123,10 +137,8 @@ impl Client {
         }
         let is_again = self.route(message, frame, publisher);
         match line {
-            Some(line)
-                if is_again && !invalid && mapped.is_none() && matches!(leave, Leave::Always) =>
-            {
-                self.last_line.remember(&message, line);
+            Some(line) if is_again && matches!(leave, Leave::Always) => {
+                self.last_line.remember(message, line);
             }
             _ => self.last_line.forget(),
         }
@@ -177,7 +189,7 @@ impl Client {
     /// message before.
     pub(super) fn route(
         &mut self,
-        message: Message<'_>,
+        message: &Message<'_>,
         frame: Option<Frame<'_>>,
         publisher: &mut Publisher,
     ) -> bool {
@@ -185,13 +197,20 @@ impl Client {
         if !is_again {
             self.matches.take(&self.account, message.subject);
         }
-        let shared = share(message.body, frame);
-        let message = Message { shared: shared.as_ref(), ..message };
+        let (shared, large);
+        let message = match share(message.body, frame) {
+            None => message,
+            Some(body) => {
+                shared = body;
+                large = Message { shared: Some(&shared), ..*message };
+                &large
+            }
+        };
         let asker = Requester { entry: &self.entry, node: &self.node };
         let origin = Origin::Client { id: self.entry.id, echo: self.options.echo, asker: &asker };
-        let count = publisher.publish(&self.account, &message, &self.matches, origin);
+        let count = publisher.publish(&self.account, message, &self.matches, origin);
         if count == 0 && self.options.no_responders && !message.reply.is_empty() {
-            self.report_no_responders(&message, publisher);
+            self.report_no_responders(message, publisher);
         }
         is_again
     }

@@ -72,7 +72,7 @@ impl Client {
             match &mut trace {
                 Some(trace) => self.route_traced(&message, trace, publisher),
                 None => {
-                    self.route(message, None, publisher);
+                    self.route(&message, None, publisher);
                 }
             }
         }

@@ -465,9 +465,16 @@ impl Queue {
 
     /// Copies bytes behind all that there are.
     fn put(&mut self, bytes: &[u8]) {
-        self.reserve(bytes.len());
-        self.tail.extend_from_slice(bytes);
-        self.pending_bytes += bytes.len();
+        self.put_all(&[bytes], &[]);
+    }
+
+    /// Copies parts behind all bytes there are, into the same chunk.
+    fn put_all(&mut self, line: &[&[u8]], rest: &[&[u8]]) {
+        let parts = line.iter().chain(rest);
+        let bytes = parts.clone().map(|part| part.len()).sum();
+        self.reserve(bytes);
+        parts.for_each(|part| self.tail.extend_from_slice(part));
+        self.pending_bytes += bytes;
     }
 
     /// Lets go of all read buffers. What stood between their parts moves with them: a queue that
@@ -521,14 +528,14 @@ pub struct Append<'a> {
 }
 
 impl Append<'_> {
-    /// Makes room for a whole frame, so that it is not torn into chunks.
-    pub fn reserve(&mut self, bytes: usize) {
-        self.queue.reserve(bytes);
-    }
-
     /// Copies bytes into the queue.
     pub fn put(&mut self, bytes: &[u8]) {
         self.queue.put(bytes);
+    }
+
+    /// Copies the parts of a frame into the queue, in one piece: none is torn into two chunks.
+    pub fn put_all(&mut self, line: &[&[u8]], rest: &[&[u8]]) {
+        self.queue.put_all(line, rest);
     }
 
     /// Queues bytes without copying them.

@@ -328,25 +328,15 @@ impl Publisher {
     /// Appends a control line and the body, in as few pieces as there are.
     fn write(&self, queue: &mut Append<'_>, message: &Message<'_>, line: &[&[u8]]) {
         if let Some(shared) = message.shared {
-            line.iter().for_each(|part| queue.put(part));
-            queue.put(self.sizes_of(message));
+            queue.put_all(line, &[self.sizes_of(message)]);
             match shared {
                 Shared::Own(body) => queue.share(body),
                 Shared::Lent(body) => queue.lend(body),
             }
+        } else if message.tail.is_empty() {
+            queue.put_all(line, &[&self.sizes, message.body]);
         } else {
-            let rest =
-                if message.tail.is_empty() { message.body.len() + 64 } else { message.tail.len() };
-            queue.reserve(
-                line.iter().map(|part| part.len()).sum::<usize>() + self.sizes.len() + rest,
-            );
-            line.iter().for_each(|part| queue.put(part));
-            if message.tail.is_empty() {
-                queue.put(&self.sizes);
-                queue.put(message.body);
-            } else {
-                queue.put(message.tail);
-            }
+            queue.put_all(line, &[message.tail]);
         }
         queue.count_message(message.size());
     }
@@ -376,9 +366,7 @@ impl Publisher {
         match &directed {
             None => self.write(&mut queue, message, &line),
             Some((sizes, message)) => {
-                line.iter().for_each(|part| queue.put(part));
-                queue.put(sizes);
-                queue.put(message.body);
+                queue.put_all(&line, &[sizes, message.body]);
                 queue.count_message(message.size());
             }
         }
@@ -497,8 +485,6 @@ fn write_without_headers(
     let mut sizes = Vec::with_capacity(64);
     plain.write_sizes(&mut sizes);
     let head = head.get(1..).unwrap_or_default();
-    for part in [head, &target.sid, b" ", &sizes, body] {
-        queue.put(part);
-    }
+    queue.put_all(&[head, &target.sid, b" "], &[&sizes, body]);
     queue.count_message(plain.size());
 }
