@@ -101,9 +101,13 @@ fn unsubscribe<'a>(line: &Line<'a>) -> Result<ClientOp<'a>, ParseError> {
 }
 
 /// `PUB subject [reply] size` and `HPUB subject [reply] header-size total-size`.
-pub(super) fn publish<'a>(input: &'a [u8], keyword: &[u8], bounds: &Bounds) -> Parsed<'a> {
-    match usual::publish(input, keyword, bounds) {
-        Some(Usual { message, line_len, total }) => {
+pub(super) fn publish<'a, const N: usize>(
+    input: &'a [u8],
+    keyword: &[u8; N],
+    bounds: &Bounds,
+) -> Parsed<'a> {
+    match usual::message(input, keyword, false, bounds) {
+        Some(Usual { message, line_len, total, .. }) => {
             Ok(Step::Op(ClientOp::Publish(message, line_len), total))
         }
         None => publish_carefully(input, keyword, bounds),

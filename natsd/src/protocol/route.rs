@@ -11,6 +11,7 @@ use super::line::{
     After, Bounds, Line, LineStep, Need, ParseError, Step, bare, body, line, with_args,
 };
 use super::message::{Body, Message};
+use super::usual::{self, Usual};
 
 /// Queue groups that one message is directed to.
 pub type Queues<'a> = SmallVec<[&'a [u8]; 4]>;
@@ -102,7 +103,12 @@ pub fn parse<'a>(input: &'a [u8], bounds: &Bounds, dedicated: bool) -> Parsed<'a
 }
 
 /// What a client would publish. It names no account: there is one on a dedicated connection only.
-fn published<'a>(input: &'a [u8], keyword: &[u8], bounds: &Bounds, dedicated: bool) -> Parsed<'a> {
+fn published<'a, const N: usize>(
+    input: &'a [u8],
+    keyword: &[u8; N],
+    bounds: &Bounds,
+    dedicated: bool,
+) -> Parsed<'a> {
     Ok(match super::client::publish(input, keyword, bounds)? {
         Step::Op(ClientOp::Publish(message, line_len), used) => {
             let (account, queues) = ((!dedicated).then_some(&[][..]), Queues::new());
@@ -188,7 +194,27 @@ fn take_account<'r, 'a>(
 }
 
 /// Reads `RMSG` and `HMSG` in their three shapes: plain, `+ reply queues..`, `| queues..`.
-fn message<'a>(input: &'a [u8], keyword: &[u8], bounds: &Bounds, dedicated: bool) -> Parsed<'a> {
+fn message<'a, const N: usize>(
+    input: &'a [u8],
+    keyword: &[u8; N],
+    bounds: &Bounds,
+    dedicated: bool,
+) -> Parsed<'a> {
+    match usual::message(input, keyword, !dedicated, bounds) {
+        Some(Usual { account, message, line_len, total }) => {
+            let op = RouteOp::Message { account, message, queues: Queues::new(), line_len };
+            Ok(Step::Op(op, total))
+        }
+        None => message_carefully(input, keyword, bounds, dedicated),
+    }
+}
+
+fn message_carefully<'a>(
+    input: &'a [u8],
+    keyword: &[u8],
+    bounds: &Bounds,
+    dedicated: bool,
+) -> Parsed<'a> {
     let line = match line(input, keyword, After::Blank, bounds)? {
         LineStep::Whole(line) => line,
         LineStep::More(need) => return Ok(Step::More(need)),
@@ -295,6 +321,8 @@ fn bad_arguments(what: &str, args: &[u8]) -> ParseError {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const BOUNDS: Bounds = Bounds { control_line_max: 65536, payload_max: usize::MAX };
@@ -351,6 +379,48 @@ mod tests {
             one("RMSG a 1\r\nx\r\n", true),
             r"- a reply= queues= headers=0 body=x tail=1\r\nx\r\n"
         );
+    }
+
+    /// Compares both ways of reading the start of an input, if it has the usual form.
+    fn same_in_one_go<const N: usize>(
+        keyword: &[u8; N],
+        input: &str,
+        dedicated: bool,
+    ) -> Result<(), TestCaseError> {
+        let input = input.as_bytes();
+        if usual::message(input, keyword, !dedicated, &BOUNDS).is_some() {
+            let careful = message_carefully(input, keyword, &BOUNDS, dedicated);
+            let usual = message(input, keyword, &BOUNDS, dedicated);
+            prop_assert_eq!(format!("{usual:?}"), format!("{careful:?}"));
+        }
+        Ok(())
+    }
+
+    proptest! {
+        /// What is read in one go is what the careful way makes of it.
+        #[test]
+        fn the_usual_form_means_the_same(
+            line in "( ?[ -~\\t\\r\\n]?[a-z.+|]{0,9} ){0,4}[0-9]{0,2} ?[0-9]{1,2}\\r?\\n?",
+            body in "[ab]{0,20}",
+            dedicated in any::<bool>(),
+        ) {
+            same_in_one_go(b"RMSG", &format!("RMSG {line}{body}\r\n"), dedicated)?;
+            same_in_one_go(b"HMSG", &format!("HMSG {line}{body}\r\n"), dedicated)?;
+        }
+    }
+
+    #[test]
+    fn what_peers_send_has_the_usual_form() {
+        for (input, dedicated) in [
+            ("RMSG $G a 1\r\nx\r\n", false),
+            ("RMSG $G a _R_.1 1\r\nx\r\n", false),
+            ("RMSG a 1\r\nx\r\n", true),
+        ] {
+            let usual = usual::message(input.as_bytes(), b"RMSG", !dedicated, &BOUNDS);
+            assert!(usual.is_some(), "{input}");
+        }
+        let input = b"HMSG $G a rr 12 15\r\nNATS/1.0\r\n\r\nxyz\r\n";
+        assert!(usual::message(input, b"HMSG", true, &BOUNDS).is_some());
     }
 
     #[test]
