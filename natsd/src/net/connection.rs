@@ -17,6 +17,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Conversation;
+use super::crowding::is_crowded;
 use super::desk::{self, CIPHER_BYTES, Desk};
 use super::patience::Patience;
 use super::tls::TlsSink;
@@ -487,7 +488,7 @@ impl Driver {
 
 /// Until when a producer pauses, because a receiver of its batch is far behind.
 fn pause_wanted(conversation: &impl Conversation, publisher: &mut Publisher) -> Option<Instant> {
-    let pause = publisher.take_pause()?;
+    let pause = publisher.take_pause(is_crowded)?;
     Some(Instant::now() + pause.min(conversation.longest_pause()))
 }
 

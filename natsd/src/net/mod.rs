@@ -5,6 +5,7 @@
 //! queue), writes every queue that was touched, and goes back to wait.
 
 mod connection;
+mod crowding;
 mod descriptors;
 mod desk;
 mod interfaces;

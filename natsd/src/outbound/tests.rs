@@ -158,7 +158,7 @@ async fn producers_pause_for_a_client_as_long_as_it_may_go_on_reading() {
     out.flush();
     let pauses = || !out.append_bytes(b"x").unwrap().pause.is_none();
     assert!(pauses());
-    tokio::time::advance(Duration::from_millis(99)).await;
+    tokio::time::advance(Duration::from_millis(399)).await;
     assert!(pauses());
     tokio::time::advance(Duration::from_millis(1)).await;
     assert!(!pauses());

@@ -105,8 +105,8 @@ impl Publisher {
     }
 
     /// How long the producer of this batch should pause, because a receiver is far behind.
-    pub fn take_pause(&mut self) -> Option<Duration> {
-        self.pauses.take()
+    pub fn take_pause(&mut self, is_crowded: impl FnOnce() -> bool) -> Option<Duration> {
+        self.pauses.take(is_crowded)
     }
 
     /// Queues bytes on one connection.
