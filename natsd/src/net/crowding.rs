@@ -1,9 +1,9 @@
 //! Whether the machine has more to do than it can: how long this thread was made to wait for a core.
 //!
 //! Asked while a receiver is far behind: if it has taken nothing for long, on a crowded machine it
-//! may be waiting for its turn, as this thread does. Of clients on other machines it says nothing. Source: the second
-//! number of `/proc/thread-self/schedstat`, nanoseconds ready to run but not running (Linux,
-//! sched-stats.rst). Where there is none no machine is crowded.
+//! may be waiting for its turn, as this thread does. Of clients on other machines it says nothing.
+//! Source: the second number of `/proc/thread-self/schedstat`, nanoseconds ready to run but not
+//! running (Linux, sched-stats.rst). Where there is none no machine is crowded.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 /// A look costs some microseconds; between looks the last answer stands.
 const LOOK: Duration = Duration::from_millis(20);
-/// A machine is crowded when a thread waits for more than this part of its time. Measured: a tenth
-/// to a half where twelve clients share two cores with the server, a hundredth on a core of its own.
+/// A machine is crowded when a thread waits for more than this part of its time. Measured: 21 to 66
+/// percent where twelve clients share two cores with the server, at most 1 on a core of its own.
 const CROWDED_PERCENT: u128 = 5;
 
 /// What a thread has found.

@@ -148,6 +148,7 @@ fn a_peer_server_slows_producers_down_before_it_is_cut_off() {
     assert_eq!(pauses.len(), 65, "four times max_pending, and the one that was too much");
     assert!(pauses[..12].iter().all(|pause| pause.is_none()));
     assert!(pauses[12..64].iter().all(|pause| !pause.is_none()));
+    assert!(pauses[12..64].is_sorted());
     assert_eq!(out.closed(), Some(CloseReason::SlowConsumerPendingBytes));
 }
 
@@ -156,12 +157,16 @@ async fn producers_pause_for_a_client_as_long_as_it_may_go_on_reading() {
     let out = queue(&Choked::with_room(0), 1000);
     out.append_bytes(&[0; 760]);
     out.flush();
-    let pauses = || !out.append_bytes(b"x").unwrap().pause.is_none();
-    assert!(pauses());
+    let pause = || {
+        let mut pauses = Pauses::default();
+        pauses.add(out.append_bytes(b"x").unwrap().pause);
+        pauses.take(|| false).unwrap_or_default().as_millis()
+    };
+    assert_eq!(pause(), 5);
     tokio::time::advance(Duration::from_millis(399)).await;
-    assert!(pauses());
+    assert_eq!(pause(), 5);
     tokio::time::advance(Duration::from_millis(1)).await;
-    assert!(!pauses());
+    assert_eq!(pause(), 0);
 }
 
 #[test]
