@@ -424,14 +424,14 @@ impl Driver {
                 Some(tls) => ready!(poll_decrypted(read, cx, tls, desk, conversation))?,
                 None => ready!(poll_clear(read, cx, desk.buffer.first(patience.most_at_once)))?,
             };
-            let Desk { buffer, publisher, turns, .. } = desk;
+            let Desk { buffer, publisher, .. } = desk;
             let input = buffer.bytes().get_mut(..got.bytes).unwrap_or_default();
             let result = frames.take(input, conversation, publisher);
-            publisher.flush();
-            *paused_until = pause_wanted(conversation, publisher);
+            desk.write_all();
+            *paused_until = pause_wanted(conversation, &mut desk.publisher);
             result?;
             frames.sink.flush_controls().map_err(|_lost| CloseReason::WriteError)?;
-            got.next(cx, turns)
+            got.next(cx, &mut desk.turns)
         })
     }
 

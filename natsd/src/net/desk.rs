@@ -2,9 +2,13 @@
 //! connections. An idle connection owns neither.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
+use std::task::{Poll, Waker};
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 
+use super::busy_poll::{BusyPoll, Turn};
 use super::workers::Turns;
 use crate::outbound::LENT_BODY_BYTES;
 use crate::router::Publisher;
@@ -27,6 +31,9 @@ pub(super) struct Desk {
     pub(super) turns: Turns,
     /// Batches since the thread last waited; `None` where nobody says when it does.
     batches: Option<u8>,
+    busy_poll: BusyPoll,
+    /// Of a task that does nothing: with it awake the thread polls instead of going to sleep.
+    sleepless: Option<Waker>,
 }
 
 impl Desk {
@@ -61,6 +68,15 @@ impl Desk {
         self.publisher.flush();
         self.batches = self.batches.map(|_| 1);
     }
+
+    /// What the thread did since it last asked its readiness loop.
+    fn take_turn(&mut self) -> Turn {
+        match (self.batches.replace(0), self.publisher.take_carried()) {
+            (None | Some(0), 0) => Turn::Empty,
+            (_, 0 | 1) => Turn::Small,
+            _ => Turn::Large,
+        }
+    }
 }
 
 thread_local! {
@@ -70,17 +86,39 @@ thread_local! {
         publisher: Publisher::new(rand::random()),
         turns: Turns::default(),
         batches: None,
+        busy_poll: BusyPoll::default(),
+        sleepless: None,
     });
 }
 
-/// To be called whenever the thread is about to wait: writes what has waited for this.
+/// To be called whenever the thread is about to wait: writes what has waited for this, and keeps
+/// the thread awake if it should poll.
 pub(super) fn before_rest() {
     // There is no desk any more when the thread ends.
     let _ended = DESK.try_with(|desk| {
         let mut desk = desk.borrow_mut();
-        desk.write_all();
-        desk.batches = Some(0);
+        let turn = desk.take_turn();
+        desk.publisher.flush();
+        if desk.busy_poll.wanted(turn, Instant::now)
+            && let Some(sleepless) = &desk.sleepless
+        {
+            sleepless.wake_by_ref();
+        }
     });
+}
+
+/// The task that can keep this thread awake. The readiness loop is asked without waiting as long
+/// as a task wants to run.
+pub(super) async fn sleepless() {
+    poll_fn(|cx| {
+        with(|desk| {
+            if !desk.sleepless.as_ref().is_some_and(|held| held.will_wake(cx.waker())) {
+                desk.sleepless = Some(cx.waker().clone());
+            }
+        });
+        Poll::Pending
+    })
+    .await
 }
 
 /// What was read last. While it is worked on queues may hold parts of it.

@@ -4,6 +4,7 @@
 //! the bytes to its [`Conversation`] (a plain function: nothing awaits between bytes and
 //! queue), writes every queue that was touched, and goes back to wait.
 
+mod busy_poll;
 mod connection;
 mod crowding;
 mod descriptors;

@@ -64,6 +64,7 @@ impl Workers {
         }
         for worker in &all {
             worker.handle.spawn(rest(give_back_spares));
+            worker.handle.spawn(desk::sleepless());
         }
         Ok(Self { all: all.into() })
     }

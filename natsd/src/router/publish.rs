@@ -67,6 +67,8 @@ pub struct Publisher {
     tally: Tally,
     /// Bytes queued since the last flush.
     queued: usize,
+    /// Messages carried since somebody asked.
+    carried: usize,
     /// How deep in imports of imports it is, and matches for each depth.
     pub(super) nested: Nested,
 }
@@ -91,6 +93,7 @@ impl Publisher {
             pauses: Pauses::default(),
             tally: Tally::of_sent(),
             queued: 0,
+            carried: 0,
             nested: Nested::default(),
         }
     }
@@ -109,6 +112,11 @@ impl Publisher {
         self.pauses.take(is_crowded)
     }
 
+    /// How many messages were carried since the last call, whether anybody took them or not.
+    pub fn take_carried(&mut self) -> usize {
+        std::mem::take(&mut self.carried)
+    }
+
     /// Queues bytes on one connection.
     pub fn send(&mut self, outbound: &Arc<Outbound>, bytes: &[u8]) {
         if outbound.append_bytes(bytes).is_some_and(|appended| appended.first_touch) {
@@ -124,6 +132,7 @@ impl Publisher {
         matches: &Matches,
         origin: Origin<'_>,
     ) -> usize {
+        self.carried += 1;
         if matches.is_nobody() {
             return 0;
         }
