@@ -56,10 +56,20 @@ pub(super) struct BusyPoll {
 enum Mode {
     /// Sleeps, and has noted so many gaps.
     Sleep { turns: usize },
-    /// Polls for at most `soon`, and counts the turns that came later.
-    Poll { since: Instant, soon: Duration, turns: u32, late: u32 },
+    /// Polls.
+    Poll(Trial),
     /// Sleeps, because polling did not help.
     Barred { until: Instant },
+}
+
+/// One trial after the other, as long as they do not fail.
+#[derive(Clone, Copy, Debug)]
+struct Trial {
+    since: Instant,
+    /// A turn that comes later than this is not helped; it is not polled for any longer.
+    soon: Duration,
+    turns: u32,
+    late: u32,
 }
 
 impl Mode {
@@ -83,10 +93,10 @@ impl BusyPoll {
                 if let Some(last) = self.last.replace(now) {
                     self.note(now - last, now);
                 }
-                matches!(self.mode, Mode::Poll { .. })
+                matches!(self.mode, Mode::Poll(_))
             }
-            (Turn::Empty, Mode::Poll { soon, .. }) => {
-                self.last.is_some_and(|last| now() - last < *soon)
+            (Turn::Empty, Mode::Poll(trial)) => {
+                self.last.is_some_and(|last| now() - last < trial.soon)
             }
             (Turn::Empty, _) => false,
             (Turn::Large, mode) => {
@@ -101,37 +111,41 @@ impl BusyPoll {
 
     /// A small turn came so long after the last.
     fn note(&mut self, gap: Duration, now: Instant) {
-        match &mut self.mode {
-            Mode::Sleep { turns } => {
-                let Some(place) = self.gaps.get_mut(*turns).filter(|_| gap < CONVERSATION_GAP)
-                else {
-                    self.mode = Mode::ASLEEP;
-                    return;
-                };
-                *place = gap;
-                *turns += 1;
-                if *turns == CONVERSATION_TURNS {
-                    let soon = (median(&mut self.gaps) / 2).min(WINDOW);
-                    self.mode = Mode::Poll { since: now, soon, turns: 0, late: 0 };
-                }
-            }
-            Mode::Poll { since, soon, turns, late } => {
-                *turns += 1;
-                *late += u32::from(gap >= *soon);
-                if *late > LATE_MAX {
-                    self.mode = Mode::Barred { until: now + self.bar };
-                    self.bar = (self.bar * 2).min(VERDICT);
-                } else if *turns == TRIAL_TURNS {
-                    (*turns, *late) = (0, 0);
-                    self.bar = (self.bar / 2).max(BARRED_MIN);
-                    if now - *since >= VERDICT {
-                        self.mode = Mode::ASLEEP; // to be compared anew
-                    }
-                }
-            }
-            Mode::Barred { until } if now < *until => {}
-            Mode::Barred { .. } => self.mode = Mode::ASLEEP,
+        self.mode = match self.mode {
+            Mode::Sleep { turns } => self.after_sleep(turns, gap, now),
+            Mode::Poll(trial) => self.after_poll(trial, gap, now),
+            Mode::Barred { until } if now < until => return,
+            Mode::Barred { .. } => Mode::ASLEEP,
         }
+    }
+
+    fn after_sleep(&mut self, turns: usize, gap: Duration, now: Instant) -> Mode {
+        let place = self.gaps.get_mut(turns).filter(|_| gap < CONVERSATION_GAP);
+        let Some(place) = place else { return Mode::ASLEEP };
+        *place = gap;
+        let turns = turns + 1;
+        if turns < CONVERSATION_TURNS {
+            return Mode::Sleep { turns };
+        }
+        let soon = (median(&mut self.gaps) / 2).min(WINDOW);
+        Mode::Poll(Trial { since: now, soon, turns: 0, late: 0 })
+    }
+
+    fn after_poll(&mut self, trial: Trial, gap: Duration, now: Instant) -> Mode {
+        let (turns, late) = (trial.turns + 1, trial.late + u32::from(gap >= trial.soon));
+        if late > LATE_MAX {
+            let until = now + self.bar;
+            self.bar = (self.bar * 2).min(VERDICT);
+            return Mode::Barred { until };
+        }
+        if turns < TRIAL_TURNS {
+            return Mode::Poll(Trial { turns, late, ..trial });
+        }
+        self.bar = (self.bar / 2).max(BARRED_MIN);
+        if now - trial.since >= VERDICT {
+            return Mode::ASLEEP; // to be compared anew
+        }
+        Mode::Poll(Trial { turns: 0, late: 0, ..trial })
     }
 }
 
