@@ -18,6 +18,12 @@ fn publishing(criterion: &mut Criterion) {
     let (ten, eight) = (["SUB orders.new 1\r\n"; 10], ["SUB orders.new q 1\r\n"; 8]);
     let one = &ten[..1];
     let turns: String = (0..MESSAGES).map(|n| format!("PUB orders.{n} 2\r\nhi\r\n")).collect();
+    let inbox = |n: usize| format!("_INBOX.QAVg3lYBmPMBSVNuPlDhy5.{n}");
+    let body = format!("16\r\n{}\r\n", "x".repeat(16));
+    let requests: String =
+        (0..MESSAGES).map(|n| format!("PUB orders.new {} {body}", inbox(n))).collect();
+    let answers: String = (0..MESSAGES).map(|n| format!("PUB {} {body}", inbox(n))).collect();
+    let waits = ["SUB orders.new 1\r\n", "SUB _INBOX.QAVg3lYBmPMBSVNuPlDhy5.* 1\r\n"];
     // Figures are per delivery.
     for (name, subscriptions, input, receivers) in [
         ("nobody, 16 B", &[][..], message(16).repeat(MESSAGES), 1),
@@ -25,6 +31,8 @@ fn publishing(criterion: &mut Criterion) {
         ("p2p, 128 B", one, message(128).repeat(MESSAGES), 1),
         ("fan-out of 10, 128 B", &ten, message(128).repeat(MESSAGES), 10),
         ("queue group of 8, 128 B", &eight, message(128).repeat(MESSAGES), 1),
+        ("requests, 16 B", &waits, requests, 1),
+        ("answers, 16 B", &waits, answers, 1),
         ("always another subject", &["SUB orders.* 1\r\n"], turns, 1),
     ] {
         let node = node(Config::default());

@@ -8,8 +8,8 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::Subscription;
 use super::replies::Replies;
+use super::{LocalTarget, Subscription};
 use crate::auth::Denied;
 use crate::config::ResponsePermission;
 use crate::outbound::Outbound;
@@ -191,5 +191,5 @@ impl Subscriber {
 }
 
 fn sid_of(subscription: &Subscription) -> &[u8] {
-    subscription.local().map_or(&[], |target| &target.sid)
+    subscription.local().map_or(&[], LocalTarget::sid)
 }

@@ -47,8 +47,8 @@ pub enum Target {
 pub struct LocalTarget {
     /// The receiving connection.
     pub subscriber: Arc<Subscriber>,
-    /// The client's name for the subscription.
-    pub sid: Sid,
+    /// The client's name for the subscription and a blank, as they stand in each message.
+    sid_and_blank: SmallVec<[u8; 16]>,
     /// Deliveries so far. Changed only while the subscriber's queue is open for appending.
     delivered: AtomicU64,
     /// Ends after this many deliveries; 0 is never.
@@ -94,10 +94,22 @@ impl LocalTarget {
     pub fn new(subscriber: Arc<Subscriber>, sid: &[u8]) -> Self {
         Self {
             subscriber,
-            sid: Sid::from_slice(sid),
+            sid_and_blank: sid.iter().copied().chain([b' ']).collect(),
             delivered: AtomicU64::new(0),
             max: AtomicU64::new(0),
         }
+    }
+
+    /// The client's name for the subscription.
+    #[must_use]
+    pub fn sid(&self) -> &[u8] {
+        self.sid_and_blank.split_last().map_or(&[], |(_blank, sid)| sid)
+    }
+
+    /// The same and a blank.
+    #[must_use]
+    pub fn sid_and_blank(&self) -> &[u8] {
+        &self.sid_and_blank
     }
 
     /// Counts a delivery if it may take place. The open queue is the lock of the counter:

@@ -347,11 +347,11 @@ impl Ops for Client {
             return Ok(progress);
         }
         match parse(input, &self.bounds, self.options.headers) {
-            Ok(Step::Op(op, used)) => {
+            Ok(Step::Op(ref op, used)) => {
                 if log::tracing_wire() {
-                    self.log_op(&op, input);
+                    self.log_op(op, input);
                 }
-                self.on_op(&op, input, frame, publisher)?;
+                self.on_op(op, input, frame, publisher)?;
                 Ok(Progress::Done(used))
             }
             Ok(Step::More(need)) => {
@@ -360,7 +360,7 @@ impl Ops for Client {
                 }
                 Ok(Progress::More(need))
             }
-            Err(error) => Err(self.on_parse_error(&error, input, publisher)),
+            Err(ref error) => Err(self.on_parse_error(error, input, publisher)),
         }
     }
 }

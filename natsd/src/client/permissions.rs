@@ -40,7 +40,7 @@ pub fn enforce(entry: &ClientEntry, identity: &Identity, publisher: &mut Publish
                 target.end();
                 subscriber.remove(&subscription);
                 account.unsubscribe(&subscription, publisher);
-                let sid = &target.sid;
+                let sid = target.sid();
                 let text = error::subscription_removed(subject, queue, sid);
                 publisher.send(&subscriber.outbound, error::line(&text).as_bytes());
                 tracing::info!(

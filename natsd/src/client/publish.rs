@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Client;
 use super::requester::Requester;
-use crate::account::{Measured, Party, Target, is_measured};
+use crate::account::{Measured, Party, Sid, Target, is_measured};
 use crate::close::CloseReason;
 use crate::log;
 use crate::net::ops::Progress;
@@ -223,7 +223,7 @@ impl Client {
                 && subscription.queue.is_none()
                 && Arc::ptr_eq(&target.subscriber, &self.subscriber)
             {
-                sid = Some(target.sid.clone());
+                sid = Some(Sid::from_slice(target.sid()));
             }
         });
         let Some(sid) = sid else { return };

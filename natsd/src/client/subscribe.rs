@@ -155,7 +155,7 @@ impl Client {
         let Some(target) = subscription.local() else { return };
         target.end();
         if log::tracing_wire() {
-            log::wire::unsubscribed(&self.entry.label(), &target.sid);
+            log::wire::unsubscribed(&self.entry.label(), target.sid());
         }
     }
 }

@@ -97,9 +97,7 @@ impl<S: Interested> Trie<S> {
     }
 
     pub(super) fn for_each_match<'a>(&'a self, subject: &[u8], visit: &mut impl FnMut(&'a S)) {
-        if !self.root.is_empty() && !subject::has_empty_token(subject) {
-            self.root.for_each_match(Some(subject), visit);
-        }
+        self.root.for_each_match(Some(subject), visit);
     }
 
     pub(super) fn for_each_pattern<'a>(&'a self, visit: &mut impl FnMut(&'a [S])) {
@@ -159,10 +157,13 @@ impl<S: Interested> Level<S> {
         removed
     }
 
-    /// `rest` is what is left of the subject, `None` when all its tokens are used.
+    /// `rest` is what is left of the subject, `None` when all its tokens are used. An empty token
+    /// matches nothing; that no literal is empty is known.
     fn for_each_match<'a>(&'a self, rest: Option<&[u8]>, visit: &mut impl FnMut(&'a S)) {
         let Some(rest) = rest else { return };
-        self.rest.iter().for_each(&mut *visit);
+        if !self.rest.is_empty() && !subject::has_empty_token(rest) {
+            self.rest.iter().for_each(&mut *visit);
+        }
         let (token, rest) = match memchr::memchr(b'.', rest) {
             Some(dot) => (rest.get(..dot).unwrap_or_default(), rest.get(dot + 1..)),
             None => (rest, None),
@@ -170,7 +171,7 @@ impl<S: Interested> Level<S> {
         if let Some(branch) = self.literals.as_deref().and_then(|map| map.get(token)) {
             branch.for_each_match(rest, visit);
         }
-        if let Some(branch) = self.star.as_deref() {
+        if let Some(branch) = self.star.as_deref().filter(|_| !token.is_empty()) {
             branch.for_each_match(rest, visit);
         }
     }

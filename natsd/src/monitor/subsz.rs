@@ -75,7 +75,7 @@ pub(super) fn detail_of(held: &Subscription) -> Option<SubDetail> {
     Some(SubDetail {
         subject: text(&held.pattern),
         qgroup: held.queue.as_deref().map(text).unwrap_or_default(),
-        sid: target.map(|target| text(&target.sid)).unwrap_or_default(),
+        sid: target.map(|target| text(target.sid())).unwrap_or_default(),
         msgs: target.map_or(0, crate::account::LocalTarget::delivered),
         max: target.map_or(0, crate::account::LocalTarget::max),
         cid: target.map_or(0, |target| target.subscriber.outbound.id),

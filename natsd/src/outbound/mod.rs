@@ -470,10 +470,10 @@ impl Queue {
 
     /// Copies parts behind all bytes there are, into the same chunk.
     fn put_all(&mut self, line: &[&[u8]], rest: &[&[u8]]) {
-        let parts = line.iter().chain(rest);
-        let bytes = parts.clone().map(|part| part.len()).sum();
+        let parts = line.iter().chain(rest).copied();
+        let bytes = parts.clone().map(<[u8]>::len).sum();
         self.reserve(bytes);
-        parts.for_each(|part| self.tail.extend_from_slice(part));
+        self.tail.append(parts);
         self.pending_bytes += bytes;
     }
 
@@ -509,7 +509,7 @@ impl Queue {
         let mut next = pool::take(wanted, starts);
         if outgrown {
             // The small first block moves on into a large one: still one chunk.
-            next.extend_from_slice(self.tail.bytes());
+            next.append([self.tail.bytes()]);
         }
         let last = std::mem::replace(&mut self.tail, next);
         if outgrown || last.is_empty() {

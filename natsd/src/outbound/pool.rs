@@ -19,76 +19,92 @@ const LARGE: Kept = Kept { most: 32, resting: 16 };
 const SHARED: Kept = Kept { most: 256, resting: 0 };
 
 /// Memory that is filled from the front.
-pub(super) enum Block {
-    /// Of the heap: small ones, and those of one frame that is larger than a block.
+pub(super) struct Block {
+    memory: Memory,
+    filled: usize,
+}
+
+enum Memory {
+    /// Of the heap: small blocks, and those of one frame that is larger than a block.
     Heap(Vec<u8>),
-    /// Pages of their own and how many bytes of them are filled. Dropped, they are the system's
-    /// again at once. Measured: as parts of the heap, the 64 MiB of a slow consumer stayed when
-    /// it was gone, hemmed in by what lives longer.
-    Pages(MmapMut, usize),
+    /// Pages of their own. Dropped, they are the system's again at once. Measured: as parts of the
+    /// heap, the 64 MiB of a slow consumer stayed when it was gone, hemmed in by what lives
+    /// longer.
+    Pages(MmapMut),
+}
+
+impl Memory {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Heap(bytes) => bytes,
+            Self::Pages(pages) => pages,
+        }
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        match self {
+            Self::Heap(bytes) => bytes,
+            Self::Pages(pages) => pages,
+        }
+    }
 }
 
 impl Block {
-    pub(super) const EMPTY: Self = Self::Heap(Vec::new());
+    pub(super) const EMPTY: Self = Self::new(Memory::Heap(Vec::new()));
 
-    fn small() -> Self {
-        Self::Heap(Vec::with_capacity(SMALL_BYTES))
+    const fn new(memory: Memory) -> Self {
+        Self { memory, filled: 0 }
+    }
+
+    fn of_heap(bytes: usize) -> Self {
+        Self::new(Memory::Heap(vec![0; bytes]))
     }
 
     fn large() -> Self {
-        match MmapMut::map_anon(LARGE_BYTES) {
-            Ok(pages) => Self::Pages(pages, 0),
-            Err(_) => Self::Heap(Vec::with_capacity(LARGE_BYTES)),
-        }
+        MmapMut::map_anon(LARGE_BYTES)
+            .map_or_else(|_| Self::of_heap(LARGE_BYTES), |pages| Self::new(Memory::Pages(pages)))
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Heap(bytes) => bytes,
-            Self::Pages(pages, filled) => pages.get(..*filled).unwrap_or_default(),
-        }
+        self.memory.bytes().get(..self.filled).unwrap_or_default()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.bytes().is_empty()
+    pub(super) const fn is_empty(&self) -> bool {
+        self.filled == 0
     }
 
     /// Bytes that fit in yet.
     pub(super) fn room(&self) -> usize {
-        match self {
-            Self::Heap(bytes) => bytes.capacity() - bytes.len(),
-            Self::Pages(pages, filled) => pages.len() - filled,
-        }
+        self.memory.bytes().len() - self.filled
     }
 
     /// Whether it holds no more than a small block could.
-    pub(super) fn is_small(&self) -> bool {
-        self.bytes().len() <= SMALL_BYTES
+    pub(super) const fn is_small(&self) -> bool {
+        self.filled <= SMALL_BYTES
     }
 
     /// Whether it has no memory.
-    pub(super) const fn is_nothing(&self) -> bool {
-        matches!(self, Self::Heap(bytes) if bytes.capacity() == 0)
+    pub(super) fn is_nothing(&self) -> bool {
+        self.memory.bytes().is_empty()
     }
 
     /// Whether it is a small block that should move on into a large one rather than be followed
     /// by it.
     pub(super) fn is_outgrown_by(&self, wanted: usize) -> bool {
-        matches!(self, Self::Heap(bytes)
-            if bytes.capacity() == SMALL_BYTES && bytes.len() + wanted <= LARGE_BYTES)
+        self.memory.bytes().len() == SMALL_BYTES && self.filled + wanted <= LARGE_BYTES
     }
 
-    /// Appends bytes for which there is room.
-    pub(super) fn extend_from_slice(&mut self, more: &[u8]) {
-        debug_assert!(more.len() <= self.room(), "room is reserved before");
-        match self {
-            Self::Heap(bytes) => bytes.extend_from_slice(more),
-            Self::Pages(pages, filled) => {
-                if let Some(place) = pages.get_mut(*filled..*filled + more.len()) {
-                    place.copy_from_slice(more);
-                    *filled += more.len();
-                }
-            }
+    /// Appends parts for which there is room.
+    pub(super) fn append<'p>(&mut self, parts: impl IntoIterator<Item = &'p [u8]>) {
+        let mut place = self.memory.bytes_mut().get_mut(self.filled..).unwrap_or_default();
+        for part in parts {
+            let Some((here, behind)) = place.split_at_mut_checked(part.len()) else {
+                debug_assert!(false, "room is reserved before");
+                return;
+            };
+            here.copy_from_slice(part);
+            self.filled += part.len();
+            place = behind;
         }
     }
 }
@@ -96,32 +112,32 @@ impl Block {
 /// An empty block for at least `wanted` bytes; `first` says that it starts a queue.
 pub(super) fn take(wanted: usize, first: bool) -> Block {
     if first && wanted <= SMALL_BYTES {
-        return take_spare(|spares| &mut spares.small).unwrap_or_else(Block::small);
+        return take_spare(|spares| &mut spares.small)
+            .unwrap_or_else(|| Block::of_heap(SMALL_BYTES));
     }
     if wanted <= LARGE_BYTES {
         return take_spare(|spares| &mut spares.large)
             .or_else(|| SHARED_SPARES.lock().take())
             .unwrap_or_else(Block::large);
     }
-    Block::Heap(Vec::with_capacity(wanted))
+    Block::of_heap(wanted)
 }
 
 /// Gives a block back.
-pub(super) fn give(mut block: Block) {
-    match &mut block {
-        Block::Heap(bytes) if bytes.capacity() == SMALL_BYTES => {
-            bytes.clear();
+pub(super) fn give(block: Block) {
+    let block = Block { filled: 0, ..block };
+    match &block.memory {
+        Memory::Heap(bytes) if bytes.len() == SMALL_BYTES => {
             drop(SPARES.with_borrow_mut(|spares| spares.small.keep(block, &SMALL)));
         }
-        Block::Pages(_, filled) => {
-            *filled = 0;
+        Memory::Pages(_) => {
             if let Err(block) = SPARES.with_borrow_mut(|spares| spares.large.keep(block, &LARGE)) {
                 // Memory goes back to the system when the lock is let go.
                 let refused = SHARED_SPARES.lock().keep(block, &SHARED);
                 drop(refused);
             }
         }
-        Block::Heap(_) => {}
+        Memory::Heap(_) => {}
     }
 }
 
@@ -214,8 +230,8 @@ mod tests {
         {
             let mut block = take(wanted, first);
             assert!(block.is_empty() && block.room() == room);
-            block.extend_from_slice(b"abc");
-            block.extend_from_slice(b"def");
+            block.append([&b"abc"[..]]);
+            block.append([&b"de"[..], b"f"]);
             assert_eq!((block.bytes(), block.room()), (&b"abcdef"[..], room - 6));
         }
     }
@@ -223,7 +239,7 @@ mod tests {
     #[test]
     fn a_recycled_block_is_empty() {
         let mut block = take(10, false);
-        block.extend_from_slice(b"secret");
+        block.append([&b"secret"[..]]);
         give(block);
         let again = take(10, false);
         assert!(again.is_empty() && again.room() == LARGE_BYTES);

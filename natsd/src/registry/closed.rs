@@ -98,7 +98,7 @@ impl ClosedSubscription {
         Self {
             pattern: held.pattern.clone(),
             queue: held.queue.clone(),
-            sid: target.map(|target| target.sid.clone()).unwrap_or_default(),
+            sid: target.map(|target| Sid::from_slice(target.sid())).unwrap_or_default(),
             delivered: target.map_or(0, LocalTarget::delivered),
             max: target.map_or(0, LocalTarget::max),
         }

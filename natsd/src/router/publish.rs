@@ -141,6 +141,21 @@ impl Publisher {
         for subscription in &matches.plain {
             count += usize::from(self.deliver(account, subscription, message, matches, origin));
         }
+        if matches.links.is_empty() && matches.groups.is_empty() {
+            return count;
+        }
+        count + self.publish_further(account, message, matches, origin)
+    }
+
+    /// Serves queue groups and peers.
+    fn publish_further(
+        &mut self,
+        account: &Arc<Account>,
+        message: &Message<'_>,
+        matches: &Matches,
+        origin: Origin<'_>,
+    ) -> usize {
+        let mut count = 0;
         let mut directed = Directed::new();
         if let Origin::Route { queues } = origin {
             count += self.serve_named_groups(account, message, matches, queues, &mut directed);
@@ -314,7 +329,7 @@ impl Publisher {
         }
         let with_headers = message.has_headers() && !stripped;
         let head = if with_headers { head } else { head.get(1..).unwrap_or_default() };
-        let line = [head, &target.sid, b" ", sizes.trim_ascii_end()].concat();
+        let line = [head, target.sid_and_blank(), sizes.trim_ascii_end()].concat();
         wire::op(&label, Way::Out, &String::from_utf8_lossy(&line));
         wire::payload(&label, Way::Out, body, if with_headers { message.header_len } else { 0 });
     }
@@ -331,7 +346,7 @@ impl Publisher {
             return write_without_headers(queue, target, message, head);
         }
         let head = if message.has_headers() { head } else { head.get(1..).unwrap_or_default() };
-        self.write(queue, message, &[head, &target.sid, b" "]);
+        self.write(queue, message, &[head, target.sid_and_blank()]);
     }
 
     /// Appends a control line and the body, in as few pieces as there are.
@@ -494,6 +509,6 @@ fn write_without_headers(
     let mut sizes = Vec::with_capacity(64);
     plain.write_sizes(&mut sizes);
     let head = head.get(1..).unwrap_or_default();
-    queue.put_all(&[head, &target.sid, b" "], &[&sizes, body]);
+    queue.put_all(&[head, target.sid_and_blank()], &[&sizes, body]);
     queue.count_message(plain.size());
 }
