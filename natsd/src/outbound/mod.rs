@@ -6,6 +6,8 @@
 //! are written, not when they are taken. At the bound (`bound.rs`) the peer is a slow consumer and
 //! is cut off; producers are told to pause, and never made to wait here.
 
+mod append;
+mod batch;
 mod bound;
 mod pool;
 
@@ -15,16 +17,16 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use bytes::Bytes;
-use parking_lot::{Mutex, MutexGuard};
-use smallvec::SmallVec;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use self::pool::Block;
-pub use self::pool::{give_back_shared_spares, give_back_spares};
 use crate::close::CloseReason;
+pub use append::{Append, Appended};
+use batch::{Batch, Chunk};
 use bound::Bound;
 pub use bound::{Pause, Pauses};
+use pool::Block;
+pub use pool::{give_back_shared_spares, give_back_spares};
 
 /// Bodies of this size and above are shared between receivers, smaller ones are copied into
 /// each queue. Measured: a copy is cheaper than a reference and one more slice below about this.
@@ -41,10 +43,6 @@ const CHUNKS_KEPT: usize = 4;
 
 /// More than a thread that serves others should give back by itself: a tenth of a millisecond.
 const LARGE_LEFTOVER_BYTES: usize = 1024 * 1024;
-
-/// Most slices handed to one vectored write: what a full read buffer of the smallest lent bodies
-/// comes to, with the line before each.
-const SLICES_MAX: usize = 256;
 
 /// The writing side of a socket.
 pub trait Sink: Send + Sync {
@@ -87,13 +85,6 @@ struct Queue {
     stalls: u64,
 }
 
-enum Chunk {
-    Owned(Block),
-    Shared(Bytes),
-    /// Part of a read buffer: copied when it cannot be written at once.
-    Lent(Bytes),
-}
-
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Idle,
@@ -126,17 +117,6 @@ pub enum Flush {
     Done,
     /// The socket is full; the owner was told to wait for it.
     Blocked,
-}
-
-/// What an append did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Appended {
-    /// The caller must put the queue on its list of queues to flush.
-    pub first_touch: bool,
-    /// So many bytes wait now.
-    pub pending_bytes: usize,
-    /// How long a considerate producer pauses.
-    pub pause: Pause,
 }
 
 /// Counters of what was delivered to a connection.
@@ -193,8 +173,7 @@ impl Outbound {
         if queue.closed.is_some() {
             return None;
         }
-        let before = queue.pending_bytes;
-        Some(Append { queue, added: before })
+        Some(Append::new(queue))
     }
 
     /// Appends bytes that are not a message (PONG, INFO, RS+).
@@ -225,12 +204,7 @@ impl Outbound {
         }
         let sink = queue.sink.clone()?;
         queue.state = State::Writing;
-        let mut chunks = std::mem::take(&mut queue.full);
-        let tail = std::mem::replace(&mut queue.tail, Block::EMPTY);
-        if !tail.is_empty() {
-            chunks.push_back(Chunk::Owned(tail));
-        }
-        Some(Batch { sink, chunks, written_of_first: queue.written_of_first, written: 0 })
+        Some(queue.take_batch(sink))
     }
 
     fn put_back(&self, batch: Batch, result: io::Result<()>) -> Next {
@@ -366,12 +340,7 @@ impl Outbound {
                 return false; // another thread is in the middle of it
             }
             let Some(sink) = queue.sink.clone() else { return true };
-            let tail = std::mem::replace(&mut queue.tail, Block::EMPTY);
-            let mut chunks = std::mem::take(&mut queue.full);
-            if !tail.is_empty() {
-                chunks.push_back(Chunk::Owned(tail));
-            }
-            Batch { sink, chunks, written_of_first: queue.written_of_first, written: 0 }
+            queue.take_batch(sink)
         };
         let result = batch.write();
         let mut queue = self.queue.lock();
@@ -431,6 +400,16 @@ impl Queue {
             self.closed = Some(reason);
         }
         self.wake_owner();
+    }
+
+    /// All chunks there are, for writing.
+    fn take_batch(&mut self, sink: Arc<dyn Sink>) -> Batch {
+        let mut chunks = std::mem::take(&mut self.full);
+        let tail = std::mem::replace(&mut self.tail, Block::EMPTY);
+        if !tail.is_empty() {
+            chunks.push_back(Chunk::Owned(tail));
+        }
+        Batch::new(sink, chunks, self.written_of_first)
     }
 
     fn catch_up(&mut self, written: usize) {
@@ -518,78 +497,7 @@ impl Queue {
             self.full.push_back(Chunk::Owned(last));
         }
     }
-}
 
-/// A queue that is open for appending; other producers wait until it is finished.
-pub struct Append<'a> {
-    queue: MutexGuard<'a, Queue>,
-    /// Pending bytes before.
-    added: usize,
-}
-
-impl Append<'_> {
-    /// Copies bytes into the queue.
-    pub fn put(&mut self, bytes: &[u8]) {
-        self.queue.put(bytes);
-    }
-
-    /// Copies the parts of a frame into the queue, in one piece: none is torn into two chunks.
-    pub fn put_all(&mut self, line: &[&[u8]], rest: &[&[u8]]) {
-        self.queue.put_all(line, rest);
-    }
-
-    /// Queues bytes without copying them.
-    pub fn share(&mut self, bytes: &Bytes) {
-        self.queue.push(Chunk::Shared(bytes.clone()));
-    }
-
-    /// Queues bytes of a read buffer without copying them, if they can be written at once: a
-    /// peer that does not read must not hold more memory than it is charged for.
-    pub fn lend(&mut self, bytes: &Bytes) {
-        if self.queue.state != State::Idle {
-            return self.put(bytes);
-        }
-        self.queue.push(Chunk::Lent(bytes.clone()));
-    }
-
-    /// Whether a client's message is better dropped.
-    pub fn drops(&self) -> bool {
-        self.queue.drops_when_choked && self.queue.is_choked()
-    }
-
-    /// Counts one message of this size.
-    pub fn count_message(&mut self, bytes: usize) {
-        self.queue.messages += 1;
-        self.queue.bytes += bytes as u64;
-    }
-
-    /// Enforces the bound and lets other producers go on.
-    pub fn finish(mut self) -> Appended {
-        let queue = &mut *self.queue;
-        let pending_bytes = queue.pending_bytes;
-        let mut pause = Pause::default();
-        if pending_bytes > queue.bound.pause_above {
-            if pending_bytes > queue.bound.cut_above {
-                queue.close(CloseReason::SlowConsumerPendingBytes);
-                return Appended { first_touch: false, pending_bytes, pause };
-            }
-            if !queue.drops_when_choked {
-                pause = queue.bound.pause(pending_bytes, queue.silent());
-            }
-            queue.stalls += u64::from(!pause.is_none());
-        }
-        let first_touch = !std::mem::replace(&mut queue.touched, true);
-        Appended { first_touch, pending_bytes, pause }
-    }
-}
-
-impl std::fmt::Debug for Append<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Append").field("pending_before", &self.added).finish_non_exhaustive()
-    }
-}
-
-impl Queue {
     fn is_choked(&self) -> bool {
         self.pending_bytes > self.bound.pause_above
     }
@@ -599,69 +507,6 @@ impl Queue {
         match self.state {
             State::Blocked(since) => since.elapsed(),
             _ => Duration::ZERO,
-        }
-    }
-}
-
-/// Chunks on their way into the socket.
-struct Batch {
-    sink: Arc<dyn Sink>,
-    chunks: VecDeque<Chunk>,
-    written_of_first: usize,
-    written: usize,
-}
-
-impl Batch {
-    /// Writes until all is written or the socket refuses.
-    fn write(&mut self) -> io::Result<()> {
-        while !self.chunks.is_empty() {
-            let count = self.write_once()?;
-            if count == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
-            }
-            self.written += count;
-            self.advance(count);
-        }
-        Ok(())
-    }
-
-    fn write_once(&self) -> io::Result<usize> {
-        let mut slices: SmallVec<[IoSlice<'_>; SLICES_MAX]> = SmallVec::new();
-        let mut skip = self.written_of_first;
-        for chunk in self.chunks.iter().take(SLICES_MAX) {
-            slices.push(IoSlice::new(chunk.bytes().get(skip..).unwrap_or_default()));
-            skip = 0;
-        }
-        loop {
-            match self.sink.try_write(&slices) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => return result,
-            }
-        }
-    }
-
-    /// Drops what is written.
-    fn advance(&mut self, count: usize) {
-        let mut done = self.written_of_first + count;
-        while let Some(first) = self.chunks.front() {
-            let len = first.bytes().len();
-            if done < len {
-                break;
-            }
-            done -= len;
-            if let Some(Chunk::Owned(block)) = self.chunks.pop_front() {
-                pool::give(block);
-            }
-        }
-        self.written_of_first = done;
-    }
-}
-
-impl Chunk {
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Owned(block) => block.bytes(),
-            Self::Shared(bytes) | Self::Lent(bytes) => bytes,
         }
     }
 }

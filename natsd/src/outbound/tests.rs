@@ -1,5 +1,7 @@
 use std::task::Waker;
 
+use bytes::Bytes;
+
 use super::*;
 
 /// A socket that takes a given number of bytes and then refuses.
