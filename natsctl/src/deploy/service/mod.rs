@@ -4,14 +4,22 @@
 //! process in a session of its own. A detached process is known by its pid AND the time it was
 //! started, so a pid that was given to somebody else is never touched.
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+mod facts;
+mod layout;
+mod shell;
+
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::ports::Listener;
 use super::{Binary, DeployError, Wanted, last_words, succeeded};
 use crate::remote::{Command, Output, Remote, quote};
+use facts::FACTS;
+pub use facts::Facts;
+use layout::{HOLD, UNIT, stored_flags};
+pub use layout::{Layout, unit};
+use shell::{MAKE_USER, STAMP, hold_script, line, prelude};
 
 /// How long a small script may take.
 const SCRIPT: Duration = Duration::from_secs(20);
@@ -19,80 +27,6 @@ const SCRIPT: Duration = Duration::from_secs(20);
 const STOP: Duration = Duration::from_secs(15);
 /// How long lame duck mode may take: two minutes by default, and the ten seconds before it.
 const LAME_DUCK: Duration = Duration::from_secs(180);
-
-/// Where the server's files are on a machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Layout {
-    /// The binary.
-    pub binary: String,
-    /// Its config file.
-    pub config: String,
-    /// Its flags, one line.
-    pub flags: String,
-    /// `pid stamp`, for a detached process.
-    pub pid: String,
-    /// Its log, for a detached process.
-    pub log: String,
-    /// Whether everything is done as root, for the user `natsd`.
-    pub root: bool,
-}
-
-impl Layout {
-    /// In a folder that is the node's alone; without one, at the usual places of a machine that
-    /// is ours as a whole.
-    #[must_use]
-    pub fn new(home: Option<&Path>) -> Self {
-        match home {
-            Some(home) => {
-                let file = |name: &str| home.join(name).to_string_lossy().into_owned();
-                Self {
-                    binary: file("natsd"),
-                    config: file("natsd.conf"),
-                    flags: file("natsd.flags"),
-                    pid: file("natsd.pid"),
-                    log: file("natsd.log"),
-                    root: false,
-                }
-            }
-            None => Self {
-                binary: "/usr/local/bin/natsd".into(),
-                config: "/etc/natsd/natsd.conf".into(),
-                flags: "/etc/natsd/natsd.env".into(),
-                pid: "/run/natsd.pid".into(),
-                log: "/var/log/natsd.log".into(),
-                root: true,
-            },
-        }
-    }
-}
-
-const UNIT: &str = "/etc/systemd/system/natsd.service";
-/// Switches automatic restart off while a node is held down; gone after a reboot.
-const HOLD: &str = "/run/systemd/system/natsd.service.d/natsctl-hold.conf";
-const FLAGS_NAME: &str = "NATSD_FLAGS=";
-
-/// What is on a machine now.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Facts {
-    /// `uname -m`.
-    pub arch: String,
-    /// Whether systemd runs the machine.
-    pub systemd: bool,
-    /// Free space where the binary goes.
-    pub free_kib: Option<u64>,
-    /// SHA-256 of the binary that is installed.
-    pub binary: Option<String>,
-    /// The config file that is installed.
-    pub config: Option<String>,
-    /// The flags that are stored.
-    pub flags: Option<String>,
-    /// The unit that is installed.
-    pub unit: Option<String>,
-    /// Our server's process.
-    pub pid: Option<u32>,
-    /// Listening sockets of the whole machine.
-    pub listeners: Vec<Listener>,
-}
 
 /// The server of one node, on one machine.
 #[derive(Clone)]
@@ -131,7 +65,7 @@ impl Service {
     /// # Errors
     /// When the machine cannot be asked.
     pub async fn facts(&mut self) -> Result<Facts, DeployError> {
-        let script = format!("{}{}", self.prelude(), FACTS);
+        let script = format!("{}{}", prelude(&self.layout), FACTS);
         let output = self.sh(&script, SCRIPT).await?;
         let output = succeeded(output, "looking at the machine")?;
         let mut facts = Facts::parse(&String::from_utf8_lossy(&output.stdout));
@@ -146,7 +80,8 @@ impl Service {
     /// # Errors
     /// When the machine cannot be asked.
     pub async fn pid(&self) -> Result<Option<u32>, DeployError> {
-        let output = self.sh(&format!("{}server_pid || :\n", self.prelude()), SCRIPT).await?;
+        let output =
+            self.sh(&format!("{}server_pid || :\n", prelude(&self.layout)), SCRIPT).await?;
         Ok(String::from_utf8_lossy(&output.stdout).trim().parse().ok())
     }
 
@@ -160,7 +95,7 @@ impl Service {
         self.remote.upload(&binary.path, &fresh, 0o755).await?;
         let script = format!(
             "{}sum {fresh} || exit 9\n{fresh} --version 2>&1\n",
-            self.prelude(),
+            prelude(&self.layout),
             fresh = quote(&fresh)
         );
         let output = self.sh(&script, SCRIPT).await?;
@@ -192,7 +127,7 @@ impl Service {
         description: &str,
         replace: bool,
     ) -> Result<(), DeployError> {
-        let mut script = self.prelude();
+        let mut script = prelude(&self.layout);
         script.push_str("set -e\n");
         if replace {
             script.push_str(&self.stop_script(Ending::Stop));
@@ -235,7 +170,7 @@ impl Service {
     }
 
     fn start_script(&self) -> String {
-        let mut script = self.prelude();
+        let mut script = prelude(&self.layout);
         if self.systemd {
             line(&mut script, &format!("if [ -f {HOLD} ]; then rm -f {HOLD}"));
             line(&mut script, "systemctl daemon-reload; fi");
@@ -278,7 +213,7 @@ impl Service {
     /// # Errors
     /// When it is still there afterwards.
     pub async fn stop(&self, ending: Ending) -> Result<(), DeployError> {
-        let mut script = self.prelude();
+        let mut script = prelude(&self.layout);
         if self.systemd {
             // A stop by us is no failure, and systemd must not bring it back.
             line(&mut script, &hold_script());
@@ -327,7 +262,7 @@ impl Service {
     /// # Errors
     /// When it was not there, or is still there.
     pub async fn kill(&self) -> Result<(), DeployError> {
-        let mut script = self.prelude();
+        let mut script = prelude(&self.layout);
         line(&mut script, "pid=$(server_pid) || { echo 'it is not running' >&2; exit 3; }");
         if self.systemd {
             line(&mut script, "systemctl kill -s KILL natsd.service || exit 1");
@@ -349,7 +284,7 @@ impl Service {
     /// # Errors
     /// When something is left.
     pub async fn uninstall(&self) -> Result<(), DeployError> {
-        let mut script = self.prelude();
+        let mut script = prelude(&self.layout);
         script.push_str(&self.stop_script(Ending::Stop));
         if self.systemd {
             line(&mut script, "systemctl disable --quiet natsd.service 2>/dev/null");
@@ -446,235 +381,12 @@ impl Service {
     async fn sh(&self, script: &str, timeout: Duration) -> Result<Output, DeployError> {
         Ok(self.remote.run(&self.command(script, timeout)).await?)
     }
-
-    /// Shell functions every script may use.
-    fn prelude(&self) -> String {
-        let Layout { binary, config, flags, pid, .. } = &self.layout;
-        let mut text = format!(
-            "binary={}; config={}; flags={}; pidfile={}\n",
-            quote(binary),
-            quote(config),
-            quote(flags),
-            quote(pid)
-        );
-        let systemd = if self.layout.root { "[ -d /run/systemd/system ]" } else { "false" };
-        line(&mut text, &format!("systemd() {{ {systemd}; }}"));
-        text.push_str(STAMP);
-        text.push_str(PRELUDE);
-        text
-    }
-}
-
-/// `stamp PID` prints what tells this process from any other that ever had its pid; fails when
-/// there is none, or only its remains (a zombie).
-const STAMP: &str = r#"stamp() {
-  if [ -r "/proc/$1/stat" ]; then
-    read -r line <"/proc/$1/stat" 2>/dev/null || return 1
-    read -r boot </proc/sys/kernel/random/boot_id
-    set -- ${line##*) }
-    case $1 in Z|X) return 1;; esac
-    shift 19
-    echo "$boot/$1"
-  elif [ -d /proc/self ]; then
-    return 1
-  else
-    set -- $(LC_ALL=C ps -o lstart= -p "$1")
-    [ -n "$*" ] && echo "$*" | tr ' ' '-'
-  fi
-}
-"#;
-
-/// `server_pid` prints the pid of our running server, or fails. `place FILE OWNER` writes its
-/// input to a file in one step. `sum FILE` prints its SHA-256.
-const PRELUDE: &str = r#"server_pid() {
-  if systemd; then
-    p=$(systemctl show -p MainPID --value natsd.service 2>/dev/null)
-    [ "${p:-0}" != 0 ] && stamp "$p" >/dev/null && echo "$p"
-    return
-  fi
-  [ -f "$pidfile" ] || return 1
-  read -r p was <"$pidfile" || return 1
-  [ -n "$was" ] && [ "$(stamp "$p")" = "$was" ] && echo "$p"
-}
-place() {
-  mkdir -p "$(dirname "$1")"
-  (umask 077; cat >"$1.new")
-  if [ -n "$2" ]; then chown "$2" "$1.new"; chmod 640 "$1.new"; fi
-  mv -f "$1.new" "$1"
-}
-sum() {
-  if command -v sha256sum >/dev/null; then s=$(sha256sum <"$1"); else s=$(shasum -a 256 <"$1"); fi
-  echo "${s%% *}"
-}
-"#;
-
-/// Everything natsctl wants to know, in one go.
-const FACTS: &str = r#"
-echo "@@ arch"; uname -m
-if systemd; then echo "@@ systemd"; fi
-d=$(dirname "$binary"); while [ ! -d "$d" ]; do d=$(dirname "$d"); done
-echo "@@ free"; df -Pk "$d" | tail -n 1
-if [ -f "$binary" ]; then echo "@@ binary"; sum "$binary"; fi
-if [ -f "$config" ]; then echo "@@ config"; cat "$config"; fi
-if [ -f "$flags" ]; then echo "@@ flags"; cat "$flags"; fi
-if systemd && [ -f /etc/systemd/system/natsd.service ]; then
-  echo "@@ unit"; cat /etc/systemd/system/natsd.service
-fi
-echo "@@ pid"; server_pid
-echo "@@ listeners"
-cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep ' 0A '
-exit 0
-"#;
-
-const MAKE_USER: &str = r#"if ! id natsd >/dev/null 2>&1; then
-  useradd --system --no-create-home --home-dir /var/lib/natsd --shell /usr/sbin/nologin natsd \
-    2>/dev/null || adduser -S -D -H -h /var/lib/natsd -s /sbin/nologin natsd
-  getent group natsd >/dev/null 2>&1 || addgroup -S natsd 2>/dev/null || :
-fi
-"#;
-
-fn hold_script() -> String {
-    format!(
-        "mkdir -p \"$(dirname {HOLD})\"\nprintf '[Service]\\nRestart=no\\n' >{HOLD}\n\
-         systemctl daemon-reload\n"
-    )
-}
-
-fn line(script: &mut String, text: &str) {
-    script.push_str(text);
-    script.push('\n');
-}
-
-/// The flags file: an environment file for systemd, bare words for a shell.
-fn stored_flags(wanted: &Wanted, systemd: bool) -> String {
-    let name = if systemd { FLAGS_NAME } else { "" };
-    format!("{name}{}\n", wanted.flags.join(" "))
-}
-
-impl Facts {
-    fn parse(text: &str) -> Self {
-        let mut sections: HashMap<&str, String> = HashMap::new();
-        let mut section = "";
-        for line in text.lines() {
-            if let Some(name) = line.strip_prefix("@@ ") {
-                section = name;
-                sections.entry(name).or_default();
-            } else if let Some(text) = sections.get_mut(section) {
-                text.push_str(line);
-                text.push('\n');
-            }
-        }
-        let word = |name: &str| {
-            let word = sections.get(name)?.trim();
-            (!word.is_empty()).then(|| word.to_owned())
-        };
-        let listeners = sections.get("listeners");
-        Self {
-            arch: word("arch").unwrap_or_default(),
-            systemd: sections.contains_key("systemd"),
-            free_kib: word("free").and_then(|df| df.split_whitespace().nth(3)?.parse().ok()),
-            binary: word("binary"),
-            config: sections.get("config").cloned(),
-            flags: word("flags")
-                .map(|flags| flags.strip_prefix(FLAGS_NAME).unwrap_or(&flags).to_owned()),
-            unit: sections.get("unit").cloned(),
-            pid: word("pid").and_then(|pid| pid.parse().ok()),
-            listeners: listeners
-                .into_iter()
-                .flat_map(|text| text.lines())
-                .filter_map(Listener::parse)
-                .collect(),
-        }
-    }
-
-    /// Whether flags and config are stored exactly so.
-    #[must_use]
-    pub fn is_stored(&self, wanted: &Wanted) -> bool {
-        self.config.as_deref() == Some(&wanted.config)
-            && self.flags.as_deref() == Some(&wanted.flags.join(" "))
-    }
-}
-
-/// The unit under which the server runs where there is systemd.
-#[must_use]
-pub fn unit(layout: &Layout, description: &str) -> String {
-    format!(
-        "\
-# Written by natsctl; `natsctl up` writes it again.
-[Unit]
-Description={description}
-Documentation=https://docs.nats.io
-After=network-online.target
-Wants=network-online.target
-
-[Service]
-Type=exec
-User=natsd
-Group=natsd
-EnvironmentFile={flags}
-ExecStart={binary} -c {config} $NATSD_FLAGS
-ExecReload=/bin/kill -HUP $MAINPID
-Restart=on-failure
-RestartSec=1
-TimeoutStopSec=10
-LimitNOFILE=800000
-StateDirectory=natsd
-WorkingDirectory=/var/lib/natsd
-UMask=0077
-AmbientCapabilities=CAP_NET_BIND_SERVICE
-CapabilityBoundingSet=CAP_NET_BIND_SERVICE
-LockPersonality=yes
-NoNewPrivileges=yes
-PrivateDevices=yes
-PrivateTmp=yes
-ProtectClock=yes
-ProtectControlGroups=yes
-ProtectHome=yes
-ProtectHostname=yes
-ProtectKernelLogs=yes
-ProtectKernelModules=yes
-ProtectKernelTunables=yes
-ProtectSystem=strict
-RestrictAddressFamilies=AF_INET AF_INET6 AF_NETLINK AF_UNIX
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-SystemCallArchitectures=native
-SystemCallFilter=@system-service
-
-[Install]
-WantedBy=multi-user.target
-",
-        flags = layout.flags,
-        binary = layout.binary,
-        config = layout.config,
-    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::remote::local::LocalRemote;
-
-    #[test]
-    fn facts_are_read_by_section() {
-        let facts = Facts::parse(
-            "@@ arch\nx86_64\n@@ systemd\n@@ free\n/dev/sda1 100 40 60 40% /\n@@ binary\nabc\n\
-             @@ config\na: 1\n\nb: 2\n@@ flags\nNATSD_FLAGS=-D -p 4222\n@@ pid\n@@ listeners\n",
-        );
-        assert_eq!(facts.arch, "x86_64");
-        assert!(facts.systemd);
-        assert_eq!(facts.free_kib, Some(60));
-        assert_eq!(facts.config.as_deref(), Some("a: 1\n\nb: 2\n"));
-        assert_eq!(facts.flags.as_deref(), Some("-D -p 4222"));
-        assert_eq!(facts.pid, None);
-        assert_eq!(facts.unit, None);
-    }
-
-    #[test]
-    fn the_unit_is_hardened() {
-        insta::assert_snapshot!(unit(&Layout::new(None), "NATS server node1 of cluster demo"));
-    }
 
     #[tokio::test]
     async fn a_reused_pid_is_not_our_server() {
