@@ -332,7 +332,11 @@ pub(super) fn service_import(
         queue: None,
         target: Target::Service(Box::new(ServiceTarget {
             exporter: Arc::clone(exporter),
-            rename: Transform::new(ours.as_bytes(), import.subject.as_bytes())?,
+            rename: Transform::back(
+                import.subject.as_bytes(),
+                import.to.as_bytes(),
+                ours.as_bytes(),
+            )?,
             share: import.share,
             response_type: export.response_type,
             threshold: export.response_threshold.unwrap_or(RESPONSE_THRESHOLD),

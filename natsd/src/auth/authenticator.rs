@@ -365,12 +365,21 @@ impl Authenticator {
             && self.mapping_kinds.iter().any(|kind| login.allows(*kind))
     }
 
-    /// The user whom the certificate names; the TLS handshake stands for the password.
+    /// The user whom the certificate names. A password that it has is asked for as well, and one
+    /// that it does not have must not be given (nats-server).
     fn judge_certificate(&self, given: &Credentials<'_>) -> Judgement {
         let Some(names) = given.certificate else { return Judgement::Refused };
         match self.mapped(names, given.kind) {
             Some(login) if login.lacks_proxy(given) => Judgement::ProxyRequired,
-            Some(login) => Judgement::Admitted(login.identity.clone()),
+            Some(login) => {
+                if !given.user.is_empty() {
+                    let user = given.user;
+                    tracing::warn!(
+                        "User {user:?} found in connect proto, but user required from cert"
+                    );
+                }
+                conclude(verify(&login.password, given.password), login.identity.clone())
+            }
             None => Judgement::Refused,
         }
     }

@@ -150,7 +150,11 @@ fn certificates_stand_for_users() {
     let config = Config {
         tls: Some(Tls { verify_and_map: true, ..Tls::default() }),
         auth: Auth {
-            users: vec![user("x@example.com", ""), user("CN=n,O=Acme", "")],
+            users: vec![
+                user("x@example.com", ""),
+                user("CN=n,O=Acme", ""),
+                user("p@example.com", "p"),
+            ],
             no_auth_user: Some("x@example.com".into()),
             ..Auth::default()
         },
@@ -169,6 +173,18 @@ fn certificates_stand_for_users() {
     assert_eq!(ask(&subject).as_deref(), Some("CN=n,O=Acme"));
     assert_eq!(ask(&PeerNames { dns: vec!["y".into()], ..PeerNames::default() }), None);
     assert!(admitted(door.judge(&NOBODY)).is_none(), "without a certificate nobody is mapped");
+    // nats-server 2.15.1: the password counts, the user in CONNECT does not.
+    let protected = PeerNames { emails: vec!["p@example.com".into()], ..PeerNames::default() };
+    for (names, user, password, right) in [
+        (&protected, "", "p", true),
+        (&protected, "other", "p", true),
+        (&protected, "", "", false),
+        (&protected, "p@example.com", "bad", false),
+        (&email, "", "y", false),
+    ] {
+        let given = Credentials { user, password, certificate: Some(names), ..NOBODY };
+        assert_eq!(admitted(door.judge(&given)).is_some(), right, "{user:?} {password:?}");
+    }
 }
 
 #[test]

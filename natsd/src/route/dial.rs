@@ -37,6 +37,8 @@ const EAGER_FOR: Duration = Duration::from_secs(30);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Longest pause for a gossiped one, and for a configured one with `connect_backoff`.
 const LONG_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// A connection that lasted so long was not refused by the peer: it says why within milliseconds.
+const STAYED: Duration = Duration::from_secs(1);
 /// How often it is looked at most whether configured routes are up.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// A gossiped server that was out of reach for so long is forgotten. Two that are cut off from each
@@ -68,6 +70,15 @@ impl Drop for Claim {
     fn drop(&mut self) {
         self.mesh.dialing.lock().claimed.remove(&self.target);
     }
+}
+
+/// A dialed connection that has ended.
+#[derive(Debug, Default)]
+pub(super) struct Served {
+    /// The server that was there; empty if it did not say so.
+    pub(super) id: String,
+    /// It lasted.
+    stayed: bool,
 }
 
 /// Growing pauses with jitter, so that many servers do not dial in step.
@@ -112,7 +123,15 @@ impl Pauses {
         pause
     }
 
-    pub(super) fn reset(&mut self) {
+    /// A connection that stayed is dialed again at once. One that the peer soon ended is not: it
+    /// may refuse us for good, and each attempt is a line in two logs.
+    pub(super) fn note(&mut self, served: &Served) {
+        if served.stayed {
+            self.reset();
+        }
+    }
+
+    fn reset(&mut self) {
         self.next = FIRST_PAUSE;
         self.refused_since = None;
     }
@@ -145,10 +164,10 @@ impl Mesh {
                 purpose: Purpose::Slot(0),
             };
             let pause = match self.dial_and_serve(&url.host, url.port, dialed).await {
-                Ok(remote) if !remote.is_empty() => {
-                    self.dialing.lock().ids.insert(target.clone(), remote);
+                Ok(served) if !served.id.is_empty() => {
+                    pauses.note(&served);
+                    self.dialing.lock().ids.insert(target.clone(), served.id);
                     attempt = 0;
-                    pauses.reset();
                     tracing::debug!("Attempting reconnect for solicited route \"{target}\"");
                     pauses.take()
                 }
@@ -277,10 +296,10 @@ impl Mesh {
                 tracing::debug!("Error trying to connect to {}: {error}", dialed.url);
             }
             let found = found.unwrap_or_default();
-            if !found.is_empty() && found != id {
+            if !found.id.is_empty() && found.id != id {
                 break; // Somebody else listens there by now: the server we were told of is gone.
             }
-            if was_connected || !found.is_empty() {
+            if was_connected || found.stayed {
                 pauses.reset();
                 give_up = Instant::now() + GOSSIPED_LIFETIME;
             }
@@ -310,8 +329,8 @@ impl Mesh {
         host: &str,
         port: u16,
         dialed: Dialed,
-    ) -> io::Result<String> {
-        let Some(_claim) = self.claim(id, &dialed.purpose) else { return Ok(String::new()) };
+    ) -> io::Result<Served> {
+        let Some(_claim) = self.claim(id, &dialed.purpose) else { return Ok(Served::default()) };
         self.dial_and_serve(host, port, dialed).await
     }
 
@@ -321,20 +340,20 @@ impl Mesh {
         is_free.then(|| Claim { mesh: Arc::clone(self), target })
     }
 
-    /// Dials once and serves the connection to its end; returns the id of the server that was
-    /// there, empty if it did not get so far.
+    /// Dials once and serves the connection to its end.
     async fn dial_and_serve(
         self: &Arc<Self>,
         host: &str,
         port: u16,
         dialed: Dialed,
-    ) -> io::Result<String> {
+    ) -> io::Result<Served> {
         let stream = timeout(DIAL_TIMEOUT, TcpStream::connect((host, port)))
             .await
             .map_err(|_elapsed| io::Error::from(io::ErrorKind::TimedOut))??;
         let peer = stream.peer_addr()?;
         stream.set_nodelay(true)?;
         let stream = stream.into_std()?;
+        let begun = Instant::now();
         let (done, finished) = oneshot::channel();
         let mesh = Arc::clone(self);
         self.workers.serve(stream, move |stream| async move {
@@ -344,7 +363,8 @@ impl Mesh {
             // Nobody waits any more when the server stops.
             drop(done.send(id));
         });
-        Ok(finished.await.unwrap_or_default())
+        let id = finished.await.unwrap_or_default();
+        Ok(Served { id, stayed: begun.elapsed() >= STAYED })
     }
 
     async fn run(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, role: Role) {

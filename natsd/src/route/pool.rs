@@ -117,9 +117,9 @@ impl Mesh {
             let Ok(port) = port.parse() else { return };
             match self.dial_if_free(&id, host, port, dialed.clone()).await {
                 // Another server answers there now.
-                Ok(remote) if !remote.is_empty() && *remote != *id => return,
-                Ok(remote) if !remote.is_empty() => pauses.reset(),
-                _ => {}
+                Ok(served) if !served.id.is_empty() && *served.id != *id => return,
+                Ok(served) => pauses.note(&served),
+                Err(_unreachable) => {}
             }
             sleep(pauses.take()).await;
         }

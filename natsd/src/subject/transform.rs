@@ -53,6 +53,24 @@ impl Transform {
         Some(Self { from: from.into(), parts: parts.into() })
     }
 
+    /// Makes a transform for services of other accounts: of subjects that match `taken` into those
+    /// of `from`. `taken` is `to` with a `*` for each `$1`. The n-th wildcard of `from` is what the
+    /// n-th number in `to` says, as in nats-server (`subjectTransform.reverse`); `None` when there
+    /// are too few.
+    #[must_use]
+    pub fn back(from: &[u8], to: &[u8], taken: &[u8]) -> Option<Self> {
+        let mut stars = 1..;
+        let numbers: Vec<usize> = tokens(to)
+            .filter_map(|token| if token == b"*" { stars.next() } else { number(token) })
+            .collect();
+        let mut numbers = numbers.into_iter();
+        let made = tokens(from).map(|token| match token {
+            b"*" => numbers.next().map(|number| format!("${number}").into_bytes()),
+            other => Some(other.to_vec()),
+        });
+        Self::new(taken, &made.collect::<Option<Vec<_>>>()?.join(&super::DOT))
+    }
+
     /// Makes a transform for mappings, which know functions; `None` when the destination is not
     /// a valid one.
     #[must_use]
@@ -163,6 +181,25 @@ mod tests {
                 .map(|made| String::from_utf8(made).unwrap());
             assert_eq!(made.as_deref(), expected, "{from} -> {to}: {subject}");
         }
+    }
+
+    #[test]
+    fn services_are_asked_in_the_order_of_the_import() {
+        // As services of other accounts get them, nats-server 2.15.1.
+        for (from, to, taken, subject, expected) in [
+            ("svc.w.*.*", "my.$2.$1", "my.*.*", "my.x.y", "svc.w.y.x"),
+            ("svc.w.*.*", "my.{{wildcard(2)}}.{{wildcard(1)}}", "my.*.*", "my.x.y", "svc.w.y.x"),
+            ("svc.*.w.*", "$2.my.$1", "*.my.*", "x.my.y", "svc.y.w.x"),
+            ("svc.*.*.*", "my.$3.$1.$2", "my.*.*.*", "my.x.y.z", "svc.z.x.y"),
+            ("svc.*.*", "my.*.*", "my.*.*", "my.x.y", "svc.x.y"),
+            ("svc.*.>", "my.*.>", "my.*.>", "my.x.y.z", "svc.x.y.z"),
+            ("svc", "my", "my", "my", "svc"),
+        ] {
+            let [from, to, taken] = [from, to, taken].map(str::as_bytes);
+            let made = Transform::back(from, to, taken).unwrap().apply(subject.as_bytes());
+            assert_eq!(String::from_utf8(made.unwrap()).unwrap(), expected, "{subject}");
+        }
+        assert_eq!(Transform::back(b"svc.*.*", b"my.$1", b"my.*"), None);
     }
 
     #[test]
