@@ -47,7 +47,7 @@ mod websocket;
 pub(crate) use certificates::{read_certificates, read_monitoring_certificates};
 pub(crate) use websocket::read_certificates as read_websocket_certificates;
 
-use clients::{Gate, accept_clients};
+use clients::{Gate, accept_clients, announce_tls};
 use signals::{Signals, Trapped};
 
 /// How long connections may take to end at shutdown.
@@ -239,6 +239,7 @@ impl Server {
             client_listeners.push(websocket::accept(&node, &workers, bound, gate.clone())?);
         }
         tracing::info!("Listening for client connections on {}", client.address);
+        announce_tls(&config);
         if let (Some(mesh), Some(bound)) = (&mesh, routes) {
             others.push(accept_routes(mesh, bound)?);
         }

@@ -35,7 +35,6 @@ impl Client {
         // A live sid stays what it is; the reference does not complain, whatever the subject is.
         if self.subscriber.find(sid).is_none() {
             if !subject::is_valid_pattern(subject) {
-                self.log_error(error::INVALID_SUBJECT);
                 self.send_error(error::INVALID_SUBJECT, publisher);
                 return;
             }

@@ -213,7 +213,7 @@ impl Route {
             RouteOp::Connect(json) => self.on_connect(json, publisher)?,
             RouteOp::Info(json) => self.on_info(json, publisher)?,
             RouteOp::Error(text) => {
-                self.log_error(&format!("Route Error {}", text.escape_ascii()));
+                self.log_error(&format!("Route Error {}", String::from_utf8_lossy(text)));
                 return Err(CloseReason::ParseError);
             }
             RouteOp::OfLeafs => self.send_ok_if_verbose(publisher),

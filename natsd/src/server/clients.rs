@@ -22,6 +22,18 @@ use crate::protocol::error;
 use crate::route::Mesh;
 use crate::tls::TlsSetup;
 
+/// Says whether clients need TLS.
+pub(super) fn announce_tls(config: &Config) {
+    let Some(tls) = &config.tls else { return };
+    let word = if config.allow_non_tls { "available" } else { "required" };
+    tracing::info!("TLS {word} for client connections");
+    if tls.handshake_first == HandshakeFirst::On {
+        tracing::warn!(
+            "Clients that are not using \"TLS Handshake First\" option will fail to connect"
+        );
+    }
+}
+
 /// Takes clients in as soon as the gate is open.
 pub(super) fn accept_clients(
     node: &Arc<Node>,
