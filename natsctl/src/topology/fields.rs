@@ -51,7 +51,7 @@ impl Check {
             self.add(*spot, "a tab in the indentation", Some("YAML wants spaces here"));
         }
         if !tabbed.iter().any(|spot| spot.line.abs_diff(error.spot.line) <= 1) {
-            self.add(error.spot, format!("this is not YAML: {}", error.text), None);
+            self.add(error.spot, error.text, None);
         }
     }
 

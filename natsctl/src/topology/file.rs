@@ -72,7 +72,9 @@ pub fn read(path: &Path, provider: Option<ProviderKind>) -> Result<Topology, Pro
         Err(error) => return Err(unreadable(format!("cannot be read: {error}"), None)),
     };
     if size > FILE_BYTES_MAX {
-        return Err(unreadable(format!("{size} bytes is too large for a cluster.yaml"), None));
+        let help = format!("at most {} MiB", FILE_BYTES_MAX >> 20);
+        let text = format!("{size} bytes is too large for a cluster.yaml");
+        return Err(unreadable(text, Some(&help)));
     }
     let bytes = std::fs::read(path)
         .map_err(|error| unreadable(format!("cannot be read: {error}"), None))?;
@@ -517,6 +519,21 @@ mod tests {
     #[test]
     fn broken_yaml_is_shown_where_it_breaks() {
         insta::assert_snapshot!(problems("version: 1\nname: [demo\nnodes: 3\n"));
+    }
+
+    #[test]
+    fn a_second_document_is_yaml_but_not_ours() {
+        let text = problems("version: 1\n---\nversion: 1\n");
+        assert!(text.starts_with("cluster.yaml:2:1: a second document begins here"), "{text}");
+    }
+
+    #[test]
+    fn a_file_too_large_is_told_the_limit() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(FILE_BYTES_MAX + 1).unwrap();
+        let text = read(file.path(), None).unwrap_err().to_string();
+        assert!(text.contains("4194305 bytes is too large"), "{text}");
+        assert!(text.contains("at most 4 MiB"), "{text}");
     }
 
     #[test]

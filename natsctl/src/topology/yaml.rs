@@ -57,7 +57,7 @@ pub struct Key {
     pub spot: Spot,
 }
 
-/// The file is no YAML that we accept.
+/// The file is no YAML, or none that we accept.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SyntaxError {
     /// Where.
@@ -152,7 +152,7 @@ impl Builder {
         for event in Parser::new_from_str(text) {
             let (event, span) = event.map_err(|error| SyntaxError {
                 spot: spot_at(error.marker().line(), error.marker().col(), 1),
-                text: error.info().to_owned(),
+                text: format!("this is not YAML: {}", error.info()),
             })?;
             self.take(event, spot_of(span))?;
         }
