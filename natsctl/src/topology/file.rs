@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
 use super::fields::{Check, Fields, NODE_KEYS, SERVER_KEYS, TOP_KEYS, VM_KEYS};
 use super::problem::{Problem, Problems};
@@ -16,35 +15,6 @@ pub const NODES_MAX: usize = 100;
 const FILE_BYTES_MAX: u64 = 4 << 20;
 /// Longest name of a machine: it becomes the guest's host name (a DNS label).
 const MACHINE_NAME_MAX: usize = 63;
-
-/// Keys of the server's config file that natsctl sets itself, and what to use instead.
-const OWNED_CONFIG: &[(&str, &str)] = &[
-    ("server_name", "`name` of the node"),
-    ("listen", "`server.client_port`"),
-    ("host", "nothing: natsctl chooses the address"),
-    ("addr", "nothing: natsctl chooses the address"),
-    ("net", "nothing: natsctl chooses the address"),
-    ("port", "`server.client_port`"),
-    ("http", "`server.monitor_port`"),
-    ("http_port", "`server.monitor_port`"),
-    ("monitor_port", "`server.monitor_port`"),
-    ("https", "`server.monitor_port`"),
-    ("https_port", "`server.monitor_port`"),
-    ("debug", "`server.log: debug`"),
-    ("trace", "`server.log: trace`"),
-    ("logtime_utc", "nothing: logs of all nodes are merged by UTC time"),
-    ("log_file", "nothing: `natsctl logs` knows where they are"),
-    ("logfile", "nothing: `natsctl logs` knows where they are"),
-    ("pid_file", "nothing: natsctl keeps track of the process"),
-    ("pidfile", "nothing: natsctl keeps track of the process"),
-];
-const OWNED_CLUSTER_CONFIG: &[(&str, &str)] = &[
-    ("name", "`name` of the cluster"),
-    ("listen", "`server.cluster_port`"),
-    ("host", "nothing: natsctl chooses the address"),
-    ("port", "`server.cluster_port`"),
-    ("routes", "`nodes`"),
-];
 
 /// Reads and checks a cluster.yaml. `provider` overrides what the file says.
 ///
@@ -271,33 +241,6 @@ impl Check {
             _ => self.folder.join(written),
         };
         std::path::absolute(&path).unwrap_or(path)
-    }
-
-    fn config(&mut self, tree: &Tree) -> serde_json::Map<String, serde_json::Value> {
-        let Value::Map(pairs) = &tree.value else {
-            let text = format!("`config` must be a mapping, not {}", tree.kind());
-            self.add(tree.spot, text, Some("directives of the server's config file"));
-            return serde_json::Map::new();
-        };
-        self.owned(pairs, OWNED_CONFIG);
-        for (key, value) in pairs {
-            if let ("cluster", Value::Map(pairs)) = (key.text.as_str(), &value.value) {
-                self.owned(pairs, OWNED_CLUSTER_CONFIG);
-            }
-        }
-        match tree.to_json() {
-            serde_json::Value::Object(map) => map,
-            _ => serde_json::Map::new(),
-        }
-    }
-
-    fn owned(&mut self, pairs: &[(super::yaml::Key, Rc<Tree>)], owned: &[(&str, &str)]) {
-        for (key, _) in pairs {
-            if let Some((_, instead)) = owned.iter().find(|(name, _)| *name == key.text) {
-                let text = format!("`{}` is set by natsctl", key.text);
-                self.add(key.spot, text, Some(&format!("use {instead}")));
-            }
-        }
     }
 
     fn nodes(

@@ -3,6 +3,7 @@
 //! Everything here is valid by construction; `file.rs` reads the shapes as written and turns
 //! them into these, reporting all problems at once. Nothing here touches the world.
 
+mod config;
 mod fields;
 pub mod file;
 pub mod problem;
