@@ -238,6 +238,9 @@ fn deploy_hint(error: &DeployError, node: &str) -> Option<String> {
         DeployError::PortTaken { purpose, .. } => {
             format!("end that program, or choose another `server.{purpose}` in cluster.yaml")
         }
+        DeployError::ConfigRefused { .. } => {
+            "correct `server.config` in cluster.yaml; the server runs on as it was".to_owned()
+        }
         DeployError::DiskFull { .. } => {
             "give the node a larger `vm.disk`, or make room on it".to_owned()
         }

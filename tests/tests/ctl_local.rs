@@ -205,6 +205,59 @@ fn changed_settings_restart_one_node_after_the_other() {
 }
 
 #[test]
+fn changed_ports_move_every_server_and_a_new_node_finds_them() {
+    let mut sandbox = Sandbox::new();
+    sandbox.cluster("demo", &THREE, "");
+    up(&sandbox);
+    let before = pids(&sandbox);
+    sandbox.ports = Sandbox::new().ports;
+    sandbox.cluster("demo", &["node1", "node2", "node3", "node4"], "");
+    let plan = sandbox.run(&["plan"]).expect_code(0);
+    assert!(plan.stdout.contains("~ node3  other settings (restart)"), "{}", plan.stdout);
+    up(&sandbox);
+    sandbox.run(&["verify"]).expect_code(0);
+    let after = nodes(&sandbox);
+    let port = format!(":{}", sandbox.ports[0]);
+    for (node, before) in after.iter().zip(before) {
+        assert!(node["client_url"].as_str().unwrap().ends_with(&port), "{node}");
+        assert_ne!(node["pid"].as_u64(), before, "{node}");
+    }
+    let plan = sandbox.run(&["plan", "--detailed-exitcode"]).expect_code(0);
+    assert!(plan.stdout.contains("4 unchanged"), "{}", plan.stdout);
+}
+
+#[test]
+fn a_configuration_that_the_server_refuses_stops_nobody() {
+    let sandbox = Sandbox::new();
+    sandbox.cluster("demo", &THREE, "");
+    up(&sandbox);
+    let before = pids(&sandbox);
+    sandbox.cluster("demo", &THREE, "  config: {no_such_key: 1}\n");
+    let run = sandbox.run(&["up"]).expect_code(5);
+    assert!(run.stderr.contains("cannot prepare node1"), "{}", run.stderr);
+    assert!(run.stderr.contains("refuses its new configuration"), "{}", run.stderr);
+    assert!(run.stderr.contains("no_such_key"), "{}", run.stderr);
+    assert!(run.stderr.contains("correct `server.config` in cluster.yaml"), "{}", run.stderr);
+    assert_eq!(pids(&sandbox), before);
+    sandbox.run(&["verify"]).expect_code(0);
+    // What is only warned of is no refusal, though `-t` fails on it.
+    sandbox.cluster("demo", &THREE, "  config: {mqtt: {}}\n");
+    up(&sandbox);
+}
+
+#[test]
+fn sizes_are_written_as_in_the_servers_own_file() {
+    let sandbox = Sandbox::new();
+    let server = "  config:\n    max_payload: 2MB\n    max_control_line: 8k\n    \
+                  ping_interval: 2m\n    authorization: {user: 1k, password: 2m}\n";
+    sandbox.cluster("demo", &THREE, server);
+    up(&sandbox);
+    let folder = sandbox.path().join("state/demo/nodes/node1/natsd.conf");
+    let config = std::fs::read_to_string(folder).unwrap();
+    assert!(config.contains("max_payload: 2097152\nmax_control_line: 8000\n"), "{config}");
+}
+
+#[test]
 fn nodes_come_back_in_any_order_without_the_seed() {
     let sandbox = Sandbox::new();
     sandbox.cluster("demo", &THREE, "");

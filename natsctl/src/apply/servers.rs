@@ -10,7 +10,7 @@ use futures_util::stream;
 use super::wanted::{description, installed, wanted};
 use super::{Apply, MESH, NodeError, PARALLEL, Trouble, subjects};
 use crate::deploy::service::Ending;
-use crate::deploy::{DeployError, Form, ready};
+use crate::deploy::{Binary, DeployError, Form, Wanted, listening_ports, ready};
 use crate::observe::{Found, Reached};
 use crate::plan::Installed;
 use crate::topology::Endpoint;
@@ -25,6 +25,26 @@ struct Site<'a> {
     endpoint: Endpoint,
     reached: Reached,
     installed: Installed,
+    /// What it is to be told, all peers included.
+    settled: Wanted,
+}
+
+impl Site<'_> {
+    /// Its server must be restarted to become what is wanted.
+    fn is_stale(&self) -> bool {
+        self.installed.running && !(self.installed.binary && self.installed.settings)
+    }
+
+    /// The ports its running server has.
+    fn ports(&self) -> Vec<u16> {
+        let config = self.reached.facts.config.as_deref().filter(|_| self.installed.running);
+        config.map(listening_ports).unwrap_or_default()
+    }
+
+    /// Its running server is not yet where the others will look for it.
+    fn is_moving(&self) -> bool {
+        self.is_stale() && self.ports() != listening_ports(&self.settled.config)
+    }
 }
 
 impl Apply<'_> {
@@ -51,7 +71,8 @@ impl Apply<'_> {
         let (running, stopped): (Vec<_>, Vec<_>) =
             ready.into_iter().partition(|site| site.installed.running);
         let mut up: Vec<String> = running.iter().map(|site| site.node.to_owned()).collect();
-        let via = running.first().map(|site| site.endpoint.route());
+        let via = running.iter().find(|site| !site.is_moving()).or_else(|| running.first());
+        let via = via.map(|site| site.endpoint.route());
         self.start_stopped(stopped, via, found, &mut up, failures).await;
         self.replace_running(running, found, &mut up, failures).await;
         up
@@ -74,31 +95,39 @@ impl Apply<'_> {
             let sha256 = self.binaries.of(&reached.facts.arch).ok();
             let sha256 = sha256.as_ref().map(|binary| binary.sha256.as_str());
             let installed = installed(self.topology, node, &reached.facts, &settled, sha256);
-            Some(Site { node, endpoint, reached, installed })
+            Some(Site { node, endpoint, reached, installed, settled })
         };
         self.topology.nodes.iter().filter_map(|node| site(&node.name)).collect()
     }
 
-    /// Everything that does not touch a running server: checks, and the upload beside it.
+    /// Everything that does not touch a running server: checks, the upload beside it, and whether
+    /// it will take its new configuration.
     async fn prepare(&self, site: &Site<'_>) -> Result<(), NodeError> {
         let failed = |error: DeployError| NodeError::new(site.node, "prepare {}", error);
         let binary = self.binaries.of(&site.reached.facts.arch);
         let binary = binary.map_err(|error| failed(error.into()))?;
-        if !site.installed.running {
-            self.check_ports(site).await.map_err(failed)?;
+        self.check_ports(site).await.map_err(failed)?;
+        if !site.installed.binary {
+            self.upload(site, &binary).await.map_err(failed)?;
         }
-        if site.installed.binary {
-            return Ok(());
+        if site.is_stale() {
+            self.report.step(site.node, "checking the new configuration");
+            site.reached.service.check(&site.settled).await.map_err(failed)?;
         }
+        Ok(())
+    }
+
+    async fn upload(&self, site: &Site<'_>, binary: &Binary) -> Result<(), DeployError> {
         let needed_kib = binary.bytes / 1024 + 1024;
         if let Some(free_kib) = site.reached.facts.free_kib.filter(|free| *free < needed_kib) {
             let folder = site.reached.service.layout.binary.clone();
-            return Err(failed(DeployError::DiskFull { free_kib, folder, needed_kib }));
+            return Err(DeployError::DiskFull { free_kib, folder, needed_kib });
         }
         self.report.step(site.node, format!("copying the server ({} KiB)", binary.bytes / 1024));
-        site.reached.service.upload(&binary).await.map_err(failed).map(drop)
+        site.reached.service.upload(binary).await.map(drop)
     }
 
+    /// Checks the ports that the server does not have yet.
     async fn check_ports(&self, site: &Site<'_>) -> Result<(), DeployError> {
         let Endpoint { client_port, cluster_port, monitor_port, .. } = site.endpoint;
         let wanted = [
@@ -106,7 +135,14 @@ impl Apply<'_> {
             (site.endpoint.route(), cluster_port, "cluster_port"),
             (site.endpoint.monitor(), monitor_port, "monitor_port"),
         ];
-        for (address, port, purpose) in wanted {
+        let own = site.ports();
+        if site.installed.running && own.is_empty() {
+            // Its config is gone: who has which port cannot be told apart.
+            return Ok(());
+        }
+        for (address, port, purpose) in
+            wanted.into_iter().filter(|(_, port, _)| !own.contains(port))
+        {
             let listeners = &site.reached.facts.listeners;
             if let Some(listener) = listeners.iter().find(|listener| listener.blocks(address)) {
                 let by = site.reached.service.owner_of(listener).await;
@@ -160,7 +196,7 @@ impl Apply<'_> {
         found: &BTreeMap<String, Found>,
     ) -> Result<(), NodeError> {
         let failed = |error: DeployError| NodeError::new(site.node, "start {}", error);
-        let Site { node, endpoint, reached, installed } = site;
+        let Site { node, endpoint, reached, installed, .. } = site;
         // A node that was a member before knows its peers from its file.
         let form = if installed.present { Form::Settled } else { Form::Join(via) };
         let wanted = wanted(self.topology, self.provider, found, node, endpoint, form);
@@ -182,7 +218,7 @@ impl Apply<'_> {
     }
 
     /// Swaps binary or settings of running servers, one at a time; the next only once the mesh
-    /// is whole again.
+    /// is whole again, as far as it can be: nodes whose ports change meet at their new ones.
     async fn replace_running(
         &self,
         running: Vec<Site<'_>>,
@@ -190,9 +226,15 @@ impl Apply<'_> {
         up: &mut Vec<String>,
         failures: &mut Vec<NodeError>,
     ) {
-        let stale = |site: &Site<'_>| !(site.installed.binary && site.installed.settings);
-        for site in running.iter().filter(|site| stale(site)) {
-            if let Err(error) = self.replace(site, found, up).await {
+        let moving: Vec<&str> =
+            running.iter().filter(|site| site.is_moving()).map(|site| site.node).collect();
+        let mut there = up.clone();
+        there.retain(|node| !moving.contains(&node.as_str()));
+        for site in running.iter().filter(|site| site.is_stale()) {
+            if moving.contains(&site.node) {
+                there.push(site.node.to_owned());
+            }
+            if let Err(error) = self.replace(site, found, &there).await {
                 up.retain(|node| node != site.node);
                 failures.push(error);
                 // The others still serve: better an old cluster than none.
@@ -205,18 +247,17 @@ impl Apply<'_> {
         &self,
         site: &Site<'_>,
         found: &BTreeMap<String, Found>,
-        up: &[String],
+        there: &[String],
     ) -> Result<(), NodeError> {
         let failed = |error: DeployError| NodeError::new(site.node, "restart {}", error);
-        let Site { node, endpoint, reached, .. } = site;
+        let Site { node, endpoint, reached, settled, .. } = site;
         self.report.step(node, "restarting with what is new");
-        let wanted = wanted(self.topology, self.provider, found, node, endpoint, Form::Settled);
         let text = description(self.topology, node);
-        reached.service.install(&wanted, &text, true).await.map_err(failed)?;
+        reached.service.install(settled, &text, true).await.map_err(failed)?;
         reached.service.start().await.map_err(failed)?;
         ready(&reached.service, endpoint, node).await.map_err(failed)?;
         let subjects: Vec<_> =
-            subjects(found).into_iter().filter(|one| up.contains(&one.node)).collect();
+            subjects(found).into_iter().filter(|one| there.contains(&one.node)).collect();
         let known: Vec<String> = found.keys().cloned().collect();
         let views = verify::wait_for_mesh(&subjects, &known, MESH).await;
         match views.iter().find_map(verify::View::problem) {

@@ -177,6 +177,17 @@ pub fn without_routes(config: &str) -> String {
     kept
 }
 
+/// The ports that a config written here listens on: client, monitoring, cluster.
+#[must_use]
+pub fn listening_ports(config: &str) -> Vec<u16> {
+    let port = |line: &str| {
+        let line = line.trim_start();
+        let address = line.strip_prefix("listen: ").or_else(|| line.strip_prefix("http: "))?;
+        Some(address.trim_matches('"').parse::<SocketAddr>().ok()?.port())
+    };
+    config.lines().filter_map(port).collect()
+}
+
 /// Writes the config grammar of nats-server: close to JSON, but control characters are `\xNN`.
 #[derive(Default)]
 struct File {
@@ -301,6 +312,14 @@ mod tests {
         let form = Form::Join(Some("10.0.0.4:6222".parse().unwrap()));
         let wanted = Wanted::new(&topology, "node2", &own, false, &peers(), form);
         insta::assert_snapshot!(shown(&wanted));
+    }
+
+    #[test]
+    fn a_config_tells_the_ports_it_listens_on() {
+        let own = endpoint("10.0.0.4");
+        let topology = topology("{websocket: {listen: \"0.0.0.0:8080\"}}");
+        let wanted = Wanted::new(&topology, "node1", &own, false, &[], Form::Settled);
+        assert_eq!(listening_ports(&wanted.config), [4222, 8222, 6222]);
     }
 
     #[test]

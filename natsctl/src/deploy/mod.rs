@@ -12,7 +12,7 @@ pub mod ready;
 pub mod service;
 
 pub use binary::{Binary, BinaryError};
-pub use config::{Form, Wanted, without_routes};
+pub use config::{Form, Wanted, listening_ports, without_routes};
 pub use ready::ready;
 pub use service::{Facts, Layout, Service};
 
@@ -55,6 +55,12 @@ pub enum DeployError {
         /// What was sent.
         path: PathBuf,
         /// What the machine said.
+        said: String,
+    },
+    /// The server does not take the configuration it is to have; it was not touched.
+    #[error("the server refuses its new configuration: {said}")]
+    ConfigRefused {
+        /// What it said.
         said: String,
     },
     /// Somebody else listens on a port the server needs.

@@ -9,6 +9,8 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use self::roots::Roots;
 use super::{Capabilities, Machine, MachineState, Opened, Power, Progress};
 use super::{Provider, ProviderError};
@@ -37,8 +39,27 @@ pub struct Local {
     shared_address: bool,
 }
 
-/// What `machine.json` says.
+/// Where a node is or may be.
 type Place = Endpoint;
+
+/// What `machine.json` says. The address is for good; the ports are those of the time, and follow
+/// `cluster.yaml`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Stored {
+    #[serde(flatten)]
+    place: Place,
+    /// Distance of the node's ports from those of `cluster.yaml`. Absent in files of old.
+    shift: Option<u16>,
+}
+
+impl Stored {
+    /// The place with the ports that are wanted now.
+    fn now(self, server: &Server) -> Place {
+        let alone = self.place.address != IpAddr::from(Ipv4Addr::LOCALHOST);
+        let shift = self.shift.or_else(|| alone.then_some(0));
+        shift.and_then(|shift| at(self.place.address, server, shift)).unwrap_or(self.place)
+    }
+}
 
 #[derive(Debug, thiserror::Error)]
 enum LocalError {
@@ -73,8 +94,12 @@ impl Local {
         self.dir.node(node).join("machine.json")
     }
 
-    fn place(&self, node: &str) -> Option<Place> {
+    fn stored(&self, node: &str) -> Option<Stored> {
         serde_json::from_slice(&fs::read(self.place_file(node)).ok()?).ok()
+    }
+
+    fn place(&self, node: &str) -> Option<Place> {
+        Some(self.stored(node)?.now(&self.topology.server))
     }
 
     fn machine(&self, node: &str, place: &Place) -> Machine {
@@ -113,17 +138,20 @@ impl Local {
         let file = self.place_file(&node.name);
         let failed = |source| LocalError::File { path: file.clone(), source };
         fs::create_dir_all(self.dir.node(&node.name)).map_err(failed)?;
-        let bytes = serde_json::to_vec_pretty(&place).map_err(|error| failed(error.into()))?;
+        let shift = place.client_port.checked_sub(self.topology.server.client_port);
+        let stored = Stored { place, shift };
+        let bytes = serde_json::to_vec_pretty(&stored).map_err(|error| failed(error.into()))?;
         fs::write(&file, bytes).map_err(failed)?;
         Ok(self.machine(&node.name, &place))
     }
 
     /// A place nobody has: neither a node of any cluster nor another program.
     fn choose(&self, node: &str, roots: &Roots) -> Result<Place, LocalError> {
-        let mine = places_of(self.dir.path());
+        let server = &self.topology.server;
+        let mine: Vec<Place> =
+            stored_in(self.dir.path()).into_iter().map(|stored| stored.now(server)).collect();
         let others = self.others(roots);
         let index = self.topology.nodes.iter().position(|other| other.name == node).unwrap_or(0);
-        let server = &self.topology.server;
         if self.shared_address {
             let ports = |nth| spread(server, nth);
             let nth = (index..BLOCKS_MAX).chain(0..index).find(|nth| {
@@ -177,7 +205,8 @@ impl Local {
         clusters
             .iter()
             .filter(|path| *path != self.dir.path())
-            .flat_map(|path| places_of(path))
+            .flat_map(|path| stored_in(path))
+            .map(|stored| stored.place)
             .collect()
     }
 
@@ -265,8 +294,8 @@ impl Provider for Local {
         })
     }
 
-    fn endpoint(&self, machine: &Machine, _server: &Server) -> Option<Endpoint> {
-        self.place(&machine.node)
+    fn endpoint(&self, machine: &Machine, server: &Server) -> Option<Endpoint> {
+        Some(self.stored(&machine.node)?.now(server))
     }
 
     fn home(&self, machine: &Machine) -> Option<PathBuf> {
@@ -274,14 +303,14 @@ impl Provider for Local {
     }
 }
 
-/// The places of the nodes of the cluster in a folder.
-fn places_of(cluster: &Path) -> Vec<Place> {
+/// The places of the nodes of the cluster in a folder, as they were stored.
+fn stored_in(cluster: &Path) -> Vec<Stored> {
     let names = fs::read_dir(cluster.join("nodes")).into_iter().flatten();
-    let mut places: Vec<Place> = names
+    let mut places: Vec<Stored> = names
         .filter_map(|entry| fs::read(entry.ok()?.path().join("machine.json")).ok())
         .filter_map(|bytes| serde_json::from_slice(&bytes).ok())
         .collect();
-    places.sort_by_key(|place: &Place| place.client());
+    places.sort_by_key(|stored: &Stored| stored.place.client());
     places
 }
 
@@ -298,9 +327,12 @@ fn block_of(address: IpAddr) -> usize {
 }
 
 fn spread(server: &Server, nth: usize) -> Option<Place> {
-    let shift = u16::try_from(nth * SPREAD).ok()?;
+    at(Ipv4Addr::LOCALHOST.into(), server, u16::try_from(nth * SPREAD).ok()?)
+}
+
+fn at(address: IpAddr, server: &Server, shift: u16) -> Option<Place> {
     Some(Place {
-        address: Ipv4Addr::LOCALHOST.into(),
+        address,
         client_port: server.client_port.checked_add(shift)?,
         cluster_port: server.cluster_port.checked_add(shift)?,
         monitor_port: server.monitor_port.checked_add(shift)?,
@@ -332,5 +364,36 @@ mod tests {
         assert_eq!(nth_address(0).to_string(), "127.0.0.11");
         assert_eq!(nth_address(245).to_string(), "127.0.1.0");
         assert_eq!(block_of("127.0.0.23".parse().unwrap()), 10);
+    }
+
+    fn server(client_port: u16) -> Server {
+        let text = format!(
+            "version: 1\nname: demo\nprovider: local\nserver: {{client_port: {client_port}}}\n\
+             nodes: [{{name: node1}}]\n"
+        );
+        crate::topology::file::parse(&text, Path::new("cluster.yaml"), None).unwrap().server
+    }
+
+    #[test]
+    fn a_node_keeps_its_address_and_follows_the_wanted_ports() {
+        let alone = Stored { place: at(nth_address(3), &server(4222), 0).unwrap(), shift: Some(0) };
+        assert_eq!(alone.now(&server(4333)), at(nth_address(3), &server(4333), 0).unwrap());
+        let third = spread(&server(4222), 2).unwrap();
+        let shared = Stored { place: third, shift: Some(20) };
+        assert_eq!(shared.now(&server(4333)).client_port, 4353);
+    }
+
+    #[test]
+    fn a_machine_json_of_old_has_no_shift() {
+        let old = |address: &str| -> Stored {
+            let text = format!(
+                r#"{{"address": "{address}", "client_port": 4232, "cluster_port": 6232,
+                "monitor_port": 8232}}"#
+            );
+            serde_json::from_str(&text).unwrap()
+        };
+        assert_eq!(old("127.0.0.12").now(&server(4333)).client_port, 4333);
+        // Which of the nodes that share the address it is cannot be told.
+        assert_eq!(old("127.0.0.1").now(&server(4333)).client_port, 4232);
     }
 }

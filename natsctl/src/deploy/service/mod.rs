@@ -7,6 +7,7 @@
 mod facts;
 mod layout;
 mod shell;
+mod trial;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -114,6 +115,32 @@ impl Service {
             return Err(DeployError::DoesNotRun { path, said: last_words(&rest) });
         }
         Ok(version.trim().to_owned())
+    }
+
+    /// Lets the binary that is to run (the uploaded one, else the installed one) read what it is
+    /// to be told, by `-t`.
+    ///
+    /// # Errors
+    /// With its words when it refuses. Nothing has changed in either case.
+    pub async fn check(&self, wanted: &Wanted) -> Result<(), DeployError> {
+        let trial = quote(&self.trial_config());
+        let flags: Vec<String> = wanted.flags.iter().map(|flag| quote(flag)).collect();
+        let mut script = prelude(&self.layout);
+        line(&mut script, &format!("trial={trial}; trap 'rm -f \"$trial\"' EXIT"));
+        line(&mut script, &format!("fresh={}", quote(&self.fresh_binary())));
+        line(&mut script, "if [ -f \"$fresh\" ]; then binary=$fresh; fi");
+        line(&mut script, &format!("printf %s {} | place \"$trial\" ''", quote(&wanted.config)));
+        line(&mut script, &format!("\"$binary\" -t -c \"$trial\" {} 2>&1", flags.join(" ")));
+        let output = self.sh(&script, SCRIPT).await?;
+        if output.status == 0 {
+            return Ok(());
+        }
+        let printed = String::from_utf8_lossy(&output.stdout);
+        let printed = printed.replace(&self.trial_config(), &self.layout.config);
+        match trial::refusal(&printed) {
+            Some(said) => Err(DeployError::ConfigRefused { said }),
+            None => Ok(()),
+        }
     }
 
     /// Puts config, flags and unit in place, and the uploaded binary if there is one. A running
@@ -292,7 +319,7 @@ impl Service {
             line(&mut script, "systemctl daemon-reload");
         }
         let Layout { binary, config, flags, pid, log, root } = &self.layout;
-        let files = [binary, &self.fresh_binary(), config, flags, pid, log];
+        let files = [binary, &self.fresh_binary(), &self.trial_config(), config, flags, pid, log];
         let files: Vec<String> = files.iter().map(|file| quote(file)).collect();
         line(&mut script, &format!("rm -f {}", files.join(" ")));
         if *root {
@@ -370,6 +397,10 @@ impl Service {
         }
     }
 
+    fn trial_config(&self) -> String {
+        format!("{}.trial", self.layout.config)
+    }
+
     fn fresh_binary(&self) -> String {
         format!("{}.new", self.layout.binary)
     }
@@ -398,6 +429,26 @@ mod tests {
         // Were it taken for ours, this test would end here.
         service.stop(Ending::Stop).await.unwrap();
         assert!(service.kill().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_check_asks_the_uploaded_binary_first_and_leaves_nothing() {
+        let home = tempfile::tempdir().unwrap();
+        let service = Service::new(Arc::new(LocalRemote), Some(home.path().to_owned()));
+        let program = |name: &str, text: &str| {
+            use std::os::unix::fs::PermissionsExt as _;
+            let path = home.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        };
+        let wanted = Wanted { config: "a: 1\n".into(), flags: vec!["-p".into(), "1".into()] };
+        program("natsd", "#!/bin/sh\n[ \"$1 $2 $4 $5\" = '-t -c -p 1' ] && grep -q 'a: 1' $3\n");
+        service.check(&wanted).await.unwrap();
+        program("natsd.new", "#!/bin/sh\necho \"$3:1: no\"; exit 1\n");
+        let refused = service.check(&wanted).await.unwrap_err().to_string();
+        let place = home.path().join("natsd.conf:1: no").display().to_string();
+        assert!(refused.ends_with(&place), "{refused}");
+        assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 2);
     }
 
     #[tokio::test]
