@@ -176,6 +176,9 @@ fn nodes_come_and_go_with_the_file() {
     sandbox.cluster("demo", &THREE, "");
     up(&sandbox);
     let before = pids(&sandbox);
+    sandbox.cluster("demo", &["node1", "node2", "node3", "node4"], "");
+    let plan = sandbox.run(&["plan"]).expect_code(0);
+    assert!(plan.stdout.contains("~ node1  store the peers"), "{}", plan.stdout);
     sandbox.cluster("demo", &["node1", "node3", "node4"], "");
     let plan = sandbox.run(&["plan", "--detailed-exitcode"]).expect_code(2);
     assert!(plan.stdout.contains("+ node4"), "{}", plan.stdout);

@@ -111,6 +111,9 @@ pub fn findings(
     found: &BTreeMap<String, Found>,
     binaries: &Binaries,
 ) -> BTreeMap<String, Findings> {
+    // Who is to be made will be a peer of everybody, though its address is not known yet.
+    let fresh = |name: &str| found.get(name).is_none_or(|found| found.machine.is_none());
+    let grows = topology.nodes.iter().any(|node| fresh(&node.name));
     let one = |node: &Found| {
         let record = state.and_then(|state| state.nodes.get(&node.node));
         let mut findings = Findings {
@@ -129,7 +132,9 @@ pub fn findings(
                     let form = Form::Settled;
                     let wanted = wanted(topology, provider, found, &node.node, &endpoint, form);
                     let sha256 = binary.as_ref().map(|binary| binary.sha256.as_str());
-                    installed(topology, &node.node, facts, &wanted, sha256)
+                    let mut installed = installed(topology, &node.node, facts, &wanted, sha256);
+                    installed.peers &= !grows;
+                    installed
                 });
             }
         }
