@@ -12,6 +12,9 @@ use tokio::time::Instant;
 
 use crate::topology::Server;
 
+/// Names the password of the user natsctl is, where the server's config has its hash only.
+pub const PASSWORD: &str = "NATSCTL_PASSWORD";
+
 /// How long connecting to one node may take.
 pub const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -28,30 +31,77 @@ pub enum Login {
 
 impl Login {
     /// Finds a login in the passed-through config: the cluster's own `authorization`, else the
-    /// first user of an account.
+    /// first user of an account. Where that is a hash, the secret is that of [`PASSWORD`]; without
+    /// it, the login is the first whose secret is plain.
     #[must_use]
     pub fn of(server: &Server) -> Self {
-        let authorization = server.config.get("authorization");
-        let token = authorization.and_then(|block| block.get("token")?.as_str());
-        if let Some(token) = token {
-            return Self::Token(token.to_owned());
-        }
-        let first = |users: &serde_json::Value| user(users.as_array()?.first()?);
-        let accounts = server.config.get("accounts").and_then(serde_json::Value::as_object);
-        authorization
-            .and_then(|block| user(block).or_else(|| first(block.get("users")?)))
-            .or_else(|| accounts?.values().find_map(|account| first(account.get("users")?)))
-            .unwrap_or(Self::Open)
+        Self::with(server, std::env::var(PASSWORD).ok().filter(|secret| !secret.is_empty()))
     }
 
-    fn options(&self) -> ConnectOptions {
-        match self {
+    fn with(server: &Server, secret: Option<String>) -> Self {
+        let logins = Self::all(server);
+        match (logins.first(), secret) {
+            (None, _) => Self::Open,
+            (Some(Self::Token(hash)), Some(secret)) if is_hash(hash) => Self::Token(secret),
+            (Some(Self::User(user, hash)), Some(secret)) if is_hash(hash) => {
+                Self::User(user.clone(), secret)
+            }
+            (Some(first), _) => {
+                logins.iter().find(|login| login.usable().is_ok()).unwrap_or(first).clone()
+            }
+        }
+    }
+
+    /// Whether a server can let us in by it.
+    ///
+    /// # Errors
+    /// In words: it is a hash.
+    pub fn usable(&self) -> Result<(), String> {
+        let whose = match self {
+            Self::Token(token) if is_hash(token) => "the token".to_owned(),
+            Self::User(user, password) if is_hash(password) => format!("the password of `{user}`"),
+            _ => return Ok(()),
+        };
+        Err(format!(
+            "{whose} in `server.config` is a bcrypt hash; natsctl is a client of the cluster and \
+             needs the plain one, in {PASSWORD}"
+        ))
+    }
+
+    /// All logins, those of the cluster first.
+    fn all(server: &Server) -> Vec<Self> {
+        let authorization = server.config.get("authorization");
+        let token = authorization.and_then(|block| block.get("token")?.as_str());
+        let token = token.map(|token| Self::Token(token.to_owned()));
+        let own = authorization.and_then(user);
+        let accounts = server.config.get("accounts").and_then(serde_json::Value::as_object);
+        let accounts = accounts.into_iter().flat_map(serde_json::Map::values);
+        let users = authorization.into_iter().chain(accounts).flat_map(|block| {
+            let users = block.get("users").and_then(serde_json::Value::as_array);
+            users.into_iter().flatten().filter_map(user)
+        });
+        token.into_iter().chain(own).chain(users).collect()
+    }
+
+    fn options(&self) -> Result<ConnectOptions, String> {
+        self.usable()?;
+        Ok(match self {
             Self::Open => ConnectOptions::new(),
             Self::Token(token) => ConnectOptions::with_token(token.clone()),
             Self::User(user, password) => {
                 ConnectOptions::with_user_and_password(user.clone(), password.clone())
             }
+        })
+    }
+}
+
+/// Whether a server compares by bcrypt: `$2a$11$...`.
+fn is_hash(secret: &str) -> bool {
+    match secret.as_bytes() {
+        [b'$', b'2', b'a' | b'b' | b'x' | b'y', b'$', cost @ ..] => {
+            matches!(cost, [a, b, b'$', ..] if a.is_ascii_digit() && b.is_ascii_digit())
         }
+        _ => false,
     }
 }
 
@@ -68,7 +118,7 @@ fn user(block: &serde_json::Value) -> Option<Login> {
 /// In words: refused, timed out, or somebody else answered.
 pub async fn pinned(address: SocketAddr, login: &Login, name: &str) -> Result<Client, String> {
     let options = login
-        .options()
+        .options()?
         .name(name)
         .connection_timeout(PATIENCE)
         .ignore_discovered_servers()
@@ -107,7 +157,7 @@ impl Roamer {
     /// In words.
     pub async fn connect(address: SocketAddr, login: &Login, name: &str) -> Result<Self, String> {
         let (sender, events) = mpsc::channel(EVENTS_MAX);
-        let options = login.options().name(name).connection_timeout(PATIENCE);
+        let options = login.options()?.name(name).connection_timeout(PATIENCE);
         let options = options.event_callback(move |event| {
             // A full channel means nobody listens: then nobody misses it.
             drop(sender.try_send((Instant::now(), event)));
@@ -175,15 +225,41 @@ mod tests {
     use super::*;
 
     fn login(config: serde_json::Value) -> Login {
+        login_with(config, None)
+    }
+
+    fn login_with(config: serde_json::Value, secret: Option<&str>) -> Login {
         let serde_json::Value::Object(config) = config else { panic!("an object") };
-        Login::of(&Server {
+        let server = Server {
             binary: None,
             client_port: 1,
             cluster_port: 2,
             monitor_port: 3,
             log: crate::topology::LogLevel::Info,
             config,
-        })
+        };
+        Login::with(&server, secret.map(str::to_owned))
+    }
+
+    #[test]
+    fn a_hash_is_replaced_by_what_was_given_else_passed_over_else_refused() {
+        let hash = "$2a$04$abcdefghijklmnopqrstuuJZ3vQnZ1tJ0bYxW6z5y0q8n1Yb0e3uK";
+        let hashed = serde_json::json!({"user": "u", "password": hash});
+        let plain = serde_json::json!({"user": "v", "password": "p"});
+        let given = login_with(serde_json::json!({"authorization": hashed}), Some("s"));
+        assert_eq!(given, Login::User("u".into(), "s".into()));
+        let token = login_with(serde_json::json!({"authorization": {"token": hash}}), Some("s"));
+        assert_eq!(token, Login::Token("s".into()));
+        let other = login(serde_json::json!({"accounts": {"A": {"users": [hashed, plain]}}}));
+        assert_eq!(other, Login::User("v".into(), "p".into()));
+        let why = login(serde_json::json!({"authorization": hashed})).usable().unwrap_err();
+        assert!(
+            why.starts_with("the password of `u` in `server.config` is a bcrypt hash"),
+            "{why}"
+        );
+        // What is plain is never replaced.
+        let plain = login_with(serde_json::json!({"authorization": plain}), Some("s"));
+        assert_eq!(plain, Login::User("v".into(), "p".into()));
     }
 
     #[test]

@@ -311,6 +311,30 @@ fn a_bad_file_is_refused_with_all_its_problems_and_nothing_is_created() {
 }
 
 #[test]
+fn a_hashed_password_needs_the_plain_one_and_is_refused_before_anything_is_made() {
+    let sandbox = Sandbox::new();
+    let hash = sandbox.run(&["passwd", "--generate", "--cost", "4"]).expect_code(0);
+    let password = hash.stderr.trim().strip_prefix("password: ").unwrap();
+    let login = format!("{{user: app, password: \"{}\"}}", hash.stdout.trim());
+    sandbox.cluster("demo", &THREE, &format!("  config: {{authorization: {login}}}\n"));
+    for verb in ["validate", "plan", "up"] {
+        let refused = sandbox.run(&[verb]).expect_code(3);
+        assert!(refused.stderr.contains("password of `app`"), "{}", refused.stderr);
+        assert!(refused.stderr.contains("NATSCTL_PASSWORD"), "{}", refused.stderr);
+    }
+    assert!(!sandbox.path().join("state").exists());
+    let with = |args: &[&str]| {
+        let mut command = sandbox.command(args);
+        command.env("NATSCTL_PASSWORD", password).output().unwrap().status.code()
+    };
+    assert_eq!(with(&["up"]), Some(0));
+    assert_eq!(with(&["verify"]), Some(0));
+    let without = sandbox.run(&["pub", "a.b", "x"]).expect_code(5);
+    assert!(without.stderr.contains("NATSCTL_PASSWORD"), "{}", without.stderr);
+    sandbox.run(&["down", "--yes"]).expect_code(0);
+}
+
+#[test]
 fn ten_thousand_nodes_are_refused_at_once() {
     let sandbox = Sandbox::new();
     let nodes: Vec<String> = (0..10_000).map(|nth| format!("n{nth}")).collect();

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use rand::seq::IndexedRandom as _;
 
 use crate::cli::{Global, Source};
-use crate::clients::Login;
+use crate::clients::{self, Login};
 use crate::failure::{Failure, Kind};
 use crate::observe::{self, Found};
 use crate::provider::hosts::Hosts;
@@ -66,6 +66,7 @@ impl Cluster {
             }
             refuse_other_provider(&topology, state)?;
         }
+        refuse_hash(&topology)?;
         let file = std::path::absolute(&file).unwrap_or(file);
         let provider = open(&topology, &dir)?;
         Ok(Self { dir, state, topology, file, provider_overridden, provider })
@@ -264,6 +265,17 @@ fn remembered_file(global: &Global) -> Result<PathBuf, Failure> {
     };
     let Some(dir) = dir else { return Ok(HERE.into()) };
     Ok(dir.load()?.map_or_else(|| HERE.into(), |state| state.file))
+}
+
+/// Refuses a cluster that would not let natsctl in to verify it.
+pub(super) fn refuse_hash(topology: &Topology) -> Result<(), Failure> {
+    Login::of(&topology.server).usable().map_err(|why| {
+        let what = format!("natsctl could not log in to cluster `{}`", topology.name);
+        Failure::new(Kind::ClusterFile, what)
+            .cause(why)
+            .hint(format!("{}=<password> natsctl up", clients::PASSWORD))
+            .hint("or give natsctl a user of its own, with a plain password, in `server.config`")
+    })
 }
 
 fn refuse_other_provider(topology: &Topology, state: &State) -> Result<(), Failure> {
