@@ -429,6 +429,46 @@ fn two_clusters_live_side_by_side_and_must_be_told_apart() {
 }
 
 #[test]
+#[test]
+fn next_steps_reach_the_cluster_they_are_about() {
+    let sandbox = Sandbox::new();
+    sandbox.cluster("beta", &["node1"], "");
+    std::fs::rename(sandbox.path().join("cluster.yaml"), sandbox.path().join("beta.yaml")).unwrap();
+    let alone = sandbox.run(&["up", "beta.yaml"]).expect_code(0);
+    assert!(alone.stderr.contains("\n  natsctl kill node1"), "{}", alone.stderr);
+    sandbox.cluster("demo", &["node1"], "");
+    up(&sandbox);
+    sandbox.run(&["stop", "node1", "--cluster", "beta"]).expect_code(0);
+    let healed = sandbox.run(&["up", "beta.yaml"]).expect_code(0);
+    assert!(healed.stderr.contains("\n  natsctl kill --cluster beta node1"), "{}", healed.stderr);
+    let killed = sandbox.run(&["kill", "node1", "--cluster", "beta"]).expect_code(0);
+    assert!(killed.stderr.contains("natsctl start --cluster beta node1"), "{}", killed.stderr);
+    let status = sandbox.run(&["status", "--cluster", "beta"]).expect_code(0);
+    assert!(status.stdout.contains("natsctl up --cluster beta heals"), "{}", status.stdout);
+    let verify = sandbox.run(&["verify", "--cluster", "beta"]).expect_code(6);
+    assert!(verify.stderr.contains("hint: natsctl status --cluster beta\n"), "{}", verify.stderr);
+    let own = sandbox.run(&["kill", "node1"]).expect_code(0);
+    assert!(own.stderr.contains("natsctl start node1 "), "{}", own.stderr);
+}
+
+#[test]
+fn a_server_that_hangs_is_restarted_by_up() {
+    let sandbox = Sandbox::new();
+    sandbox.cluster("demo", &THREE, "");
+    up(&sandbox);
+    let before = pids(&sandbox);
+    let hung = i32::try_from(before[1].unwrap()).unwrap();
+    let hung = rustix::process::Pid::from_raw(hung).unwrap();
+    rustix::process::kill_process(hung, rustix::process::Signal::STOP).unwrap();
+    let run = up(&sandbox);
+    assert!(run.stderr.contains("node2 did not answer for "), "{}", run.stderr);
+    assert!(run.stderr.contains("cluster demo is up in "), "{}", run.stderr);
+    let after = pids(&sandbox);
+    assert_ne!(after[1], before[1]);
+    assert_eq!([after[0], after[2]], [before[0], before[2]], "the others are left alone");
+    sandbox.run(&["verify"]).expect_code(0);
+}
+
 fn nodes_can_share_an_address() {
     let sandbox = Sandbox::new();
     sandbox.cluster("demo", &THREE, "");

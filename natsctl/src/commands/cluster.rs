@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use futures_util::future::join_all;
 use rand::seq::IndexedRandom as _;
 
+use super::address::Address;
 use crate::cli::{Global, Source};
 use crate::clients::{self, Login};
 use crate::failure::{Failure, Kind};
@@ -35,6 +36,8 @@ pub(crate) struct Cluster {
     pub(crate) provider_overridden: bool,
     /// Where its machines come from.
     pub(crate) provider: Box<dyn Provider>,
+    /// How commands that are shown to a person reach it.
+    pub(crate) address: Address,
 }
 
 impl Cluster {
@@ -69,7 +72,8 @@ impl Cluster {
         refuse_hash(&topology)?;
         let file = std::path::absolute(&file).unwrap_or(file);
         let provider = open(&topology, &dir)?;
-        Ok(Self { dir, state, topology, file, provider_overridden, provider })
+        let address = Address::wanted(global, source);
+        Ok(Self { dir, state, topology, file, provider_overridden, provider, address })
     }
 
     /// The cluster as it was brought up, for every other verb.
@@ -90,7 +94,7 @@ impl Cluster {
         if let Some(name) = &global.cluster {
             let dir = known_dirs()?.into_iter().find(|dir| dir.name() == name);
             let dir = dir.ok_or_else(|| unknown(name))?;
-            return Self::recalled(dir).map(Some);
+            return Self::recalled(dir, Address::known(global)).map(Some);
         }
         if Path::new(HERE).is_file() {
             return Self::here().map(Some);
@@ -98,7 +102,7 @@ impl Cluster {
         let mut dirs = known_dirs()?;
         match (dirs.pop(), dirs.is_empty()) {
             (None, _) => Ok(None),
-            (Some(only), true) => Self::recalled(only).map(Some),
+            (Some(only), true) => Self::recalled(only, Address::Bare).map(Some),
             (Some(_), false) => {
                 let what = "there are several clusters, and no cluster.yaml in this folder";
                 Err(others_hint(Failure::new(Kind::Usage, what)))
@@ -110,19 +114,27 @@ impl Cluster {
         let topology = file::read(Path::new(HERE), None)?;
         let dir = ClusterDir::at(&topology.name)?;
         if dir.load()?.is_some() {
-            return Self::recalled(dir);
+            return Self::recalled(dir, Address::Bare);
         }
         let file = std::path::absolute(HERE).unwrap_or_else(|_| HERE.into());
         let provider = open(&topology, &dir)?;
-        Ok(Self { dir, state: None, topology, file, provider_overridden: false, provider })
+        Ok(Self {
+            dir,
+            state: None,
+            topology,
+            file,
+            provider_overridden: false,
+            provider,
+            address: Address::Bare,
+        })
     }
 
-    fn recalled(dir: ClusterDir) -> Result<Self, Failure> {
+    fn recalled(dir: ClusterDir, address: Address) -> Result<Self, Failure> {
         let Some(state) = dir.load()? else { return Err(unknown(dir.name())) };
         let topology = state.topology.clone();
         let provider = open(&topology, &dir)?;
         let (file, provider_overridden) = (state.file.clone(), state.provider_overridden);
-        Ok(Self { dir, state: Some(state), topology, file, provider_overridden, provider })
+        Ok(Self { dir, state: Some(state), topology, file, provider_overridden, provider, address })
     }
 
     /// A fresh record of this cluster, what was remembered of its nodes included.
@@ -245,6 +257,27 @@ fn open(topology: &Topology, dir: &ClusterDir) -> Result<Box<dyn Provider>, Prov
 
 fn known_dirs() -> Result<Vec<ClusterDir>, Failure> {
     Ok(ClusterDir::all()?)
+}
+
+/// The cluster that a bare command in this folder is about.
+pub(super) fn name_here() -> Option<String> {
+    if Path::new(HERE).is_file() {
+        return file::read(Path::new(HERE), None).ok().map(|topology| topology.name);
+    }
+    only_dir().map(|dir| dir.name().to_owned())
+}
+
+/// The file that a bare `up` in this folder reads, absolute.
+pub(super) fn file_here() -> Option<PathBuf> {
+    if Path::new(HERE).is_file() {
+        return std::path::absolute(HERE).ok();
+    }
+    only_dir()?.load().ok()?.map(|state| state.file)
+}
+
+fn only_dir() -> Option<ClusterDir> {
+    let mut dirs = known_dirs().ok()?;
+    dirs.pop().filter(|_| dirs.is_empty())
 }
 
 /// The file for an `up` that names none.

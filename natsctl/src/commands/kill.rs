@@ -32,7 +32,8 @@ pub(super) async fn run(global: &Global, args: &Kill) -> Ended {
     match outcome {
         Ok(Some(outcome)) => tell(&cluster, args, &outcome, &report),
         Ok(None) => {
-            report.note(format!("{} killed; {}", nodes.join(", "), stays_dead(&nodes)));
+            let stays = cluster.address.in_text(&stays_dead(&nodes));
+            report.note(format!("{} killed; {stays}", nodes.join(", ")));
             Ok(0)
         }
         Err(error) => Err(failed(&cluster, &drill, &nodes, &error).await?),
@@ -101,7 +102,7 @@ fn tell(cluster: &Cluster, args: &Kill, outcome: &Outcome, report: &Report) -> E
         let victims = outcome.victims.join(", ");
         let title = format!("killed {victims} of cluster {}", cluster.topology.name);
         report::print(&format!("{}\n\n{}", paint.bold(&title), outcome.show()));
-        report.note(stays_dead(&outcome.victims));
+        report.note(cluster.address.in_text(&stays_dead(&outcome.victims)));
     } else {
         let json = serde_json::to_string(outcome);
         report::print_line(&json.map_err(|error| Failure::of(Kind::Unexpected, &error))?);

@@ -1,5 +1,6 @@
 //! One file per verb, each a short story; the only place where rooms meet.
 
+mod address;
 mod cluster;
 mod completion;
 mod down;

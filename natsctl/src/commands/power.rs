@@ -143,7 +143,10 @@ impl Job {
         let stopped = stopped.map_err(|error| failed(error.into()));
         match &stopped {
             Ok(()) if reached.facts.pid.is_none() => self.report.done(node, "was not running"),
-            Ok(()) => self.report.done(node, "stopped; stays so until `natsctl start` or `up`"),
+            Ok(()) => {
+                let stays = "stopped; stays so until `natsctl start` or `up`";
+                self.report.done(node, self.cluster.address.in_text(stays));
+            }
             Err(error) => self.report.failed(node, crate::apply::chain(error)),
         }
         stopped

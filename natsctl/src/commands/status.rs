@@ -90,7 +90,8 @@ async fn once(cluster: &Cluster, args: &cli::Status) -> Ended {
     match args.output {
         Output::Text => {
             let width = console::Term::stdout().size_checked().map(|(_rows, columns)| columns);
-            report::print(&sheet.show(stdout_paint(), width.map(usize::from)));
+            let shown = sheet.show(stdout_paint(), width.map(usize::from));
+            report::print(&cluster.address.in_text(&shown));
         }
         Output::Json => report::print_line(&pretty(&sheet)),
         Output::Jsonl => report::print_line(&serde_json::to_string(&sheet).unwrap_or_default()),

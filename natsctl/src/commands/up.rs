@@ -189,5 +189,5 @@ fn tell_what_next(
             text.push_str(&format!("\n  natsctl kill {}", first.name));
         }
     }
-    report.note(text);
+    report.note(cluster.address.in_text(&text));
 }
