@@ -168,7 +168,7 @@ pub struct Up {
     /// Which file, which provider.
     #[command(flatten)]
     pub source: Source,
-    /// Show what would be done; change nothing
+    /// Show what would be done, as text; change nothing
     #[arg(long)]
     pub dry_run: bool,
     /// Keep what exists when a node fails (the default): `up` again goes on from there
@@ -177,7 +177,7 @@ pub struct Up {
     /// Remove what this `up` created when a node fails
     #[arg(long)]
     pub no_keep: bool,
-    /// Format: text, json (the verdict alone) or jsonl (every event, then the verdict)
+    /// Format: text, json (the verdict, or the error) or jsonl (every event, then that)
     #[arg(short, long, default_value = "text", value_name = "FORMAT", hide_possible_values = true)]
     pub output: Output,
 }
@@ -228,7 +228,7 @@ pub struct Kill {
     #[arg(long, value_name = "N", default_value_t = 1000,
           value_parser = clap::value_parser!(u32).range(1..=20_000))]
     pub rate: u32,
-    /// Format: text, json or jsonl (json on one line)
+    /// Format: text, json or jsonl (every event, then the report)
     #[arg(short, long, default_value = "text", value_name = "FORMAT", hide_possible_values = true)]
     pub output: Output,
 }

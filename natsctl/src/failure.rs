@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::fmt;
 
+use serde_json::{Value, json};
+
 use crate::apply::{NodeError, Trouble};
 use crate::deploy::DeployError;
 use crate::observe::LookError;
@@ -34,9 +36,28 @@ pub enum Kind {
     Interrupted = 130,
 }
 
+impl Kind {
+    /// Its name for programs.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Unexpected => "unexpected",
+            Self::Usage => "usage",
+            Self::ClusterFile => "cluster_file",
+            Self::Provider => "provider",
+            Self::Remote => "remote",
+            Self::Verdict => "verdict",
+            Self::Partly => "partly",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
 /// One thing that went wrong.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Story {
+    /// The node it went wrong on, if it was one.
+    pub node: Option<String>,
     /// What could not be done.
     pub what: String,
     /// Why, to the root.
@@ -126,6 +147,35 @@ impl Failure {
         }
     }
 
+    /// The same for programs.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let problems = self.stories.iter().map(|story| {
+            json!({
+                "node": story.node,
+                "message": story.what,
+                "causes": story.causes,
+                "hints": story.hints,
+            })
+        });
+        json!({
+            "error": {
+                "kind": self.kind.word(),
+                "exit_code": self.code(),
+                "problems": problems.collect::<Vec<_>>(),
+                "left": self.left,
+            }
+        })
+    }
+
+    /// Says on which node.
+    fn on(mut self, node: &str) -> Self {
+        for story in &mut self.stories {
+            story.node = Some(node.to_owned());
+        }
+        self
+    }
+
     /// The text for a terminal.
     #[must_use]
     pub fn render(&self, paint: Paint) -> String {
@@ -190,6 +240,9 @@ impl From<ProviderError> for Failure {
             _ => error.attempt.clone(),
         };
         let mut failure = Self::new(Kind::Provider, what);
+        if let Some(node) = &error.node {
+            failure = failure.on(node);
+        }
         failure.add_causes(&error);
         match error.hint {
             Some(hint) => failure.hint(hint),
@@ -200,7 +253,7 @@ impl From<ProviderError> for Failure {
 
 impl From<&NodeError> for Failure {
     fn from(error: &NodeError) -> Self {
-        let mut failure = Self::new(kind_of(&error.trouble), error.to_string());
+        let mut failure = Self::new(kind_of(&error.trouble), error.to_string()).on(&error.node);
         failure.add_causes(error);
         for hint in hints_of(error) {
             failure = failure.hint(hint);
@@ -276,6 +329,14 @@ mod tests {
         ];
         let failure = Failure::of_nodes(&errors, false).left("node3 running");
         assert_eq!(failure.code(), 7);
+        let error = &failure.to_json()["error"];
+        assert_eq!((&error["kind"], &error["exit_code"]), (&json!("partly"), &json!(7)));
+        assert_eq!(error["problems"][1]["node"], "node2");
+        assert_eq!(
+            error["problems"][1]["causes"][0],
+            "the server ended right after its start: [FTL] no"
+        );
+        assert_eq!(error["problems"][1]["hints"], json!(["natsctl logs node2"]));
         insta::assert_snapshot!(failure.render(stderr_paint()));
     }
 

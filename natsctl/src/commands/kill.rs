@@ -6,7 +6,7 @@ use crate::cli::{Global, Kill, Output};
 use crate::drill::{Drill, DrillError, Outcome, Victim};
 use crate::failure::{Failure, Kind};
 use crate::observe::{Found, Look};
-use crate::report::{self, Report, stdout_paint};
+use crate::report::{self, Event, Report, stdout_paint};
 use crate::topology::Endpoint;
 use crate::verify::{self, View};
 
@@ -104,8 +104,12 @@ fn tell(cluster: &Cluster, args: &Kill, outcome: &Outcome, report: &Report) -> E
         report::print(&format!("{}\n\n{}", paint.bold(&title), outcome.show()));
         report.note(cluster.address.in_text(&stays_dead(&outcome.victims)));
     } else {
-        let json = serde_json::to_string(outcome);
-        report::print_line(&json.map_err(|error| Failure::of(Kind::Unexpected, &error))?);
+        let json = serde_json::to_value(outcome);
+        let result = json.map_err(|error| Failure::of(Kind::Unexpected, &error))?;
+        match args.output {
+            Output::Jsonl => report.tell(&Event::Result { result }),
+            _ => report::print_line(&result.to_string()),
+        }
     }
     if outcome.pass() {
         return Ok(0);

@@ -4,6 +4,7 @@ mod address;
 mod cluster;
 mod completion;
 mod down;
+mod ending;
 mod init;
 mod kill;
 mod logs;
@@ -19,7 +20,7 @@ mod version;
 
 use crate::cli::{Cli, Color, Global, Output, Verb};
 use crate::failure::{Failure, Kind};
-use crate::report::{self, Paint, Report, Style, stderr_paint};
+use crate::report::{Paint, Report, Style};
 
 pub(crate) use cluster::Cluster;
 
@@ -34,6 +35,7 @@ pub async fn run(cli: Cli) -> u8 {
         Color::Never => Some(false),
     });
     let resume = resume_hint(&cli.verb);
+    let ending = ending::Ending::of(&cli);
     let ended = tokio::select! {
         ended = verb(&cli.global, cli.verb) => ended,
         () = interrupted() => match resume {
@@ -43,10 +45,7 @@ pub async fn run(cli: Cli) -> u8 {
     };
     match ended {
         Ok(code) => code,
-        Err(failure) => {
-            report::say(failure.render(stderr_paint()).trim_end());
-            failure.code()
-        }
+        Err(failure) => ending.tell(failure),
     }
 }
 

@@ -15,6 +15,10 @@ use crate::report::{self, Event, Report, show_duration, stderr_paint};
 use crate::verify::{self, Subject, Verdict};
 
 pub(super) async fn run(global: &Global, args: &Up) -> Ended {
+    if args.dry_run && args.output != Output::Text {
+        let what = "up --dry-run tells its plan as text, not as JSON";
+        return Err(Failure::new(Kind::Usage, what).hint("natsctl up --dry-run"));
+    }
     let cluster = Cluster::wanted(global, &args.source)?;
     if args.dry_run {
         report::print(&plan::make(&cluster).await?.to_string());
