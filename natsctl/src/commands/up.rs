@@ -64,7 +64,7 @@ async fn bring_up(cluster: &Cluster, args: &Up, report: &Report) -> Result<Verdi
     let verdict = judge(cluster, &applied).await;
     report.finish();
     if !applied.failures.is_empty() {
-        let failure = failed(cluster, &applied);
+        let failure = failed(cluster, args, &applied);
         return Err(if args.no_keep {
             undo(cluster, &applied, &before, failure).await
         } else {
@@ -122,7 +122,7 @@ fn left(found: &BTreeMap<String, Found>) -> String {
     format!("{} (natsctl down removes them)", names.join(", "))
 }
 
-fn failed(cluster: &Cluster, applied: &Applied) -> Failure {
+fn failed(cluster: &Cluster, args: &Up, applied: &Applied) -> Failure {
     let all = cluster
         .topology
         .nodes
@@ -130,7 +130,7 @@ fn failed(cluster: &Cluster, applied: &Applied) -> Failure {
         .all(|node| applied.failures.iter().any(|failure| failure.node == node.name));
     let mut failure = Failure::of_nodes(&applied.failures, all).left(left(&applied.found));
     let last = failure.stories.last_mut();
-    if let Some(story) = last {
+    if let Some(story) = last.filter(|_| !args.no_keep) {
         story.hints.push("natsctl up   (goes on from here)".into());
     }
     failure
@@ -150,6 +150,10 @@ async fn undo(
     }
     if before.is_empty() && cluster.dir.remove().is_ok() {
         failure.left = Some("nothing (--no-keep)".into());
+        // What is gone cannot be asked: of the hints those remain that are about the cause.
+        for story in &mut failure.stories {
+            story.hints.retain(|hint| !hint.starts_with("natsctl "));
+        }
     } else {
         failure.left = Some(format!("{} (what was there before)", before.join(", ")));
     }
