@@ -392,6 +392,7 @@ fn a_binary_that_does_not_run_is_never_trusted() {
     sandbox.cluster("demo", &["node1"], &format!("  binary: {}\n", program.display()));
     let run = sandbox.run(&["up", "--no-keep"]).expect_code(5);
     assert!(run.stderr.contains("does not run there: bad ELF interpreter"), "{}", run.stderr);
+    assert!(!run.stderr.contains("goes on from here"), "{}", run.stderr);
     assert!(!sandbox.path().join("state").exists(), "--no-keep leaves nothing");
 }
 
@@ -428,7 +429,6 @@ fn two_clusters_live_side_by_side_and_must_be_told_apart() {
     sandbox.run(&["verify"]).expect_code(0);
 }
 
-#[test]
 #[test]
 fn next_steps_reach_the_cluster_they_are_about() {
     let sandbox = Sandbox::new();
@@ -469,6 +469,7 @@ fn a_server_that_hangs_is_restarted_by_up() {
     sandbox.run(&["verify"]).expect_code(0);
 }
 
+#[test]
 fn nodes_can_share_an_address() {
     let sandbox = Sandbox::new();
     sandbox.cluster("demo", &THREE, "");
@@ -525,6 +526,33 @@ fn events_come_as_json_lines_for_programs() {
     assert_eq!(done, 3, "{}", run.stdout);
     assert_eq!(events.last().unwrap()["result"]["verdict"], "pass");
     assert_eq!(run.stderr, "");
+}
+
+#[test]
+fn failures_and_kills_are_told_to_programs_too() {
+    let sandbox = Sandbox::new();
+    let script = "#!/bin/sh\n[ \"$1\" = --version ] && echo v1 && exit\necho no >&2; exit 1\n";
+    let program = sandbox.program("fragile", script);
+    sandbox.cluster("demo", &["node1"], &format!("  binary: {}\n", program.display()));
+    let run = sandbox.run(&["up", "-o", "json"]).expect_code(5);
+    let error = &run.json()["error"];
+    assert_eq!((&error["kind"], &error["exit_code"]), (&"remote".into(), &5.into()), "{error}");
+    assert_eq!(error["problems"][0]["node"], "node1", "{error}");
+    assert!(error["problems"][0]["message"].as_str().unwrap().contains("node1"), "{error}");
+    let run = sandbox.run(&["up", "-o", "jsonl"]).expect_code(5);
+    let last: serde_json::Value =
+        serde_json::from_str(run.stdout.lines().next_back().unwrap()).unwrap();
+    assert_eq!(last["event"], "result");
+    assert_eq!(last["result"]["error"]["exit_code"], 5, "{last}");
+    sandbox.run(&["up", "--dry-run", "-o", "json"]).expect_code(2);
+
+    sandbox.cluster("demo", &THREE, "");
+    up(&sandbox);
+    let run = sandbox.run(&["kill", "node1", "--duration", "100ms", "-o", "jsonl"]).expect_code(0);
+    let events: Vec<serde_json::Value> =
+        run.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(events.iter().all(|event| event["event"].is_string()), "{}", run.stdout);
+    assert_eq!(events.last().unwrap()["result"]["victims"], serde_json::json!(["node1"]));
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! State is saved after each node that was made.
 
 mod servers;
+mod silent;
 mod wanted;
 
 pub use servers::start_all;
@@ -16,12 +17,13 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::deploy::DeployError;
 use crate::observe::{self, Found, Look, LookError};
 use crate::plan::{Change, NodePlan, Plan, Update};
 use crate::provider::{Machine, Power, Progress, Provider, ProviderError};
-use crate::report::Report;
+use crate::report::{Report, show_duration};
 use crate::state::{ClusterDir, NodeRecord, State, StateError};
 use crate::topology::{Node, Topology};
 use crate::verify::{self, Subject, View};
@@ -51,6 +53,8 @@ pub struct Apply<'a> {
 pub struct Applied {
     /// All nodes as they are now.
     pub found: BTreeMap<String, Found>,
+    /// Nodes whose server ran without answering, and was restarted.
+    pub woken: Vec<String>,
     /// What went wrong, by node.
     pub failures: Vec<NodeError>,
 }
@@ -122,6 +126,7 @@ impl Apply<'_> {
         let mut failures = Vec::new();
         self.machines(plan, &mut found, &mut failures).await;
         self.note_unreachable(&found, &mut failures);
+        let woken = self.wake(plan, &mut found, &mut failures).await;
         let up = self.servers(&mut found, &mut failures).await;
         self.mesh(&up, &found, &mut failures).await;
         self.settle(&found, &mut failures).await;
@@ -136,7 +141,7 @@ impl Apply<'_> {
                 (None, None) => {}
             }
         }
-        Applied { found, failures }
+        Applied { found, woken, failures }
     }
 
     /// Makes, powers and resizes machines: the first creation alone (it downloads the image),
@@ -248,6 +253,7 @@ impl Apply<'_> {
         for node in up {
             self.report.step(node, format!("joining the mesh (up to {}s)", MESH.as_secs()));
         }
+        let begun = Instant::now();
         let mut views = verify::wait_for_mesh(&subjects, &known, MESH).await;
         let lonely = apart(&views);
         if !lonely.is_empty() {
@@ -265,7 +271,7 @@ impl Apply<'_> {
             .map(|view| view.node.as_str())
             .collect();
         for view in views.iter().filter(|view| !view.whole_without(&dead)) {
-            let trouble = Trouble::Mesh(mesh_trouble(view));
+            let trouble = Trouble::Mesh(mesh_trouble(view, begun.elapsed()));
             failures.push(NodeError::new(&view.node, "bring {} into the mesh", trouble));
         }
     }
@@ -359,9 +365,9 @@ fn wants_making(change: &Change) -> bool {
     }
 }
 
-fn mesh_trouble(view: &View) -> String {
+fn mesh_trouble(view: &View, waited: Duration) -> String {
     let why = view.problem().unwrap_or_else(|| "it is not whole".into());
-    format!("{why}, {}s after all servers ran", MESH.as_secs())
+    format!("{why}, {} after all servers ran", show_duration(waited))
 }
 
 /// An error and its causes, in one line.
@@ -378,4 +384,22 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_that_is_told_is_the_time_that_was_waited() {
+        let view = View {
+            node: "node2".into(),
+            peers: Ok(Vec::new()),
+            missing: vec!["node1".into()],
+            strangers: Vec::new(),
+            unwell: None,
+        };
+        let told = mesh_trouble(&view, Duration::from_millis(4100));
+        assert_eq!(told, "node2 has no route to node1, 4.1s after all servers ran");
+    }
 }

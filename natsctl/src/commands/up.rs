@@ -47,7 +47,6 @@ async fn bring_up(cluster: &Cluster, args: &Up, report: &Report) -> Result<Verdi
     let state = cluster.state.as_ref();
     let found_of_nodes = findings(&cluster.topology, provider, state, &found, &binaries);
     let plan = Plan::new(&cluster.topology, &found_of_nodes);
-    let unchanged = plan.is_empty();
     let record = Mutex::new(cluster.record());
     cluster.dir.save(&record.lock())?;
     let before: Vec<String> = made(&found).map(|found| found.node.clone()).collect();
@@ -79,6 +78,7 @@ async fn bring_up(cluster: &Cluster, args: &Up, report: &Report) -> Result<Verdi
         return Err(failure.hint("natsctl verify").left(left(&applied.found)));
     }
     if args.output != Output::Jsonl {
+        let unchanged = plan.is_empty() && applied.woken.is_empty();
         tell_what_next(cluster, &applied, &verdict, unchanged, report);
     }
     Ok(verdict)
