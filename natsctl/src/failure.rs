@@ -214,7 +214,7 @@ impl From<Problems> for Failure {
             1 => format!("{} has a problem", problems.file.display()),
             _ => format!("{} has {stories} problems", problems.file.display()),
         };
-        Self::new(Kind::ClusterFile, format!("{what}\n{problems}")).hint("nothing was created")
+        Self::new(Kind::ClusterFile, format!("{what}\n{problems}"))
     }
 }
 

@@ -55,7 +55,7 @@ impl Cluster {
                 let state = dir.load()?;
                 (topology, dir, state)
             }
-            Err(problems) => return Err(problems.into()),
+            Err(problems) => return Err(Failure::from(problems).hint("nothing was changed")),
         };
         if let Some(name) = global.cluster.as_ref().filter(|name| **name != topology.name) {
             let what = format!("{} is cluster `{}`, not `{name}`", file.display(), topology.name);
@@ -111,7 +111,9 @@ impl Cluster {
     }
 
     fn here() -> Result<Self, Failure> {
-        let topology = file::read(Path::new(HERE), None)?;
+        // Which cluster is meant stands in the file; one that is up can be named instead.
+        let topology = file::read(Path::new(HERE), None)
+            .map_err(|problems| others_hint(Failure::from(problems)))?;
         let dir = ClusterDir::at(&topology.name)?;
         if dir.load()?.is_some() {
             return Self::recalled(dir, Address::Bare);
@@ -297,7 +299,14 @@ fn remembered_file(global: &Global) -> Result<PathBuf, Failure> {
         None => dirs.into_iter().next(),
     };
     let Some(dir) = dir else { return Ok(HERE.into()) };
-    Ok(dir.load()?.map_or_else(|| HERE.into(), |state| state.file))
+    let Some(state) = dir.load()? else { return Ok(HERE.into()) };
+    if state.file.exists() {
+        return Ok(state.file);
+    }
+    let (name, file) = (dir.name(), state.file.display());
+    let what = format!("cluster {name} was brought up from {file}, which is not there any more");
+    Err(Failure::new(Kind::ClusterFile, what)
+        .hint(format!("natsctl up FILE   (wherever the file of cluster {name} is now)")))
 }
 
 /// Refuses a cluster that would not let natsctl in to verify it.
