@@ -61,10 +61,13 @@ impl Verdict {
             good += usize::from(delivery.outcome.is_ok());
         }
         let peers = nodes.saturating_sub(1);
-        format!(
-            "{whole} of {nodes} nodes healthy with {peers} of {peers} routes, \
-             {good} of {all} ordered pairs delivered"
-        )
+        let routes = if whole == nodes {
+            format!(" with {peers} of {peers} routes")
+        } else {
+            let seen: usize = self.views.iter().map(|view| view.routes(peers)).sum();
+            format!(", {seen} of {} routes", nodes * peers)
+        };
+        format!("{whole} of {nodes} nodes healthy{routes}, {good} of {all} ordered pairs delivered")
     }
 
     /// Who reached whom, and how fast: senders down, receivers across.
@@ -179,5 +182,15 @@ mod tests {
             verdict.summary()
         );
         insta::assert_snapshot!(shown);
+    }
+
+    #[test]
+    fn the_summary_of_a_failed_verdict_counts_the_routes_there_are() {
+        let mut verdict = verdict();
+        assert!(verdict.summary().starts_with("0 of 3 nodes healthy, 2 of 6 routes, "));
+        for view in &mut verdict.views {
+            view.peers = Err("does not answer".into());
+        }
+        assert!(verdict.summary().starts_with("0 of 3 nodes healthy, 0 of 6 routes, "));
     }
 }

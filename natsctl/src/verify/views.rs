@@ -47,6 +47,14 @@ impl View {
         self.peers.is_ok() && !missing && self.strangers.is_empty() && self.unwell.is_none()
     }
 
+    /// To how many of `wanted` peers it has a route.
+    pub(super) fn routes(&self, wanted: usize) -> usize {
+        match &self.peers {
+            Ok(_) => wanted.saturating_sub(self.missing.len()),
+            Err(_) => 0,
+        }
+    }
+
     /// What is wrong, in words.
     #[must_use]
     pub fn problem(&self) -> Option<String> {
