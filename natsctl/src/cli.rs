@@ -296,6 +296,7 @@ pub struct Logs {
 pub struct Pub {
     /// Subject to publish to
     pub subject: String,
+    #[arg(value_parser = subject)]
     /// The message; default: standard input
     pub body: Option<String>,
     /// Node to connect to; default: any that serves
@@ -305,7 +306,7 @@ pub struct Pub {
     #[arg(short = 'H', long = "header", value_name = "HEADER")]
     pub headers: Vec<String>,
     /// Subject that replies are to be sent to
-    #[arg(long, value_name = "SUBJECT")]
+    #[arg(long, value_name = "SUBJECT", value_parser = subject)]
     pub reply: Option<String>,
     /// How many times to publish it
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -320,6 +321,7 @@ pub struct Pub {
 pub struct Sub {
     /// Subject to subscribe to; may hold wildcards: `*` one token, `>` all that follow
     pub subject: String,
+    #[arg(value_parser = pattern)]
     /// Node to connect to first; default: any that serves
     #[arg(long, value_name = "NODE")]
     pub node: Option<String>,
@@ -386,6 +388,28 @@ impl ValueEnum for ProviderKind {
 }
 
 /// `500ms`, `2s`, `1.5s`, `3m`, `1h`.
+/// A subject that a message can go to.
+fn subject(text: &str) -> Result<String, String> {
+    if text.split('.').any(|token| token == "*" || token == ">") {
+        return Err("a message goes to one subject: `*` and `>` are for `sub`".into());
+    }
+    pattern(text)
+}
+
+/// A subject that may hold wildcards.
+fn pattern(text: &str) -> Result<String, String> {
+    if text.chars().any(|c| c.is_whitespace() || c == '\0') {
+        return Err("a subject has no blanks".into());
+    }
+    if text.split('.').any(str::is_empty) {
+        return Err("a subject has no empty token: `a.b`, not `a..b` or `a.`".into());
+    }
+    if text.split('.').rev().skip(1).any(|token| token == ">") {
+        return Err("`>` stands for all that follow, so it comes last".into());
+    }
+    Ok(text.to_owned())
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
@@ -423,6 +447,18 @@ mod tests {
     }
 
     #[test]
+    #[test]
+    fn subjects_are_checked_before_anything_is_done() {
+        for bad in ["", "a b", "a..b", ".a", "a.", "a.>.b"] {
+            assert!(pattern(bad).is_err() && subject(bad).is_err(), "{bad}");
+        }
+        for wild in ["a.*", ">", "*.b", "a.>"] {
+            assert!(pattern(wild).is_ok() && subject(wild).is_err(), "{wild}");
+        }
+        // A wildcard is a whole token.
+        assert!(subject("a.b*c.$SYS>").is_ok());
+    }
+
     fn times_have_units() {
         assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
         assert_eq!(duration("200ms"), Ok(Duration::from_millis(200)));
