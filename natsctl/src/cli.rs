@@ -14,7 +14,8 @@ First steps:
   natsctl kill node1              what does a failure do to clients?
 
 Exit codes: 0 done, 1 unexpected, 2 usage, 3 cluster.yaml, 4 provider, 5 remote,
-6 verdict failed, 7 partly done, 130 interrupted.";
+6 verdict failed, 7 partly done, 8 another natsctl is busy with the cluster,
+130 interrupted.";
 
 const UP_AGAIN: &str = "\
 Run it again at any time: what is as wanted is left alone; what is missing, dead
@@ -295,8 +296,8 @@ pub struct Logs {
 #[derive(Debug, Args)]
 pub struct Pub {
     /// Subject to publish to
-    pub subject: String,
     #[arg(value_parser = subject)]
+    pub subject: String,
     /// The message; default: standard input
     pub body: Option<String>,
     /// Node to connect to; default: any that serves
@@ -320,8 +321,8 @@ pub struct Pub {
 #[derive(Debug, Args)]
 pub struct Sub {
     /// Subject to subscribe to; may hold wildcards: `*` one token, `>` all that follow
-    pub subject: String,
     #[arg(value_parser = pattern)]
+    pub subject: String,
     /// Node to connect to first; default: any that serves
     #[arg(long, value_name = "NODE")]
     pub node: Option<String>,
@@ -387,7 +388,6 @@ impl ValueEnum for ProviderKind {
     }
 }
 
-/// `500ms`, `2s`, `1.5s`, `3m`, `1h`.
 /// A subject that a message can go to.
 fn subject(text: &str) -> Result<String, String> {
     if text.split('.').any(|token| token == "*" || token == ">") {
@@ -410,6 +410,7 @@ fn pattern(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// `500ms`, `2s`, `1.5s`, `3m`, `1h`.
 fn duration(text: &str) -> Result<Duration, String> {
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
@@ -447,7 +448,6 @@ mod tests {
     }
 
     #[test]
-    #[test]
     fn subjects_are_checked_before_anything_is_done() {
         for bad in ["", "a b", "a..b", ".a", "a.", "a.>.b"] {
             assert!(pattern(bad).is_err() && subject(bad).is_err(), "{bad}");
@@ -459,6 +459,7 @@ mod tests {
         assert!(subject("a.b*c.$SYS>").is_ok());
     }
 
+    #[test]
     fn times_have_units() {
         assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
         assert_eq!(duration("200ms"), Ok(Duration::from_millis(200)));

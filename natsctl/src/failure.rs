@@ -32,6 +32,8 @@ pub enum Kind {
     Verdict = 6,
     /// Some nodes are where they should be, some are not.
     Partly = 7,
+    /// Another natsctl is changing the cluster.
+    Busy = 8,
     /// ctrl-c.
     Interrupted = 130,
 }
@@ -48,6 +50,7 @@ impl Kind {
             Self::Remote => "remote",
             Self::Verdict => "verdict",
             Self::Partly => "partly",
+            Self::Busy => "busy",
             Self::Interrupted => "interrupted",
         }
     }
@@ -220,7 +223,11 @@ impl From<Problems> for Failure {
 
 impl From<StateError> for Failure {
     fn from(error: StateError) -> Self {
-        let failure = Self::of(Kind::Unexpected, &error);
+        let kind = match error {
+            StateError::Busy { .. } => Kind::Busy,
+            _ => Kind::Unexpected,
+        };
+        let failure = Self::of(kind, &error);
         match error {
             StateError::Busy { .. } => failure.hint("wait for it to end, then try again"),
             StateError::Corrupt { .. } => {
