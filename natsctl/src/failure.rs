@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io::ErrorKind;
 
 use serde_json::{Value, json};
 
@@ -233,7 +234,11 @@ impl From<StateError> for Failure {
             StateError::Corrupt { .. } => {
                 failure.hint("remove that file; `natsctl up FILE` finds what exists by looking")
             }
-            StateError::NoHome | StateError::File { .. } => failure,
+            StateError::File { source, .. } => match state_hint(&source) {
+                Some(hint) => failure.hint(hint),
+                None => failure,
+            },
+            StateError::NoHome => failure,
         }
     }
 }
@@ -289,7 +294,23 @@ fn hints_of(error: &NodeError) -> Vec<String> {
         },
         Trouble::Deploy(deploy) => deploy_hint(deploy, &error.node).into_iter().collect(),
         Trouble::Mesh(_) => vec![format!("natsctl logs {}", error.node)],
+        Trouble::State(StateError::File { source, .. }) => {
+            state_hint(source).into_iter().map(str::to_owned).collect()
+        }
         Trouble::State(_) => Vec::new(),
+    }
+}
+
+/// What helps when natsctl cannot write what it has to remember.
+fn state_hint(error: &std::io::Error) -> Option<&'static str> {
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            Some("make room there (df -h), then the same command again")
+        }
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            Some("set NATSCTL_STATE_DIR to a folder that you may write to")
+        }
+        _ => None,
     }
 }
 
@@ -302,7 +323,8 @@ fn deploy_hint(error: &DeployError, node: &str) -> Option<String> {
             "correct `server.config` in cluster.yaml; the server runs on as it was".to_owned()
         }
         DeployError::DiskFull { .. } => {
-            "give the node a larger `vm.disk`, or make room on it".to_owned()
+            "make room there (df -h); a virtual machine grows with its `vm.disk` in cluster.yaml"
+                .to_owned()
         }
         DeployError::Binary(_) => {
             "set `server.binary` in cluster.yaml (or NATSCTL_NATSD) to a natsd or nats-server for \
@@ -345,6 +367,21 @@ mod tests {
         );
         assert_eq!(error["problems"][1]["hints"], json!(["natsctl logs node2"]));
         insta::assert_snapshot!(failure.render(stderr_paint()));
+    }
+
+    #[test]
+    fn a_full_disk_and_a_busy_cluster_say_what_to_do() {
+        let full = StateError::File {
+            attempt: "write",
+            path: "/state/demo/state.json".into(),
+            source: ErrorKind::StorageFull.into(),
+        };
+        let failure = Failure::from(&NodeError::new("node1", "remember {}", full));
+        let story = &failure.stories[0];
+        assert_eq!((story.node.as_deref(), story.hints.len()), (Some("node1"), 1));
+        assert!(story.hints[0].starts_with("make room there"), "{story:?}");
+        let busy = StateError::Busy { cluster: "demo".into(), holder: "up, pid 7".into() };
+        assert_eq!(Failure::from(busy).code(), 8);
     }
 
     #[test]

@@ -120,7 +120,8 @@ impl Apply<'_> {
     async fn upload(&self, site: &Site<'_>, binary: &Binary) -> Result<(), DeployError> {
         let needed_kib = binary.bytes / 1024 + 1024;
         if let Some(free_kib) = site.reached.facts.free_kib.filter(|free| *free < needed_kib) {
-            let folder = site.reached.service.layout.binary.clone();
+            let place = &site.reached.service.layout.binary;
+            let folder = place.rsplit_once('/').map_or("/", |(folder, _)| folder).to_owned();
             return Err(DeployError::DiskFull { free_kib, folder, needed_kib });
         }
         self.report.step(site.node, format!("copying the server ({} KiB)", binary.bytes / 1024));
