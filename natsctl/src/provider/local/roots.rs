@@ -26,11 +26,16 @@ impl Roots {
     /// When the list cannot be opened or written; with its path.
     pub(super) fn lock(root: &Path) -> Result<Self, (PathBuf, io::Error)> {
         let base = etcetera::base_strategy::choose_native_strategy().ok();
-        // Without a home directory there is but the one folder that was named.
-        let list = match base {
-            Some(base) => base.cache_dir().join("natsctl").join("roots"),
-            None => root.join("roots"),
-        };
+        let list = base.map(|base| base.cache_dir().join("natsctl").join("roots"));
+        Self::lock_at(list, root)
+    }
+
+    /// Without a home directory that can be written to there is but the one folder that was named.
+    fn lock_at(list: Option<PathBuf>, root: &Path) -> Result<Self, (PathBuf, io::Error)> {
+        if let Some(roots) = list.and_then(|list| Self::open(&list, root).ok()) {
+            return Ok(roots);
+        }
+        let list = root.join("roots");
         Self::open(&list, root).map_err(|source| (list, source))
     }
 
@@ -81,6 +86,16 @@ mod tests {
         drop(one);
         let roots = Roots::open(&list, two.path()).unwrap();
         assert_eq!(roots.clusters(), [two.path().join("demo")]);
+    }
+
+    #[test]
+    fn a_home_that_cannot_be_written_to_is_not_needed() {
+        let root = tempfile::tempdir().unwrap();
+        let home = root.path().join("file");
+        fs::write(&home, "").unwrap();
+        let roots = Roots::lock_at(Some(home.join("natsctl").join("roots")), root.path()).unwrap();
+        assert_eq!(roots.folders, [root.path()]);
+        assert!(root.path().join("roots").is_file());
     }
 
     #[test]
