@@ -360,7 +360,10 @@ impl Sheet {
         }
         if !left_out.is_empty() {
             let names = left_out.join(", ").to_lowercase();
-            let note = format!("no room for {names}: see -o json");
+            let whole = format!("no room for {names}: see -o json");
+            let fits = whole.len() <= width.unwrap_or(usize::MAX);
+            let short = || format!("no room for {} columns: see -o json", left_out.len());
+            let note = if fits { whole } else { short() };
             text.push_str(&format!("{}\n", paint.dim(&note)));
         }
         text.push_str(&format!("\n{}\n", self.summary(paint)));
@@ -508,6 +511,8 @@ mod tests {
         Paint::decide(Some(false));
         insta::assert_snapshot!(sheet().show(stdout_paint(), None));
         insta::assert_snapshot!(sheet().show(stdout_paint(), Some(80)));
+        let narrow = sheet().show(stdout_paint(), Some(60));
+        assert!(narrow.contains("\nno room for 8 columns: see -o json\n"), "{narrow}");
     }
 
     #[test]
