@@ -335,6 +335,53 @@ fn a_hashed_password_needs_the_plain_one_and_is_refused_before_anything_is_made(
 }
 
 #[test]
+fn a_cluster_that_is_up_is_reached_past_a_broken_file_and_without_its_own() {
+    let sandbox = Sandbox::new();
+    sandbox.cluster("demo", &["node1"], "");
+    up(&sandbox);
+    let own = sandbox.path().join("cluster.yaml");
+    let kept = sandbox.path().join("kept.yaml");
+    std::fs::rename(&own, &kept).unwrap();
+    let gone = sandbox.run(&["up"]).expect_code(3);
+    assert!(gone.stderr.contains("hint: natsctl up FILE "), "{}", gone.stderr);
+    assert!(!gone.stderr.contains("init"), "{}", gone.stderr);
+    sandbox.write("cluster.yaml", "version: 1\nnods: []\n");
+    for verb in [&["status"][..], &["down", "--yes"]] {
+        let broken = sandbox.run(verb).expect_code(3);
+        assert!(broken.stderr.contains("--cluster NAME, one of: demo"), "{}", broken.stderr);
+        assert!(!broken.stderr.contains("nothing was created"), "{}", broken.stderr);
+    }
+    sandbox.run(&["status", "--cluster", "demo", "--exit-code"]).expect_code(0);
+    sandbox.run(&["up", "kept.yaml"]).expect_code(0);
+}
+
+#[test]
+fn what_can_be_refused_at_once_has_an_exit_code_that_says_so() {
+    let sandbox = Sandbox::new();
+    sandbox.cluster("demo", &["node1"], "");
+    up(&sandbox);
+    for subject in ["a b", "a..b", "a.*"] {
+        sandbox.run(&["pub", subject, "x"]).expect_code(2);
+    }
+    sandbox.run(&["sub", "a..b"]).expect_code(2);
+    sandbox.run(&["pub", "a.b", "x"]).expect_code(0);
+    let lock = std::fs::File::open(sandbox.path().join("state/demo/lock")).unwrap();
+    lock.lock().unwrap();
+    let busy = sandbox.run(&["stop", "node1"]).expect_code(8);
+    assert!(busy.stderr.contains("is working on cluster `demo`"), "{}", busy.stderr);
+    drop(lock);
+}
+
+#[test]
+fn a_state_folder_that_is_named_is_all_that_has_to_be_writable() {
+    let sandbox = Sandbox::new();
+    sandbox.cluster("demo", &["node1"], "");
+    let mut command = sandbox.command(&["up"]);
+    let output = command.env("HOME", "/dev/null").env_remove("XDG_CACHE_HOME").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
 fn ten_thousand_nodes_are_refused_at_once() {
     let sandbox = Sandbox::new();
     let nodes: Vec<String> = (0..10_000).map(|nth| format!("n{nth}")).collect();
