@@ -18,8 +18,8 @@ Exit codes: 0 done, 1 unexpected, 2 usage, 3 cluster.yaml, 4 provider, 5 remote,
 130 interrupted.";
 
 const UP_AGAIN: &str = "\
-Run it again at any time: what is as wanted is left alone; what is missing, dead
-or changed is made right. Changed settings restart one node after the other.";
+Run it again at any time: what is as wanted is left alone; what is missing, dead,
+hung or changed is made right. Changed settings restart one node after the other.";
 
 /// Heading of the options that every verb has, so that a verb's own come first.
 const EVERY_VERB: &str = "Options of every verb";
