@@ -7,11 +7,13 @@
 
 use std::io::BufReader;
 use std::net::TcpListener;
-use std::process::Child;
 use std::time::{Duration, Instant};
 
 use blackbox::ctl::{Run, Sandbox, server_binary};
 
+/// Number of the signal of ctrl-c.
+#[cfg(target_os = "linux")]
+const SIGINT: u32 = 2;
 const THREE: [&str; 3] = ["node1", "node2", "node3"];
 
 fn up(sandbox: &Sandbox) -> Run {
@@ -40,8 +42,8 @@ fn wait_for_line(reader: &mut impl std::io::BufRead, text: &str) -> String {
     }
 }
 
-fn interrupt(child: &Child) {
-    let pid = rustix::process::Pid::from_raw(child.id().try_into().unwrap()).unwrap();
+fn interrupt(id: u32) {
+    let pid = rustix::process::Pid::from_raw(id.try_into().unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
 }
 
@@ -83,7 +85,7 @@ fn the_walkthrough_works_from_up_to_down() {
     assert!(back.contains(" ms"), "{back}");
     sandbox.run(&["pub", "--node", "node3", "demo.hello", "again"]).expect_code(0);
     assert_eq!(wait_for_line(&mut data, "demo.hello"), "demo.hello: again\n");
-    interrupt(&sub);
+    interrupt(sub.id());
     assert_eq!(sub.wait().unwrap().code(), Some(130));
 
     let status = sandbox.run(&["status", "--exit-code"]).expect_code(6);
@@ -356,6 +358,90 @@ fn a_cluster_that_is_up_is_reached_past_a_broken_file_and_without_its_own() {
 }
 
 #[test]
+fn a_verdict_counts_wherever_the_output_goes() {
+    let sandbox = Sandbox::new();
+    sandbox.cluster("demo", &THREE, "");
+    up(&sandbox);
+    sandbox.run(&["kill", "node2", "--duration", "100ms"]).expect_code(0);
+    let code = |args: &[&str], redirected: &str| {
+        let command = sandbox.command(args);
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        let words: Vec<&str> = words.map(|word| word.to_str().unwrap()).collect();
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", &format!("\"$@\" {redirected}"), "sh"]).args(words);
+        shell.current_dir(command.get_current_dir().unwrap());
+        shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let output = shell.output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    assert_eq!(code(&["verify"], ">/dev/full").0, Some(6));
+    let (full, said) = code(&["status"], ">/dev/full");
+    assert_eq!(full, Some(1));
+    assert!(said.contains("cannot write to standard output"), "{said}");
+    let unread = "| true; echo done >&2";
+    assert_eq!(code(&["status"], unread).1, "done\n", "nobody reads: that is no error");
+}
+
+#[test]
+fn all_are_those_that_run_and_the_last_one_is_told_to_programs() {
+    let sandbox = Sandbox::new();
+    sandbox.cluster("demo", &THREE, "");
+    up(&sandbox);
+    sandbox.run(&["kill", "node1", "--duration", "100ms"]).expect_code(0);
+    let all = sandbox.run(&["kill", "all", "-o", "json"]).expect_code(0);
+    assert!(all.stderr.contains("node1 does not run"), "{}", all.stderr);
+    let told = all.json();
+    assert_eq!(told["victims"], serde_json::json!(["node2", "node3"]));
+    assert_eq!(told["measured"], false);
+    let none = sandbox.run(&["kill", "all"]).expect_code(5);
+    assert!(none.stderr.contains("no node runs"), "{}", none.stderr);
+}
+
+#[test]
+fn a_drill_that_is_interrupted_before_the_kill_marks_nobody() {
+    let sandbox = Sandbox::new();
+    sandbox.cluster("demo", &THREE, "");
+    up(&sandbox);
+    let mut kill = sandbox.command(&["kill", "node1"]).spawn().unwrap();
+    let mut talk = BufReader::new(kill.stderr.take().unwrap());
+    wait_for_line(&mut talk, "killing node1");
+    interrupt(kill.id());
+    assert_eq!(kill.wait().unwrap().code(), Some(130));
+    assert!(pids(&sandbox).iter().all(Option::is_some));
+    let state = std::fs::read_to_string(sandbox.path().join("state/demo/state.json")).unwrap();
+    assert!(!state.contains("killed"), "{state}");
+}
+
+/// Whether a process has said what it does on ctrl-c. Source: proc_pid_status(5).
+#[cfg(target_os = "linux")]
+fn minds_interrupts(id: u32) -> Option<()> {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
+    let caught = u64::from_str_radix(caught.trim(), 16).ok()?;
+    (caught & 1 << (SIGINT - 1) != 0).then_some(())
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn reading_standard_input_keeps_nobody_from_stopping_it() {
+    let sandbox = Sandbox::new();
+    sandbox.cluster("demo", &["node1"], "");
+    up(&sandbox);
+    for args in [&["pub", "a.b"][..], &["passwd"]] {
+        let mut command = tokio::process::Command::from(sandbox.command(args));
+        let command = command.stdin(std::process::Stdio::piped()).kill_on_drop(true);
+        let mut waiting = command.spawn().unwrap();
+        // Held open: what is waited for would else find its end.
+        let _input = waiting.stdin.take();
+        let id = waiting.id().unwrap();
+        blackbox::eventually("it minds interrupts", async || minds_interrupts(id)).await;
+        interrupt(id);
+        let ended = tokio::time::timeout(Duration::from_secs(5), waiting.wait()).await;
+        assert_eq!(ended.expect("it ends").unwrap().code(), Some(130), "{args:?}");
+    }
+}
+
+#[test]
 fn what_can_be_refused_at_once_has_an_exit_code_that_says_so() {
     let sandbox = Sandbox::new();
     sandbox.cluster("demo", &["node1"], "");
@@ -452,7 +538,7 @@ fn ctrl_c_ends_up_cleanly_and_says_how_to_go_on() {
     let mut child = sandbox.command(&["up"]).spawn().unwrap();
     let mut talk = BufReader::new(child.stderr.take().unwrap());
     wait_for_line(&mut talk, "starting as the seed");
-    interrupt(&child);
+    interrupt(child.id());
     wait_for_line(&mut talk, "natsctl up goes on from here");
     assert_eq!(child.wait().unwrap().code(), Some(130));
     sandbox.run(&["down", "--yes"]).expect_code(0);
@@ -558,7 +644,7 @@ fn logs_of_all_nodes_are_merged_by_time() {
         sandbox.run(&["pub", "--node", "node1", "demo.hello", "x"]).expect_code(0);
     }
     assert!(heard.join().unwrap().contains("Client connection created"));
-    interrupt(&follow);
+    interrupt(follow.id());
     assert_eq!(follow.wait().unwrap().code(), Some(130));
 }
 

@@ -4,7 +4,7 @@ use std::io::{BufRead as _, IsTerminal as _};
 
 use futures_util::future::join_all;
 
-use super::{Cluster, Ended, reporter};
+use super::{Cluster, Ended, aside, reporter};
 use crate::apply::{chain, take_away};
 use crate::cli::{Down, Global, Output};
 use crate::failure::{Failure, Kind};
@@ -25,20 +25,24 @@ pub(super) async fn run(global: &Global, args: &Down) -> Ended {
         return Ok(0);
     };
     let name = cluster.topology.name.clone();
-    let found: Vec<Found> =
-        cluster.look().await?.into_values().filter(|found| found.machine.is_some()).collect();
     // Hosts are there whether they are ours or not: without a record nothing was put on them.
     let hosts = cluster.topology.provider == ProviderKind::Hosts;
-    if cluster.state.is_none() && (found.is_empty() || hosts) {
+    if cluster.state.is_none() && (hosts || machines(&cluster).await?.is_empty()) {
         report::say(&format!("cluster {name} is not up: nothing to remove"));
         return Ok(0);
     }
-    if !args.yes && !confirmed(&cluster, &found)? {
+    let _lock = cluster.dir.lock("down")?;
+    // Looked at under the lock: what is asked about, and removed, is all there is.
+    let Some(cluster) = Cluster::find(global)? else {
+        report::say("there is no cluster any more: nothing to remove");
+        return Ok(0);
+    };
+    let found = machines(&cluster).await?;
+    if !args.yes && !confirmed(&cluster, &found).await? {
         report::say("nothing was removed");
         return Ok(0);
     }
     let report = reporter(global, Output::Text);
-    let _lock = cluster.dir.lock("down")?;
     let removed = remove(&cluster, args, &found, &report).await;
     report.finish();
     removed?;
@@ -48,6 +52,10 @@ pub(super) async fn run(global: &Global, args: &Down) -> Ended {
         show_duration(report.elapsed())
     ));
     Ok(0)
+}
+
+async fn machines(cluster: &Cluster) -> Result<Vec<Found>, Failure> {
+    Ok(cluster.look().await?.into_values().filter(|found| found.machine.is_some()).collect())
 }
 
 async fn remove(
@@ -77,7 +85,7 @@ async fn remove(
 }
 
 /// Asks once, on a terminal; without one nobody could answer.
-fn confirmed(cluster: &Cluster, found: &[Found]) -> Result<bool, Failure> {
+async fn confirmed(cluster: &Cluster, found: &[Found]) -> Result<bool, Failure> {
     if !std::io::stdin().is_terminal() {
         return Err(Failure::new(Kind::Usage, "down needs --yes when it cannot ask"));
     }
@@ -87,8 +95,10 @@ fn confirmed(cluster: &Cluster, found: &[Found]) -> Result<bool, Failure> {
     console::Term::stderr()
         .write_str(&what)
         .map_err(|error| Failure::of(Kind::Unexpected, &error))?;
-    let mut answer = String::new();
-    let read = std::io::stdin().lock().read_line(&mut answer);
-    read.map_err(|error| Failure::of(Kind::Unexpected, &error))?;
+    let answer = aside(|| {
+        let mut answer = String::new();
+        std::io::stdin().lock().read_line(&mut answer).map(|_bytes| answer)
+    });
+    let answer = answer.await.map_err(|error| Failure::of(Kind::Unexpected, &error))?;
     Ok(["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()))
 }

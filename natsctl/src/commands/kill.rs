@@ -15,25 +15,32 @@ pub(super) async fn run(global: &Global, args: &Kill) -> Ended {
     let nodes = cluster.select_serving(&args.nodes.nodes).await?;
     let report = reporter(global, args.output);
     let _lock = cluster.dir.lock("kill")?;
-    let drill = prepare(&cluster, args, &nodes).await?;
+    let mut found = cluster.look_at(&nodes).await?;
+    if args.nodes.nodes.iter().any(|word| word == "all") {
+        found = those_that_run(found, &report)?;
+    }
+    let nodes: Vec<String> = found.iter().map(|found| found.node.clone()).collect();
+    let drill = prepare(&cluster, args, &found).await?;
     for victim in &drill.victims {
         let held = victim.service.hold().await;
         held.map_err(|error| Failure::of(Kind::Remote, &error))?;
     }
-    // On disk before it is done: whatever comes, status will tell why they are down.
-    cluster.rest(&nodes, Some("killed"))?;
+    // On disk right before it is done: whatever comes, status will tell why they are down.
+    let record = || cluster.rest(&nodes, Some("killed")).map_err(|failure| failure.to_string());
     let outcome = if drill.survivors.is_empty() {
         report.note("no other node serves, so there is nothing to measure");
-        kill_alone(&drill).await.map(|()| None)
+        drill.kill(&record).await.map(|_begun| None)
     } else {
         tell_begin(&drill, &report);
-        drill.run().await.map(Some)
+        drill.run(&record).await.map(Some)
     };
     match outcome {
         Ok(Some(outcome)) => tell(&cluster, args, &outcome, &report),
         Ok(None) => {
             let stays = cluster.address.in_text(&stays_dead(&nodes));
             report.note(format!("{} killed; {stays}", nodes.join(", ")));
+            let result = serde_json::json!({ "victims": nodes, "measured": false });
+            tell_programs(args.output, result, &report);
             Ok(0)
         }
         Err(error) => Err(failed(&cluster, &drill, &nodes, &error).await?),
@@ -41,11 +48,10 @@ pub(super) async fn run(global: &Global, args: &Kill) -> Ended {
 }
 
 /// Everything the drill needs, looked up before anything is broken.
-async fn prepare(cluster: &Cluster, args: &Kill, nodes: &[String]) -> Result<Drill, Failure> {
-    let found = cluster.look_at(nodes).await?;
+async fn prepare(cluster: &Cluster, args: &Kill, found: &[Found]) -> Result<Drill, Failure> {
     let victims: Vec<Victim> = found.iter().map(victim).collect::<Result<_, _>>()?;
     let mut others = cluster.addressed().await?;
-    others.retain(|subject| !nodes.contains(&subject.node));
+    others.retain(|subject| found.iter().all(|found| found.node != subject.node));
     let views = verify::views(&others).await;
     let serves =
         |node: &str| views.iter().any(|view: &View| view.node == node && view.peers.is_ok());
@@ -56,6 +62,20 @@ async fn prepare(cluster: &Cluster, args: &Kill, nodes: &[String]) -> Result<Dri
         .collect();
     let login = cluster.login();
     Ok(Drill { victims, survivors, login, rate: args.rate, duration: args.duration })
+}
+
+/// `all` means all that run; of the others it is said that they do not.
+fn those_that_run(found: Vec<Found>, report: &Report) -> Result<Vec<Found>, Failure> {
+    let runs = |found: &Found| found.reached().is_some_and(|seen| seen.facts.pid.is_some());
+    let (running, others): (Vec<_>, Vec<_>) = found.into_iter().partition(runs);
+    for found in others {
+        report.note(format!("{} does not run", found.node));
+    }
+    if running.is_empty() {
+        let failure = Failure::new(Kind::Remote, "no node runs, so there is none to kill");
+        return Err(failure.hint("natsctl status"));
+    }
+    Ok(running)
 }
 
 fn victim(found: &Found) -> Result<Victim, Failure> {
@@ -73,14 +93,6 @@ fn victim(found: &Found) -> Result<Victim, Failure> {
     }
     let endpoint = found.endpoint.ok_or_else(|| cannot("its address is not known".into()))?;
     Ok(Victim { node: node.clone(), endpoint, service: reached.service.clone() })
-}
-
-async fn kill_alone(drill: &Drill) -> Result<(), DrillError> {
-    for victim in &drill.victims {
-        let killed = victim.service.kill().await;
-        killed.map_err(|source| DrillError::Kill { node: victim.node.clone(), source })?;
-    }
-    Ok(())
 }
 
 fn tell_begin(drill: &Drill, report: &Report) {
@@ -106,10 +118,7 @@ fn tell(cluster: &Cluster, args: &Kill, outcome: &Outcome, report: &Report) -> E
     } else {
         let json = serde_json::to_value(outcome);
         let result = json.map_err(|error| Failure::of(Kind::Unexpected, &error))?;
-        match args.output {
-            Output::Jsonl => report.tell(&Event::Result { result }),
-            _ => report::print_line(&result.to_string()),
-        }
+        tell_programs(args.output, result, report);
     }
     if outcome.pass() {
         return Ok(0);
@@ -119,6 +128,14 @@ fn tell(cluster: &Cluster, args: &Kill, outcome: &Outcome, report: &Report) -> E
         Some(_) => "messages were lost while the subscriber was connected",
     };
     Err(Failure::new(Kind::Verdict, what).hint("natsctl status").hint("natsctl logs"))
+}
+
+fn tell_programs(output: Output, result: serde_json::Value, report: &Report) {
+    match output {
+        Output::Text => {}
+        Output::Json => report::print_line(&result.to_string()),
+        Output::Jsonl => report.tell(&Event::Result { result }),
+    }
 }
 
 fn stays_dead(nodes: &[String]) -> String {
@@ -135,7 +152,7 @@ async fn failed(
     error: &DrillError,
 ) -> Result<Failure, Failure> {
     let kind = match error {
-        DrillError::Load(_) => {
+        DrillError::Load(_) | DrillError::Record(_) => {
             cluster.rest(nodes, None)?;
             for victim in &drill.victims {
                 // It runs: this only lets systemd look after it again.

@@ -70,6 +70,9 @@ async fn follow(sheet: &Sheet, reached: &[(usize, &Found, &Reached)], lines: usi
             tokio::time::sleep(GATHER).await;
             let lines = std::mem::take(&mut *waiting.lock());
             sheet.print(lines);
+            if report::lost().is_some() {
+                return;
+            }
         }
     };
     let read = join_all(reached.iter().map(|(nth, found, reached)| {

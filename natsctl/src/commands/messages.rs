@@ -7,7 +7,7 @@ use async_nats::{HeaderMap, Message};
 use futures_util::StreamExt as _;
 use tokio::time::Instant;
 
-use super::{Cluster, Ended};
+use super::{Cluster, Ended, aside};
 use crate::cli::{Global, Pub, Sub};
 use crate::clients::{Move, Roamer};
 use crate::failure::{Failure, Kind};
@@ -19,7 +19,7 @@ const BODY_BYTES_MAX: u64 = 64 << 20;
 pub(super) async fn publish(global: &Global, args: &Pub) -> Ended {
     let cluster = Cluster::known(global)?;
     let headers = headers(&args.headers)?;
-    let body = body(args)?;
+    let body = body(args).await?;
     let roamer = connect(&cluster, args.node.as_deref(), "natsctl pub").await?;
     let client = &roamer.client;
     let failed = |error: &dyn std::fmt::Display| {
@@ -65,7 +65,7 @@ fn headers(lines: &[String]) -> Result<HeaderMap, Failure> {
     Ok(headers)
 }
 
-fn body(args: &Pub) -> Result<Vec<u8>, Failure> {
+async fn body(args: &Pub) -> Result<Vec<u8>, Failure> {
     if let Some(body) = &args.body {
         return Ok(body.clone().into_bytes());
     }
@@ -75,10 +75,12 @@ fn body(args: &Pub) -> Result<Vec<u8>, Failure> {
             Failure::new(Kind::Usage, what).hint(format!("natsctl pub {} 'hello'", args.subject))
         );
     }
-    let mut body = Vec::new();
-    let read = std::io::stdin().lock().take(BODY_BYTES_MAX).read_to_end(&mut body);
-    read.map_err(|error| Failure::of(Kind::Unexpected, &error))?;
-    Ok(body)
+    aside(|| {
+        let mut body = Vec::new();
+        std::io::stdin().lock().take(BODY_BYTES_MAX).read_to_end(&mut body).map(|_bytes| body)
+    })
+    .await
+    .map_err(|error| Failure::of(Kind::Unexpected, &error))
 }
 
 pub(super) async fn subscribe(global: &Global, args: &Sub) -> Ended {
@@ -103,7 +105,7 @@ pub(super) async fn subscribe(global: &Global, args: &Sub) -> Ended {
     talk(&format!("listening on {} at {}", args.subject, roamer.server_name()));
     let mut left = args.count;
     let mut cut: Option<Instant> = None;
-    while left != Some(0) {
+    while left != Some(0) && report::lost().is_none() {
         tokio::select! {
             message = messages.next() => {
                 let Some(message) = message else { break };

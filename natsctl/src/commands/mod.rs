@@ -20,7 +20,7 @@ mod version;
 
 use crate::cli::{Cli, Color, Global, Output, Verb};
 use crate::failure::{Failure, Kind};
-use crate::report::{Paint, Report, Style};
+use crate::report::{self, Paint, Report, Style};
 
 pub(crate) use cluster::Cluster;
 
@@ -43,9 +43,21 @@ pub async fn run(cli: Cli) -> u8 {
             None => Ok(Kind::Interrupted as u8),
         }
     };
-    match ended {
+    let code = match ended {
         Ok(code) => code,
         Err(failure) => ending.tell(failure),
+    };
+    code.max(code_of_lost_output())
+}
+
+/// What was to be read and could not be written is a failure; that nobody reads any more is none.
+fn code_of_lost_output() -> u8 {
+    match report::lost() {
+        Some(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            report::say(&format!("error: cannot write to standard output: {error}"));
+            Kind::Unexpected as u8
+        }
+        _ => 0,
     }
 }
 
@@ -65,7 +77,7 @@ async fn verb(global: &Global, verb: Verb) -> Ended {
         Verb::Logs(args) => logs::run(global, &args).await,
         Verb::Pub(args) => messages::publish(global, &args).await,
         Verb::Sub(args) => messages::subscribe(global, &args).await,
-        Verb::Passwd(args) => passwd::run(&args),
+        Verb::Passwd(args) => passwd::run(&args).await,
         Verb::Version(args) => version::run(global, &args).await,
         Verb::Completion(args) => Ok(completion::run(&args)),
     }
@@ -82,6 +94,13 @@ fn resume_hint(verb: &Verb) -> Option<&'static str> {
         }
         _ => None,
     }
+}
+
+/// Reads standard input where it keeps nobody from hearing ctrl-c.
+async fn aside<T: Send + 'static>(
+    read: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> std::io::Result<T> {
+    tokio::task::spawn_blocking(read).await.map_err(std::io::Error::other)?
 }
 
 /// Waits for ctrl-c or a polite request to end.

@@ -4,8 +4,9 @@ use std::io::Read as _;
 
 use bcrypt::Version;
 use console::Term;
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 
-use super::Ended;
+use super::{Ended, aside};
 use crate::cli::Passwd;
 use crate::failure::{Failure, Kind};
 use crate::report;
@@ -16,8 +17,8 @@ const LENGTH_MAX: usize = 72;
 const LENGTH_MADE: usize = 22;
 const LETTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-pub(super) fn run(args: &Passwd) -> Ended {
-    let password = if args.generate { generate() } else { ask()? };
+pub(super) async fn run(args: &Passwd) -> Ended {
+    let password = if args.generate { generate() } else { ask().await? };
     let hash = hash(&password, args.cost)?;
     if args.generate {
         report::say(&format!("password: {password}"));
@@ -49,25 +50,51 @@ fn generate() -> String {
 }
 
 /// Asks twice at a terminal; takes the first line of anything else.
-fn ask() -> Result<String, Failure> {
-    let term = Term::stderr();
+async fn ask() -> Result<String, Failure> {
     let unread = |error: std::io::Error| {
         Failure::new(Kind::Usage, "cannot read the password").cause(error.to_string())
     };
     if !std::io::IsTerminal::is_terminal(&std::io::stdin()) {
-        let mut text = String::new();
-        std::io::stdin().lock().take(64 * 1024).read_to_string(&mut text).map_err(unread)?;
-        return Ok(text.lines().next().unwrap_or_default().to_owned());
+        let text = aside(|| {
+            let mut text = String::new();
+            std::io::stdin().lock().take(64 * 1024).read_to_string(&mut text).map(|_bytes| text)
+        });
+        return Ok(text.await.map_err(unread)?.lines().next().unwrap_or_default().to_owned());
     }
-    let secret = |prompt: &str| {
-        term.write_str(prompt)?;
-        term.read_secure_line()
-    };
-    let password = secret("password: ").map_err(unread)?;
-    if secret("again: ").map_err(unread)? == password {
+    let _echo = Echo::kept();
+    let password = secret("password: ").await.map_err(unread)?;
+    if secret("again: ").await.map_err(unread)? == password {
         return Ok(password);
     }
     Err(Failure::new(Kind::Usage, "the two passwords differ").hint("natsctl passwd"))
+}
+
+async fn secret(prompt: &'static str) -> std::io::Result<String> {
+    aside(move || {
+        let term = Term::stderr();
+        term.write_str(prompt)?;
+        term.read_secure_line()
+    })
+    .await
+}
+
+/// The terminal as it was before a password was asked for, which it is again afterwards, also after
+/// ctrl-c: whoever reads it then is left behind with the echo off.
+struct Echo(Option<Termios>);
+
+impl Echo {
+    fn kept() -> Self {
+        Self(tcgetattr(std::io::stdin()).ok())
+    }
+}
+
+impl Drop for Echo {
+    fn drop(&mut self) {
+        if let Some(before) = &self.0 {
+            // A terminal that is gone needs no echo.
+            let _gone = tcsetattr(std::io::stdin(), OptionalActions::Now, before);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -72,7 +72,10 @@ pub(super) async fn run(global: &Global, args: &cli::Status) -> Ended {
         if args.output == Output::Text && console::Term::stdout().is_term() {
             report::print("\x1b[H\x1b[2J");
         }
-        once(&cluster, args).await?;
+        let code = once(&cluster, args).await?;
+        if report::lost().is_some() {
+            return Ok(code);
+        }
         tokio::time::sleep(args.interval).await;
     }
 }

@@ -45,6 +45,9 @@ pub struct Drill {
     pub duration: Duration,
 }
 
+/// Notes on disk that nodes are about to be killed; the error says why that cannot be.
+pub type Record<'r> = dyn Fn() -> Result<(), String> + Sync + 'r;
+
 /// What one survivor saw, in ms after the kill.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Survivor {
@@ -96,6 +99,9 @@ pub enum DrillError {
     /// The clients could not be set up; nothing was killed.
     #[error("cannot set up the clients: {0}")]
     Load(String),
+    /// It could not be noted on disk; nothing was killed.
+    #[error("cannot record the kill: {0}")]
+    Record(String),
     /// The kill failed.
     #[error("cannot kill {node}")]
     Kill {
@@ -111,11 +117,12 @@ pub enum DrillError {
 }
 
 impl Drill {
-    /// Kills and measures.
+    /// Kills and measures. `record` is called right before the kill: until then nothing has
+    /// happened, and an interruption leaves no trace.
     ///
     /// # Errors
-    /// [`DrillError::Load`] before anything is killed; the others after.
-    pub async fn run(&self) -> Result<Outcome, DrillError> {
+    /// [`DrillError::Load`] and [`DrillError::Record`] before anything is killed; the others after.
+    pub async fn run(&self, record: &Record<'_>) -> Result<Outcome, DrillError> {
         let (Some(first), Some((publisher, at))) = (self.victims.first(), self.survivors.first())
         else {
             return Err(DrillError::NoSurvivor);
@@ -125,16 +132,15 @@ impl Drill {
         let done = CancellationToken::new();
         let watchers = self.watchers(&done);
         tokio::time::sleep(BEFORE).await;
-        let begun = Instant::now();
-        let killed = self.kill().await;
+        let killed = self.kill(record).await;
         let confirmed = Instant::now();
-        if killed.is_ok() {
+        if let Ok(begun) = killed {
             self.linger(&load, begun).await;
         }
         done.cancel();
         let sightings = join_all(watchers).await;
         let ended = load.end(SETTLE).await;
-        killed?;
+        let begun = killed?;
         let (sent, heard) = ended.map_err(DrillError::Broken)?;
         let clock = Clock { begun };
         let mut outcome = clock.tell(&sent, &heard, confirmed);
@@ -170,12 +176,18 @@ impl Drill {
         watchers
     }
 
-    async fn kill(&self) -> Result<(), DrillError> {
+    /// Kills, and says when.
+    ///
+    /// # Errors
+    /// [`DrillError::Record`] before anything is killed; [`DrillError::Kill`] after.
+    pub async fn kill(&self, record: &Record<'_>) -> Result<Instant, DrillError> {
+        record().map_err(DrillError::Record)?;
+        let begun = Instant::now();
         let kills = join_all(self.victims.iter().map(|victim| victim.service.kill())).await;
         for (victim, killed) in self.victims.iter().zip(kills) {
             killed.map_err(|source| DrillError::Kill { node: victim.node.clone(), source })?;
         }
-        Ok(())
+        Ok(begun)
     }
 
     /// Goes on for the asked duration, and longer if the subscriber is not back yet.

@@ -11,5 +11,5 @@ mod load;
 mod watch;
 
 pub use account::{Account, Range};
-pub use kill::{Drill, DrillError, Outcome, Survivor, Victim};
+pub use kill::{Drill, DrillError, Outcome, Record, Survivor, Victim};
 pub use load::{Heard, Load};

@@ -9,8 +9,8 @@ mod lines;
 mod paint;
 mod progress;
 
-use std::io::Write as _;
-use std::sync::Arc;
+use std::io::{self, Write as _};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -148,12 +148,25 @@ impl Report {
     }
 }
 
-/// Writes data to stdout. A closed pipe (`| head`) ends the process quietly, as is usual.
+/// Why stdout could not be written to, the first time.
+static LOST: OnceLock<io::Error> = OnceLock::new();
+
+/// Writes data to stdout. Should that fail, work goes on without it: how it ends counts, also where
+/// nobody reads any more (`| head`). [`lost`] says so.
 pub fn print(text: &str) {
-    let mut out = std::io::stdout().lock();
-    if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
-        std::process::exit(0);
+    if lost().is_some() {
+        return;
     }
+    let mut out = io::stdout().lock();
+    if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        LOST.get_or_init(|| error);
+    }
+}
+
+/// Why stdout takes nothing any more, if so.
+#[must_use]
+pub fn lost() -> Option<&'static io::Error> {
+    LOST.get()
 }
 
 /// Writes data and a newline to stdout.
@@ -163,7 +176,7 @@ pub fn print_line(text: &str) {
 
 /// Writes talk to stderr; nobody listening is no error.
 pub fn say(text: &str) {
-    drop(writeln!(std::io::stderr().lock(), "{text}"));
+    drop(writeln!(io::stderr().lock(), "{text}"));
 }
 
 /// `0.3s`, `12s`, `2m05s`: how long something took, for people.
