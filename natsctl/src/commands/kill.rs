@@ -21,10 +21,6 @@ pub(super) async fn run(global: &Global, args: &Kill) -> Ended {
     }
     let nodes: Vec<String> = found.iter().map(|found| found.node.clone()).collect();
     let drill = prepare(&cluster, args, &found).await?;
-    for victim in &drill.victims {
-        let held = victim.service.hold().await;
-        held.map_err(|error| Failure::of(Kind::Remote, &error))?;
-    }
     // On disk right before it is done: whatever comes, status will tell why they are down.
     let record = || cluster.rest(&nodes, Some("killed")).map_err(|failure| failure.to_string());
     let outcome = if drill.survivors.is_empty() {
@@ -43,7 +39,7 @@ pub(super) async fn run(global: &Global, args: &Kill) -> Ended {
             tell_programs(args.output, result, &report);
             Ok(0)
         }
-        Err(error) => Err(failed(&cluster, &drill, &nodes, &error).await?),
+        Err(error) => Err(failed(&drill, &error).await),
     }
 }
 
@@ -144,24 +140,16 @@ fn stays_dead(nodes: &[String]) -> String {
     format!("{names} {stay} until: natsctl start {names}   (or natsctl up)")
 }
 
-/// Nothing was killed? Then nothing is held down.
-async fn failed(
-    cluster: &Cluster,
-    drill: &Drill,
-    nodes: &[String],
-    error: &DrillError,
-) -> Result<Failure, Failure> {
-    let kind = match error {
-        DrillError::Load(_) | DrillError::Record(_) => {
-            cluster.rest(nodes, None)?;
-            for victim in &drill.victims {
-                // It runs: this only lets systemd look after it again.
-                drop(victim.service.start().await);
-            }
-            Kind::Remote
+async fn failed(drill: &Drill, error: &DrillError) -> Failure {
+    if matches!(error, DrillError::Record(_)) {
+        for victim in &drill.victims {
+            // It runs: this only lets systemd look after it again.
+            drop(victim.service.start().await);
         }
+    }
+    let kind = match error {
+        DrillError::Load(_) | DrillError::Record(_) | DrillError::Kill { .. } => Kind::Remote,
         DrillError::NoSurvivor | DrillError::Broken(_) => Kind::Verdict,
-        DrillError::Kill { .. } => Kind::Remote,
     };
-    Ok(Failure::of(kind, error).hint("natsctl status"))
+    Failure::of(kind, error).hint("natsctl status")
 }

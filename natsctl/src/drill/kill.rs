@@ -181,13 +181,22 @@ impl Drill {
     /// # Errors
     /// [`DrillError::Record`] before anything is killed; [`DrillError::Kill`] after.
     pub async fn kill(&self, record: &Record<'_>) -> Result<Instant, DrillError> {
+        self.on_each(Service::hold).await?;
         record().map_err(DrillError::Record)?;
         let begun = Instant::now();
-        let kills = join_all(self.victims.iter().map(|victim| victim.service.kill())).await;
-        for (victim, killed) in self.victims.iter().zip(kills) {
-            killed.map_err(|source| DrillError::Kill { node: victim.node.clone(), source })?;
-        }
+        self.on_each(Service::kill).await?;
         Ok(begun)
+    }
+
+    async fn on_each(
+        &self,
+        act: impl AsyncFn(&Service) -> Result<(), DeployError>,
+    ) -> Result<(), DrillError> {
+        let acts = join_all(self.victims.iter().map(|victim| act(&victim.service))).await;
+        for (victim, done) in self.victims.iter().zip(acts) {
+            done.map_err(|source| DrillError::Kill { node: victim.node.clone(), source })?;
+        }
+        Ok(())
     }
 
     /// Goes on for the asked duration, and longer if the subscriber is not back yet.
