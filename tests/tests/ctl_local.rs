@@ -358,6 +358,19 @@ fn a_cluster_that_is_up_is_reached_past_a_broken_file_and_without_its_own() {
 }
 
 #[test]
+fn help_and_usage_errors_have_the_color_that_was_asked_for() {
+    let sandbox = Sandbox::new();
+    let colored = |args: &[&str], code| {
+        let run = sandbox.run(args).expect_code(code);
+        format!("{}{}", run.stdout, run.stderr).contains('\x1b')
+    };
+    assert!(colored(&["--color", "always", "kill", "--help"], 0));
+    assert!(colored(&["--color=always", "kill", "--bogus"], 2));
+    assert!(!colored(&["kill", "--help"], 0), "not on a terminal");
+    assert!(!colored(&["--color", "never", "kill", "--bogus"], 2));
+}
+
+#[test]
 fn a_verdict_counts_wherever_the_output_goes() {
     let sandbox = Sandbox::new();
     sandbox.cluster("demo", &THREE, "");

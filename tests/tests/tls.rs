@@ -137,6 +137,8 @@ async fn clients_are_served_through_tls_and_only_so() {
     plain.send(b"CONNECT {}\r\nPING\r\n").await.unwrap();
     let answer = plain.line().await;
     assert!(!answer.is_ok_and(|line| line.starts_with(b"PONG")), "served in clear");
+    let log = server.log();
+    assert!(log.contains("[INF] TLS required for client connections"), "{log}");
 }
 
 #[tokio::test]
@@ -168,6 +170,8 @@ async fn tls_may_come_first() {
     let server = start(pki.block("server", "handshake_first: true, timeout: 1")).await;
     assert!(works(&server, pki.options().tls_first()).await);
     assert!(!works(&server, pki.options()).await, "it waits for INFO in vain");
+    let log = server.log();
+    assert!(log.contains("[WRN] Clients that are not using \"TLS Handshake First\""), "{log}");
 }
 
 #[tokio::test]

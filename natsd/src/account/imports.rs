@@ -332,7 +332,7 @@ pub(super) fn service_import(
         queue: None,
         target: Target::Service(Box::new(ServiceTarget {
             exporter: Arc::clone(exporter),
-            rename: Transform::back(
+            rename: Transform::service(
                 import.subject.as_bytes(),
                 import.to.as_bytes(),
                 ours.as_bytes(),

@@ -507,6 +507,20 @@ mod tests {
     }
 
     #[test]
+    fn only_a_connection_that_lasted_is_dialed_again_at_once() {
+        let after = |stayed| {
+            let mut pauses = Pauses::up_to(PAUSE_MAX);
+            (0..30).for_each(|_| {
+                pauses.take();
+                pauses.note(&Served { id: "N".into(), stayed });
+            });
+            pauses.take()
+        };
+        assert!(after(false) >= PAUSE_MAX / 2, "it was refused thirty times");
+        assert!(after(true) <= FIRST_PAUSE * 2);
+    }
+
+    #[test]
     fn pauses_grow_to_their_bound() {
         let mut pauses = Pauses::up_to(PAUSE_MAX);
         let total: Duration = (0..30).map(|_| pauses.take()).sum();

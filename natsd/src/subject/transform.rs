@@ -58,7 +58,7 @@ impl Transform {
     /// n-th number in `to` says, as in nats-server (`subjectTransform.reverse`); `None` when there
     /// are too few.
     #[must_use]
-    pub fn back(from: &[u8], to: &[u8], taken: &[u8]) -> Option<Self> {
+    pub fn service(from: &[u8], to: &[u8], taken: &[u8]) -> Option<Self> {
         let mut stars = 1..;
         let numbers: Vec<usize> = tokens(to)
             .filter_map(|token| if token == b"*" { stars.next() } else { number(token) })
@@ -196,10 +196,10 @@ mod tests {
             ("svc", "my", "my", "my", "svc"),
         ] {
             let [from, to, taken] = [from, to, taken].map(str::as_bytes);
-            let made = Transform::back(from, to, taken).unwrap().apply(subject.as_bytes());
+            let made = Transform::service(from, to, taken).unwrap().apply(subject.as_bytes());
             assert_eq!(String::from_utf8(made.unwrap()).unwrap(), expected, "{subject}");
         }
-        assert_eq!(Transform::back(b"svc.*.*", b"my.$1", b"my.*"), None);
+        assert_eq!(Transform::service(b"svc.*.*", b"my.$1", b"my.*"), None);
     }
 
     #[test]
