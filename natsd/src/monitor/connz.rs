@@ -130,7 +130,7 @@ fn open(client: &ClientEntry, options: &ConnzOptions, now: Timestamp) -> Candida
         info.name_tag = name_tag(&about);
     }
     if options.subscriptions_detail || options.subscriptions {
-        let details = client.subscriber.all().iter().filter_map(|held| detail_of(held)).collect();
+        let details = client.subscriber.all().iter().map(|held| detail_of(held)).collect();
         list_subscriptions(&mut info, details, options);
     }
     Candidate { info, rtt_nanos }

@@ -1,6 +1,7 @@
 //! Makes `/routez`.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -49,13 +50,20 @@ impl Monitor {
     fn interest_of_peers(&self) -> HashMap<u64, Vec<SubDetail>> {
         let mut listed: HashMap<u64, Vec<SubDetail>> = HashMap::new();
         for account in self.node.accounts.all() {
+            // Meanwhile nobody subscribes: the texts are made afterwards.
+            let mut all = Vec::new();
             account.for_each(|held| {
+                if !held.is_local() {
+                    all.push(Arc::clone(held));
+                }
+            });
+            for held in &all {
                 if let Target::Peer(peer) = &held.target {
                     let rid = peer.link.outbound.id;
                     let account = (!peer.link.is_dedicated()).then_some(&*account);
                     listed.entry(rid).or_default().push(detail_of(held, account, rid));
                 }
-            });
+            }
         }
         listed.values_mut().for_each(|list| list.sort_by(|a, b| a.sid.cmp(&b.sid)));
         listed

@@ -1,5 +1,7 @@
 //! Makes `/subsz`.
 
+use std::sync::Arc;
+
 use super::options::{SubszOptions, page};
 use super::query::BadRequest;
 use super::view::{SubDetail, SublistStats, Subsz};
@@ -30,9 +32,17 @@ impl Monitor {
             add_stats(&mut answer.stats, account);
         }
         if options.subscriptions {
-            let all: Vec<_> = accounts.iter().flat_map(|held| details(held, test)).collect();
-            answer.total = all.len();
-            answer.subscriptions_list = all.into_iter().skip(offset).take(limit).collect();
+            let mut listed = Vec::new();
+            for account in &accounts {
+                for_each_that_gets(account, test, |held| {
+                    if answer.total >= offset && listed.len() < limit {
+                        listed.push((account, Arc::clone(held)));
+                    }
+                    answer.total += 1;
+                });
+            }
+            let details = listed.iter().map(|(account, held)| detail_in(account, held));
+            answer.subscriptions_list = details.collect();
         }
         Ok(answer)
     }
@@ -52,27 +62,30 @@ pub(super) fn stats_of(account: &Account) -> SublistStats {
     stats
 }
 
-/// The local subscriptions of an account that would get a message on `test`, if that is given.
-fn details(account: &Account, test: &[u8]) -> Vec<SubDetail> {
-    let mut found = Vec::new();
-    account.for_each(|held| {
-        if (test.is_empty() || subject::matches(&held.pattern, test))
-            && let Some(detail) = detail_of(held)
-        {
-            let name = account.name.to_string();
-            found.push(SubDetail { account: name.clone(), account_tag: name, ..detail });
+/// Calls `visit` with the local subscriptions of an account that would get a message on `test`, or
+/// with all if that is empty. Meanwhile nobody subscribes: there may be a million.
+fn for_each_that_gets(account: &Account, test: &[u8], mut visit: impl FnMut(&Arc<Subscription>)) {
+    let visit = |held: &Arc<Subscription>| {
+        if held.is_local() {
+            visit(held);
         }
-    });
-    found
+    };
+    if test.is_empty() {
+        account.for_each(visit);
+    } else {
+        account.for_each_match(test, visit);
+    }
+}
+
+fn detail_in(account: &Account, held: &Subscription) -> SubDetail {
+    let name = account.name.to_string();
+    SubDetail { account: name.clone(), account_tag: name, ..detail_of(held) }
 }
 
 /// A local subscription of a client or of the server itself.
-pub(super) fn detail_of(held: &Subscription) -> Option<SubDetail> {
-    if !held.is_local() {
-        return None;
-    }
+pub(super) fn detail_of(held: &Subscription) -> SubDetail {
     let target = held.local();
-    Some(SubDetail {
+    SubDetail {
         subject: text(&held.pattern),
         qgroup: held.queue.as_deref().map(text).unwrap_or_default(),
         sid: target.map(|target| text(target.sid())).unwrap_or_default(),
@@ -80,5 +93,5 @@ pub(super) fn detail_of(held: &Subscription) -> Option<SubDetail> {
         max: target.map_or(0, crate::account::LocalTarget::max),
         cid: target.map_or(0, |target| target.subscriber.outbound.id),
         ..SubDetail::default()
-    })
+    }
 }

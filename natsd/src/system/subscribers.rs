@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::System;
 use super::inlet::Request;
 use super::request::parsed;
-use crate::account::Account;
+use crate::account::{Account, Subscription};
 use crate::monitor::json;
 use crate::protocol::headers;
 use crate::subject;
@@ -181,15 +181,19 @@ impl System {
 /// wildcard those within it; of one queue group, if it is named.
 fn count(account: &Account, wanted: &[u8], queue: Option<&[u8]>) -> u64 {
     let mut count = 0;
-    account.for_each(|held| {
-        let is_meant = held.local().is_some()
-            && (queue.is_none() || held.queue.as_deref() == queue)
-            && if subject::has_wildcard(wanted) {
-                subject::is_subset(&held.pattern, wanted)
-            } else {
-                subject::matches(&held.pattern, wanted)
-            };
+    let mut note = |held: &Subscription| {
+        let is_meant =
+            held.local().is_some() && (queue.is_none() || held.queue.as_deref() == queue);
         count += u64::from(is_meant);
-    });
+    };
+    if subject::has_wildcard(wanted) {
+        account.for_each(|held| {
+            if subject::is_subset(&held.pattern, wanted) {
+                note(held);
+            }
+        });
+    } else {
+        account.for_each_match(wanted, |held| note(held));
+    }
     count
 }
