@@ -18,8 +18,8 @@ impl Interested for Held {
         &self.0
     }
 
-    fn is(&self, other: &Self) -> bool {
-        Rc::ptr_eq(&self.0, &other.0)
+    fn identity(&self) -> usize {
+        Rc::as_ptr(&self.0).addr()
     }
 }
 

@@ -8,6 +8,7 @@
 mod accounts;
 mod answers;
 mod claimed;
+mod groups;
 mod imports;
 mod link;
 mod mappings;
@@ -33,11 +34,12 @@ pub use link::{Link, PeerAbout, Scope};
 pub use mappings::{ClusterOf, Destination, Mapping, Mappings};
 pub use meter::{Measured, Meter, Outcome, Party, Reasons, Sample, is_measured};
 pub use routed::{Routed, RoutedTraffic, Tally};
-pub use subscriber::{Labelled, Subscriber};
+pub use subscriber::{Labelled, Leaving, Subscriber};
 pub use subscription::{InternalHandler, LocalTarget, PeerTarget, Sid, Subscription, Take, Target};
 pub use terms::{Terms, takes_interest};
 
 use claimed::Linked;
+use groups::Groups;
 use imports::Imports;
 
 use crate::config::{self, AccountLimits, MessageTrace};
@@ -49,6 +51,10 @@ use crate::trust::Claims;
 pub const GLOBAL_ACCOUNT: &str = "$G";
 /// Name of the account of servers.
 pub const SYSTEM_ACCOUNT: &str = "$SYS";
+
+/// So many subscriptions of a connection that ended are removed before others of its thread get
+/// their turn: half a millisecond.
+pub const LEAVING_AT_ONCE: usize = 1000;
 
 /// A subject space.
 #[derive(Debug)]
@@ -97,6 +103,7 @@ struct Inner {
     interest: Interest<Arc<Subscription>>,
     /// Routes that are told of local interest, one per peer server.
     links: Vec<Arc<Link>>,
+    groups: Groups,
     /// Subscriptions ever added.
     inserted: u64,
 }
@@ -209,7 +216,7 @@ impl Account {
     /// Whether a subscription is in it.
     fn has(&self, subscription: &Arc<Subscription>) -> bool {
         let inner = self.inner.read();
-        inner.interest.of(&subscription.pattern).iter().any(|held| Arc::ptr_eq(held, subscription))
+        inner.interest.contains(subscription)
     }
 
     /// Whether it takes anything from other accounts, all of which are there.
@@ -336,7 +343,7 @@ impl Account {
     pub fn unsubscribe(&self, subscription: &Arc<Subscription>, touched: &mut dyn Touch) -> bool {
         let removed = {
             let mut inner = self.inner.write();
-            let removed = inner.interest.remove(subscription);
+            let removed = inner.remove(subscription);
             if removed {
                 self.generation.fetch_add(1, Ordering::Release);
                 inner.announce(self, subscription, Change::Removed, touched);
@@ -360,7 +367,7 @@ impl Account {
     pub fn remove_remote<'a>(&self, subscriptions: impl Iterator<Item = &'a Arc<Subscription>>) {
         let mut inner = self.inner.write();
         for subscription in subscriptions {
-            inner.interest.remove(subscription);
+            inner.remove(subscription);
         }
         self.generation.fetch_add(1, Ordering::Release);
     }
@@ -463,6 +470,22 @@ impl Inner {
     fn insert(&mut self, subscription: &Arc<Subscription>) {
         self.inserted += 1;
         self.interest.insert(Arc::clone(subscription));
+        self.groups.join(subscription);
+    }
+
+    /// False when it was not there.
+    fn remove(&mut self, subscription: &Arc<Subscription>) -> bool {
+        let removed = self.interest.remove(subscription);
+        if removed {
+            self.groups.leave(subscription);
+        }
+        removed
+    }
+
+    /// The plain subscriptions of a pattern that peers are told of.
+    fn plain(&self, pattern: &[u8]) -> impl Iterator<Item = &Arc<Subscription>> {
+        let held = self.interest.of(pattern).iter();
+        held.filter(|held| held.queue.is_none() && held.is_announced())
     }
 
     /// Queues `RS+` or `RS-` on every route if the change is visible from outside: for plain
@@ -478,13 +501,10 @@ impl Inner {
             return;
         }
         let queue = subscription.queue.as_deref();
-        let same =
-            |held: &&Arc<Subscription>| held.is_announced() && held.queue.as_deref() == queue;
-        let held = self.interest.of(&subscription.pattern);
         let count = match queue {
             // Two are enough to know that nothing changes for the peers.
-            None => held.iter().filter(same).take(2).count(),
-            Some(_) => held.iter().filter(same).count(),
+            None => self.plain(&subscription.pattern).take(2).count(),
+            Some(queue) => self.groups.members(&subscription.pattern, queue),
         };
         if queue.is_none() && count != usize::from(change == Change::Added) {
             return;
@@ -500,13 +520,9 @@ impl Inner {
 
 /// The local queue groups (and `None` for plain subscriptions) of one pattern, with their size.
 fn local_groups(subscriptions: &[Arc<Subscription>]) -> Vec<(Option<&[u8]>, usize)> {
-    let mut groups: Vec<(Option<&[u8]>, usize)> = Vec::new();
-    for subscription in subscriptions.iter().filter(|held| held.is_announced()) {
-        let queue = subscription.queue.as_deref();
-        match groups.iter_mut().find(|(name, _)| *name == queue) {
-            Some((_, count)) => *count += 1,
-            None => groups.push((queue, 1)),
-        }
-    }
-    groups
+    let announced = subscriptions.iter().filter(|held| held.is_announced());
+    let mut queues: Vec<Option<&[u8]>> = announced.map(|held| held.queue.as_deref()).collect();
+    queues.sort_unstable();
+    let groups = queues.chunk_by(|a, b| a == b);
+    groups.filter_map(|same| Some((*same.first()?, same.len()))).collect()
 }

@@ -202,7 +202,7 @@ impl Interested for Arc<Subscription> {
         &self.pattern
     }
 
-    fn is(&self, other: &Self) -> bool {
-        Self::ptr_eq(self, other)
+    fn identity(&self) -> usize {
+        Self::as_ptr(self).addr()
     }
 }

@@ -23,7 +23,7 @@ pub struct Permissions {
 /// One entry about subscriptions.
 #[derive(Clone, Debug)]
 struct Rule {
-    subject: Box<[u8]>,
+    subject: Arc<[u8]>,
     queue: Option<Box<[u8]>>,
 }
 
@@ -177,7 +177,7 @@ impl Interested for Rule {
         &self.subject
     }
 
-    fn is(&self, other: &Self) -> bool {
-        self.subject == other.subject && self.queue == other.queue
+    fn identity(&self) -> usize {
+        self.subject.as_ptr().addr()
     }
 }

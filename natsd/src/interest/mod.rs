@@ -8,6 +8,7 @@
 //! The hash is keyed anew in each table, as Go's maps are; SipHash, which the standard library
 //! would use, was measured at twice the cost of a look-up.
 
+mod places;
 mod set;
 mod trie;
 
@@ -18,6 +19,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use smallvec::SmallVec;
 
 use crate::subject;
+use places::Places;
 pub use set::PatternSet;
 use trie::Trie;
 
@@ -26,8 +28,9 @@ pub trait Interested: Clone {
     /// The pattern, valid ([`subject::is_valid_pattern`]).
     fn pattern(&self) -> &[u8];
 
-    /// Whether two values are the same subscription (identity, not equality of patterns).
-    fn is(&self, other: &Self) -> bool;
+    /// The same for clones of one subscription, another one for any other, whatever the pattern:
+    /// an address.
+    fn identity(&self) -> usize;
 }
 
 /// The values of one pattern. Two pointers fit without a heap block.
@@ -47,6 +50,7 @@ struct Literal<S> {
 pub struct Interest<S> {
     literals: HashTable<Literal<S>>,
     wildcards: Trie<S>,
+    places: Places,
     hasher: DefaultHashBuilder,
     count: usize,
 }
@@ -58,6 +62,7 @@ impl<S: Interested> Interest<S> {
         Self {
             literals: HashTable::new(),
             wildcards: Trie::new(),
+            places: Places::default(),
             hasher: DefaultHashBuilder::default(),
             count: 0,
         }
@@ -75,27 +80,32 @@ impl<S: Interested> Interest<S> {
         self.count == 0
     }
 
-    /// Adds a value under its pattern.
+    /// Adds a value that is not in it under its pattern.
     pub fn insert(&mut self, value: S) {
         self.count += 1;
         if subject::has_wildcard(value.pattern()) {
-            self.wildcards.insert(value);
+            self.wildcards.insert(value, &mut self.places);
             return;
         }
         let hash = self.hasher.hash_one(value.pattern());
         let is_same = |held: &Literal<S>| held.pattern() == value.pattern();
         match self.literals.entry(hash, is_same, |held| held.hash) {
-            Entry::Occupied(mut found) => found.get_mut().values.push(value),
+            Entry::Occupied(mut found) => self.places.push(&mut found.get_mut().values, value),
             Entry::Vacant(slot) => {
                 slot.insert(Literal { hash, values: SmallVec::from_iter([value]) });
             }
         }
     }
 
+    /// Whether a value is in it.
+    pub fn contains(&self, value: &S) -> bool {
+        self.places.find(self.of(value.pattern()), value).is_some()
+    }
+
     /// Removes a value; false when it was not there.
     pub fn remove(&mut self, value: &S) -> bool {
         let removed = if subject::has_wildcard(value.pattern()) {
-            self.wildcards.remove(value)
+            self.wildcards.remove(value, &mut self.places)
         } else {
             self.remove_literal(value)
         };
@@ -107,7 +117,7 @@ impl<S: Interested> Interest<S> {
         let hash = self.hasher.hash_one(value.pattern());
         let found = self.literals.find_entry(hash, |held| held.pattern() == value.pattern());
         let Ok(mut found) = found else { return false };
-        let removed = take_from(&mut found.get_mut().values, value);
+        let removed = self.places.take(&mut found.get_mut().values, value);
         if found.get().values.is_empty() {
             found.remove();
             self.give_back_memory();
@@ -160,16 +170,6 @@ impl<S: Interested> Literal<S> {
     fn pattern(&self) -> &[u8] {
         self.values.first().map_or(&[], Interested::pattern)
     }
-}
-
-/// Removes one value from a list, order not kept.
-fn take_from<S: Interested>(values: &mut Values<S>, value: &S) -> bool {
-    let Some(index) = values.iter().position(|held| held.is(value)) else { return false };
-    values.swap_remove(index);
-    if values.spilled() && values.len() <= values.inline_size() {
-        values.shrink_to_fit();
-    }
-    true
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! A set of patterns that knows only whether a subject is in it.
 
+use std::sync::Arc;
+
 use super::{Interest, Interested};
 
 /// A set of patterns: asks only whether a subject is matched by any of them.
@@ -7,7 +9,7 @@ use super::{Interest, Interested};
 pub struct PatternSet(Interest<Entry>);
 
 #[derive(Clone, Debug)]
-struct Entry(Box<[u8]>);
+struct Entry(Arc<[u8]>);
 
 impl PatternSet {
     /// Whether there is no pattern in it.
@@ -40,8 +42,8 @@ impl Interested for Entry {
         &self.0
     }
 
-    fn is(&self, other: &Self) -> bool {
-        self.0 == other.0
+    fn identity(&self) -> usize {
+        self.0.as_ptr().addr()
     }
 }
 

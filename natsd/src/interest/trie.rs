@@ -3,7 +3,7 @@
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
-use super::{Interested, Values, take_from};
+use super::{Interested, Places, Values};
 use crate::subject;
 
 /// A trie over the tokens of patterns.
@@ -59,25 +59,25 @@ impl<S: Interested> Trie<S> {
         Self { root: Level::new() }
     }
 
-    pub(super) fn insert(&mut self, value: S) {
+    pub(super) fn insert(&mut self, value: S, places: &mut Places) {
         let mut level = &mut self.root;
         let mut tokens = subject::tokens(value.pattern()).peekable();
         while let Some(token) = tokens.next() {
             if token == b">" {
-                level.rest.push(value.clone());
+                places.push(&mut level.rest, value.clone());
                 return;
             }
             let branch = level.branch_mut(token);
             if tokens.peek().is_none() {
-                branch.here.push(value.clone());
+                places.push(&mut branch.here, value.clone());
                 return;
             }
             level = &mut branch.next;
         }
     }
 
-    pub(super) fn remove(&mut self, value: &S) -> bool {
-        self.root.remove(&mut subject::tokens(value.pattern()), value)
+    pub(super) fn remove(&mut self, value: &S, places: &mut Places) -> bool {
+        self.root.remove(value.pattern(), value, places)
     }
 
     pub(super) fn of(&self, pattern: &[u8]) -> &[S] {
@@ -121,31 +121,33 @@ impl<S: Interested> Level<S> {
         literals.entry(token.into()).or_insert_with(Branch::new)
     }
 
-    fn remove<'t>(&mut self, tokens: &mut impl Iterator<Item = &'t [u8]>, value: &S) -> bool {
-        match tokens.next() {
-            None => false,
-            Some(b">") => take_from(&mut self.rest, value),
-            Some(b"*") => {
+    /// `rest` is what is left of the value's pattern.
+    fn remove(&mut self, rest: &[u8], value: &S, places: &mut Places) -> bool {
+        let (token, rest) = split_token(rest);
+        match token {
+            b">" => places.take(&mut self.rest, value),
+            b"*" => {
                 let Some(branch) = self.star.as_deref_mut() else { return false };
-                let removed = branch.remove(tokens, value);
+                let removed = branch.remove(rest, value, places);
                 if branch.is_empty() {
                     self.star = None;
                 }
                 removed
             }
-            Some(token) => self.remove_literal(token, tokens, value),
+            _ => self.remove_literal(token, rest, value, places),
         }
     }
 
-    fn remove_literal<'t>(
+    fn remove_literal(
         &mut self,
         token: &[u8],
-        tokens: &mut impl Iterator<Item = &'t [u8]>,
+        rest: Option<&[u8]>,
         value: &S,
+        places: &mut Places,
     ) -> bool {
         let Some(literals) = self.literals.as_deref_mut() else { return false };
         let Some(branch) = literals.get_mut(token) else { return false };
-        let removed = branch.remove(tokens, value);
+        let removed = branch.remove(rest, value, places);
         if branch.is_empty() {
             literals.remove(token);
             if literals.is_empty() {
@@ -164,10 +166,7 @@ impl<S: Interested> Level<S> {
         if !self.rest.is_empty() && !subject::has_empty_token(rest) {
             self.rest.iter().for_each(&mut *visit);
         }
-        let (token, rest) = match memchr::memchr(b'.', rest) {
-            Some(dot) => (rest.get(..dot).unwrap_or_default(), rest.get(dot + 1..)),
-            None => (rest, None),
-        };
+        let (token, rest) = split_token(rest);
         if let Some(branch) = self.literals.as_deref().and_then(|map| map.get(token)) {
             branch.for_each_match(rest, visit);
         }
@@ -187,12 +186,11 @@ impl<S: Interested> Level<S> {
 }
 
 impl<S: Interested> Branch<S> {
-    fn remove<'t>(&mut self, tokens: &mut impl Iterator<Item = &'t [u8]>, value: &S) -> bool {
-        // The pattern ends here or goes on below; a value can be in one of the two only.
-        if self.here.iter().any(|held| held.is(value)) {
-            return take_from(&mut self.here, value);
+    fn remove(&mut self, rest: Option<&[u8]>, value: &S, places: &mut Places) -> bool {
+        match rest {
+            None => places.take(&mut self.here, value),
+            Some(rest) => self.next.remove(rest, value, places),
         }
-        self.next.remove(tokens, value)
     }
 
     fn for_each_match<'a>(&'a self, rest: Option<&[u8]>, visit: &mut impl FnMut(&'a S)) {
@@ -200,6 +198,14 @@ impl<S: Interested> Branch<S> {
             None => self.here.iter().for_each(visit),
             some => self.next.for_each_match(some, visit),
         }
+    }
+}
+
+/// The first token, and what follows its dot.
+fn split_token(rest: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match memchr::memchr(b'.', rest) {
+        Some(dot) => (rest.get(..dot).unwrap_or_default(), rest.get(dot + 1..)),
+        None => (rest, None),
     }
 }
 
