@@ -4,7 +4,7 @@ use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::{DefaultHashBuilder, HashTable, hash_table};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -42,6 +42,24 @@ struct BySid {
     hash: u64,
     subscription: Arc<Subscription>,
 }
+
+/// Subscriptions that their subscriber has no more.
+#[derive(Debug, Default)]
+pub struct Leaving(hash_table::IntoIter<BySid>);
+
+impl Iterator for Leaving {
+    type Item = Arc<Subscription>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next().map(|held| held.subscription)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.0.size_hint()
+    }
+}
+
+impl ExactSizeIterator for Leaving {}
 
 /// What only clients with permissions need.
 #[derive(Debug, Default)]
@@ -177,16 +195,21 @@ impl Subscriber {
     }
 
     /// Removes all subscriptions.
-    pub fn take_all(&self) -> Vec<Arc<Subscription>> {
-        let all = std::mem::take(&mut *self.subscriptions.lock());
-        all.into_iter().map(|held| held.subscription).collect()
+    pub fn take_all(&self) -> Leaving {
+        Leaving(std::mem::take(&mut *self.subscriptions.lock()).into_iter())
     }
 
     /// All subscriptions now.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Subscription>> {
+        self.some(usize::MAX)
+    }
+
+    /// So many of its subscriptions, if it has as many.
+    #[must_use]
+    pub fn some(&self, most: usize) -> Vec<Arc<Subscription>> {
         let subscriptions = self.subscriptions.lock();
-        subscriptions.iter().map(|held| Arc::clone(&held.subscription)).collect()
+        subscriptions.iter().take(most).map(|held| Arc::clone(&held.subscription)).collect()
     }
 }
 

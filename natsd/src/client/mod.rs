@@ -19,7 +19,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
-use crate::account::{Account, Subscriber};
+use crate::account::{Account, LEAVING_AT_ONCE, Leaving, Subscriber};
 use crate::auth::{Permissions, Voucher};
 use crate::close::CloseReason;
 use crate::errand::TlsFacts;
@@ -28,8 +28,8 @@ use crate::log::{
     self,
     wire::{self, Way},
 };
-use crate::net::Conversation;
 use crate::net::ops::{Ops, Progress};
+use crate::net::{Conversation, Rest};
 use crate::node::Node;
 use crate::outbound::{Outbound, SHARED_BODY_BYTES};
 use crate::protocol::client::{ClientOp, parse};
@@ -56,6 +56,8 @@ pub struct Client {
     account: Arc<Account>,
     /// It is counted as a client of that account.
     joined: bool,
+    /// What is still to be removed of its subscriptions, after its end.
+    leaving: Option<Box<Leaving>>,
     gate: Gate,
     /// What it was given to sign; empty when no key is asked for.
     nonce: String,
@@ -72,6 +74,7 @@ pub struct Client {
     said: Box<[u8]>,
     bounds: Bounds,
     stash: Stash,
+    rest: Rest,
     matches: Matches,
     last_line: LastLine,
     heartbeat: Heartbeat,
@@ -157,6 +160,7 @@ impl Client {
             subscriber,
             account: Arc::clone(&node.accounts.global),
             joined: false,
+            leaving: None,
             gate: Gate::Open,
             nonce: String::new(),
             session: None,
@@ -167,6 +171,7 @@ impl Client {
             said: Box::default(),
             bounds: node.client_bounds(),
             stash: Stash::new(),
+            rest: Rest::default(),
             matches: Matches::default(),
             last_line: LastLine::default(),
             heartbeat,
@@ -329,6 +334,10 @@ impl Client {
 }
 
 impl Ops for Client {
+    fn rest(&mut self) -> &mut Rest {
+        &mut self.rest
+    }
+
     fn stash(&mut self) -> &mut Stash {
         &mut self.stash
     }
@@ -424,6 +433,14 @@ impl Conversation for Client {
         self.bounds.payload_max
     }
 
+    fn left(&self) -> usize {
+        self.rest.waiting()
+    }
+
+    fn go_on(&mut self, publisher: &mut Publisher) -> Result<(), CloseReason> {
+        self.take_in_rest(publisher)
+    }
+
     fn read_into(&mut self) -> Option<(&mut BytesMut, usize)> {
         self.stash.missing(SHARED_BODY_BYTES)
     }
@@ -473,11 +490,23 @@ impl Conversation for Client {
 
     fn on_close(&mut self, reason: CloseReason, publisher: &mut Publisher) {
         self.node.registry.remove(&self.entry, reason);
-        self.drop_subscriptions(publisher);
+        self.leaving = Some(Box::new(self.subscriber.take_all()));
+        self.wind_down(publisher);
         self.leave_account();
         if log::debugging() {
             tracing::debug!("{} - Client connection closed: {reason}", self.entry.label());
         }
+    }
+
+    fn wind_down(&mut self, publisher: &mut Publisher) -> bool {
+        let Some(mut leaving) = self.leaving.take() else { return false };
+        for subscription in leaving.by_ref().take(LEAVING_AT_ONCE) {
+            self.drop_subscription(&subscription, publisher);
+        }
+        if leaving.len() > 0 {
+            self.leaving = Some(leaving);
+        }
+        self.leaving.is_some()
     }
 }
 

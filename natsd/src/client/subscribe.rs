@@ -144,9 +144,17 @@ impl Client {
     /// Ends all subscriptions of the connection.
     pub(super) fn drop_subscriptions(&self, publisher: &mut Publisher) {
         for subscription in self.subscriber.take_all() {
-            self.end(&subscription);
-            self.account.unsubscribe(&subscription, publisher);
+            self.drop_subscription(&subscription, publisher);
         }
+    }
+
+    pub(super) fn drop_subscription(
+        &self,
+        subscription: &Arc<Subscription>,
+        publisher: &mut Publisher,
+    ) {
+        self.end(subscription);
+        self.account.unsubscribe(subscription, publisher);
     }
 
     /// Ends deliveries, also those that are on their way.

@@ -42,7 +42,9 @@ impl Peer {
     }
 
     fn try_say(&mut self, text: &str) -> Result<(), CloseReason> {
+        self.publisher.begin_turn();
         let result = self.client.on_bytes(text.as_bytes(), None, &mut self.publisher);
+        let result = result.and_then(|()| self.client.finish(&mut self.publisher));
         self.publisher.flush();
         result
     }
@@ -177,6 +179,53 @@ async fn large_bodies_are_shared_and_arrive_whole() {
     for subscriber in &subscribers {
         assert!(subscriber.heard() == expected);
     }
+}
+
+#[tokio::test]
+async fn a_turn_ends_and_the_rest_waits_in_order() {
+    let node = node();
+    let mut peer = Peer::connect(&node);
+    let mut subscriber = Peer::connect(&node);
+    subscriber.say(&(0..100).map(|sid| format!("SUB a {sid}\r\n")).collect::<String>());
+    let messages = 3000;
+    let input: String = (0..messages).map(|number| format!("PUB a 4\r\n{number:04}\r\n")).collect();
+    let Peer { client, publisher, .. } = &mut peer;
+    publisher.begin_turn();
+    client.on_bytes(input.as_bytes(), None, publisher).unwrap();
+    assert!(client.left() > 0, "300,000 deliveries take longer than a turn");
+    let mut turns = 1;
+    client.on_bytes(b"PING\r\n", None, publisher).unwrap();
+    while client.left() > 0 {
+        publisher.begin_turn();
+        let before = client.left();
+        client.go_on(publisher).unwrap();
+        assert!(client.left() < before, "each turn brings it on");
+        turns += 1;
+    }
+    assert!(turns > 1 && peer.heard() == "PONG\r\n", "{turns} turns, then what came meanwhile");
+    let numbers: Vec<String> = (0..messages).map(|number| format!("{number:04}")).collect();
+    let heard = subscriber.heard();
+    let of_first = heard.split("MSG a 7 4\r\n").skip(1).filter_map(|text| text.get(..4));
+    assert!(of_first.eq(numbers.iter().map(String::as_str)), "all, in order");
+}
+
+#[tokio::test]
+async fn many_subscriptions_end_in_steps() {
+    let node = node();
+    let mut peer = Peer::connect(&node);
+    let mut other = Peer::connect(&node);
+    other.say("SUB a.0 1\r\n");
+    let count = 2 * LEAVING_AT_ONCE + 1;
+    let subscribe: String = (0..count).map(|sid| format!("SUB a.{} {sid}\r\n", sid % 3)).collect();
+    peer.say(&subscribe);
+    let account = Arc::clone(&peer.client.account);
+    assert_eq!(account.subscriptions(), count + 1);
+    let Peer { client, publisher, .. } = &mut peer;
+    client.on_close(CloseReason::ClientClosed, publisher);
+    assert_eq!(account.subscriptions(), count + 1 - LEAVING_AT_ONCE);
+    assert!(client.wind_down(publisher), "there is more to do");
+    assert!(!client.wind_down(publisher), "there is no more to do");
+    assert_eq!(account.subscriptions(), 1, "that of the other client");
 }
 
 mod security;

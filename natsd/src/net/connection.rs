@@ -13,12 +13,13 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::task::spawn_blocking;
+use tokio::task::{spawn_blocking, yield_now};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Conversation;
 use super::crowding::is_crowded;
 use super::desk::{self, CIPHER_BYTES, Desk};
+use super::pace::Pace;
 use super::patience::Patience;
 use super::tls::TlsSink;
 use super::upgrade::TlsPlan;
@@ -144,6 +145,13 @@ pub async fn serve(reader: Reader, mut conversation: impl Conversation, patience
         conversation.on_close(reason, &mut desk.publisher);
         desk.publisher.flush();
     });
+    while desk::with(|desk| {
+        let more = conversation.wind_down(&mut desk.publisher);
+        desk.publisher.flush();
+        more
+    }) {
+        yield_now().await;
+    }
 }
 
 /// Greets the peer and agrees on TLS, in the order that is planned; says whether there is TLS.
@@ -223,7 +231,8 @@ async fn converse(
     patience: Patience,
 ) -> CloseReason {
     let mut alarm = pin!(sleep_until(Instant::now()));
-    let mut driver = Driver { read, flow, paused_until: None, patience, late: None };
+    let pace = Pace::up_to(patience.most_at_once);
+    let mut driver = Driver { read, flow, paused_until: None, patience, pace, late: None };
     poll_fn(|cx| driver.poll(cx, conversation, alarm.as_mut())).await
 }
 
@@ -239,6 +248,7 @@ struct Driver {
     flow: Flow,
     paused_until: Option<Instant>,
     patience: Patience,
+    pace: Pace,
     /// The peer did not read in time, got time again and has not caught up yet.
     late: Option<Late>,
 }
@@ -367,6 +377,9 @@ impl Driver {
                 result
             });
         }
+        if conversation.left() > 0 {
+            return self.go_on(cx, conversation);
+        }
         match &self.flow {
             Flow::Clear => {}
             Flow::Tls(tls) => {
@@ -387,10 +400,26 @@ impl Driver {
             return Poll::Ready(desk::with(|desk| self.hand_over(conversation, desk, None)));
         }
         desk::with(|desk| {
-            let buffer = desk.buffer.first(self.patience.most_at_once);
+            let buffer = desk.buffer.first(self.pace.most());
             let got = ready!(poll_clear(&mut self.read, cx, buffer))?;
             self.hand_over(conversation, desk, Some(got.bytes))?;
-            got.next(cx, &mut desk.turns)
+            got.next(conversation.left(), cx, &mut desk.turns)
+        })
+    }
+
+    /// Lets the conversation go on with what it has got already.
+    fn go_on(
+        &mut self,
+        cx: &mut Context<'_>,
+        conversation: &mut impl Conversation,
+    ) -> Poll<Result<(), CloseReason>> {
+        desk::with(|desk| {
+            desk.begin_batch(conversation.left());
+            let result = conversation.go_on(&mut desk.publisher);
+            desk.write_all();
+            self.paused_until = pause_wanted(conversation, &mut desk.publisher);
+            result?;
+            desk.turns.give_way(cx)
         })
     }
 
@@ -406,7 +435,11 @@ impl Driver {
             if got.bytes > 0 {
                 self.hand_over(conversation, desk, Some(got.bytes))?;
             }
-            got.next(cx, &mut desk.turns)
+            if got.ended {
+                conversation.finish(&mut desk.publisher)?;
+                desk.write_all();
+            }
+            got.next(conversation.left(), cx, &mut desk.turns)
         })
     }
 
@@ -416,22 +449,28 @@ impl Driver {
         cx: &mut Context<'_>,
         conversation: &mut impl Conversation,
     ) -> Poll<Result<(), CloseReason>> {
-        let Self { read, flow: Flow::Websocket(frames), paused_until, patience, .. } = self else {
+        let Self { read, flow: Flow::Websocket(frames), paused_until, pace, .. } = self else {
             return Poll::Pending;
         };
         desk::with(|desk| {
             let got = match &frames.tls {
                 Some(tls) => ready!(poll_decrypted(read, cx, tls, desk, conversation))?,
-                None => ready!(poll_clear(read, cx, desk.buffer.first(patience.most_at_once)))?,
+                None => ready!(poll_clear(read, cx, desk.buffer.first(pace.most())))?,
             };
+            desk.begin_batch(got.bytes);
             let Desk { buffer, publisher, .. } = desk;
             let input = buffer.bytes().get_mut(..got.bytes).unwrap_or_default();
             let result = frames.take(input, conversation, publisher);
             desk.write_all();
             *paused_until = pause_wanted(conversation, &mut desk.publisher);
+            pace.note(got.bytes, conversation.left(), desk.publisher.turn_was_easy());
             result?;
+            if got.ended {
+                conversation.finish(&mut desk.publisher)?;
+                desk.write_all();
+            }
             frames.sink.flush_controls().map_err(|_lost| CloseReason::WriteError)?;
-            got.next(cx, &mut desk.turns)
+            got.next(conversation.left(), cx, &mut desk.turns)
         })
     }
 
@@ -452,6 +491,8 @@ impl Driver {
             _ => desk.write_all(),
         }
         self.paused_until = pause_wanted(conversation, &mut desk.publisher);
+        let was_easy = desk.publisher.turn_was_easy();
+        self.pace.note(count.unwrap_or_default(), conversation.left(), was_easy);
         desk.buffer.take_back(buffer);
         result
     }
@@ -502,10 +543,16 @@ struct Got {
 }
 
 impl Got {
-    /// How to go on when the bytes are worked on. After a full buffer other connections of the
-    /// thread get their turn first.
-    fn next(&self, cx: &mut Context<'_>, turns: &mut Turns) -> Poll<Result<(), CloseReason>> {
+    /// How to go on when the bytes are worked on, or some are left. After a full buffer other
+    /// connections of the thread get their turn first.
+    fn next(
+        &self,
+        left: usize,
+        cx: &mut Context<'_>,
+        turns: &mut Turns,
+    ) -> Poll<Result<(), CloseReason>> {
         match self {
+            _ if left > 0 => turns.give_way(cx),
             Self { ended: true, .. } => Poll::Ready(Err(CloseReason::ClientClosed)),
             Self { is_full: true, .. } => turns.give_way(cx),
             _ => Poll::Ready(Ok(())),

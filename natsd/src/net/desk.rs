@@ -39,6 +39,7 @@ pub(super) struct Desk {
 impl Desk {
     /// Begins a batch of so many bytes: small ones never wait for a large one.
     pub(super) fn begin_batch(&mut self, bytes: usize) {
+        self.publisher.begin_turn();
         if bytes >= LENT_BODY_BYTES {
             self.write_all();
         }
@@ -98,6 +99,7 @@ pub(super) fn before_rest() {
     let _ended = DESK.try_with(|desk| {
         let mut desk = desk.borrow_mut();
         let turn = desk.take_turn();
+        desk.turns = Turns::default();
         desk.publisher.flush();
         if desk.busy_poll.wanted(turn, Instant::now) {
             desk.bell.notify_one();

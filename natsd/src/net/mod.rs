@@ -12,7 +12,9 @@ mod desk;
 mod interfaces;
 mod listener;
 pub mod ops;
+mod pace;
 mod patience;
+mod rest;
 mod tls;
 mod upgrade;
 mod websocket;
@@ -36,6 +38,7 @@ pub use desk::with_publisher;
 pub use interfaces::interface_addresses;
 pub use listener::{Bound, Listener, accept_loop, bind};
 pub use patience::Patience;
+pub use rest::Rest;
 pub use tls::Role as TlsRole;
 pub use upgrade::{TlsPlan, TlsStart};
 pub use websocket::{Upgraded, WebsocketPlan, accept_websocket};
@@ -88,6 +91,27 @@ pub trait Conversation: Send + 'static {
         publisher: &mut Publisher,
     ) -> Result<(), CloseReason>;
 
+    /// How many bytes it was given and has not worked on, because its turn was over: nothing is
+    /// read until it has.
+    fn left(&self) -> usize;
+
+    /// Goes on with them.
+    ///
+    /// # Errors
+    /// As of [`Self::on_bytes`].
+    fn go_on(&mut self, publisher: &mut Publisher) -> Result<(), CloseReason>;
+
+    /// Goes on with all of them, however long it takes: the peer has said goodbye.
+    ///
+    /// # Errors
+    /// As of [`Self::on_bytes`].
+    fn finish(&mut self, publisher: &mut Publisher) -> Result<(), CloseReason> {
+        while self.left() > 0 {
+            self.go_on(publisher)?;
+        }
+        Ok(())
+    }
+
     /// Where a large message continues, if one is being read: the socket is read straight into
     /// it, up to so many more bytes. `on_bytes` is called with no input afterwards.
     fn read_into(&mut self) -> Option<(&mut BytesMut, usize)> {
@@ -128,4 +152,8 @@ pub trait Conversation: Send + 'static {
 
     /// Called once at the end, whatever the reason.
     fn on_close(&mut self, reason: CloseReason, publisher: &mut Publisher);
+
+    /// Does a part of what is left to do after [`Self::on_close`], and says whether there is more:
+    /// other connections of the thread get their turn in between.
+    fn wind_down(&mut self, publisher: &mut Publisher) -> bool;
 }

@@ -2,6 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
+use super::rest::Rest;
 use crate::close::CloseReason;
 use crate::outbound::SHARED_BODY_BYTES;
 use crate::protocol::line::Need;
@@ -23,6 +24,9 @@ pub trait Ops {
     /// Where the unfinished op is kept.
     fn stash(&mut self) -> &mut Stash;
 
+    /// Where input waits that its turn was too short for.
+    fn rest(&mut self) -> &mut Rest;
+
     /// Whether the next op may be read; if not, the conversation has kept the input itself.
     ///
     /// # Errors
@@ -40,8 +44,9 @@ pub trait Ops {
         publisher: &mut Publisher,
     ) -> Result<Progress, CloseReason>;
 
-    /// Does what the input asks for, op by op; of an op that goes on beyond it the start is kept.
-    /// `lent` is the read buffer that holds the input, if there is one.
+    /// Does what the input asks for, op by op, until the turn is over: then what is left of it is
+    /// kept. Of an op that goes on beyond the input the start is kept. `lent` is the read buffer
+    /// that holds the input, if there is one.
     ///
     /// # Errors
     /// Closes the connection.
@@ -51,19 +56,49 @@ pub trait Ops {
         lent: Option<&Bytes>,
         publisher: &mut Publisher,
     ) -> Result<(), CloseReason> {
-        let mut input = finish_stashed(self, input, publisher)?;
-        let frame = lent.map(Frame::Lent);
-        while !input.is_empty() && self.admits(input, publisher)? {
-            match self.step(input, frame, publisher)? {
-                Progress::Done(used) => input = input.get(used..).unwrap_or_default(),
-                Progress::More(need) => {
-                    self.stash().keep(input, need);
-                    break;
-                }
-            }
+        if self.rest().waiting() > 0 {
+            self.rest().append(input);
+            return Ok(());
         }
+        let input = finish_stashed(self, input, publisher)?;
+        let left = work(self, input, lent, publisher)?;
+        self.rest().append(left);
         Ok(())
     }
+
+    /// Goes on with the input that was kept, by one op at least.
+    ///
+    /// # Errors
+    /// Closes the connection.
+    fn take_in_rest(&mut self, publisher: &mut Publisher) -> Result<(), CloseReason> {
+        let rest = self.rest().take();
+        let left = work(self, &rest, Some(&rest), publisher)?.len();
+        self.rest().restore(rest, left);
+        Ok(())
+    }
+}
+
+/// Does what the input asks for; returns what is left of it at the end of the turn.
+fn work<'i, O: Ops + ?Sized>(
+    ops: &mut O,
+    mut input: &'i [u8],
+    lent: Option<&Bytes>,
+    publisher: &mut Publisher,
+) -> Result<&'i [u8], CloseReason> {
+    let frame = lent.map(Frame::Lent);
+    while !input.is_empty() && ops.admits(input, publisher)? {
+        match ops.step(input, frame, publisher)? {
+            Progress::Done(used) => input = input.get(used..).unwrap_or_default(),
+            Progress::More(need) => {
+                ops.stash().keep(input, need);
+                break;
+            }
+        }
+        if publisher.turn_is_over() {
+            return Ok(input);
+        }
+    }
+    Ok(&[])
 }
 
 /// Continues the unfinished op with new input; returns the input behind it.

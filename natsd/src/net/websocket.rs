@@ -242,6 +242,7 @@ impl Frames {
                 Ok(Some(Piece::Ping(payload))) => self.sink.pong(&payload)?,
                 Ok(Some(Piece::Pong)) => {}
                 Ok(Some(Piece::Close(closing))) => {
+                    conversation.finish(publisher)?;
                     self.sink.say_goodbye(closing);
                     return Err(CloseReason::ClientClosed);
                 }

@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -26,6 +26,8 @@ const REST: Duration = Duration::from_secs(1);
 /// their subscriber read, which was then cut off as too slow. Asking after each one costs 5 to 10 %
 /// of the CPU where one publisher sends to one subscriber.
 const FULL_BUFFERS_MAX: u8 = 4;
+/// It reads no further one when they took this long.
+const FULL_BUFFERS_TIME: Duration = Duration::from_millis(4);
 
 /// A readiness loop of a thread that serves connections.
 ///
@@ -108,17 +110,22 @@ async fn rest(give_back: fn()) {
 
 /// Full buffers that a thread has read since it asked its readiness loop.
 #[derive(Default)]
-pub(super) struct Turns(u8);
+pub(super) struct Turns {
+    count: u8,
+    since: Option<Instant>,
+}
 
 impl Turns {
     /// To be called by a connection after a full buffer: it goes on when the others of the thread
     /// had their turn and, every few times, the readiness loop was asked.
     pub(super) fn give_way<T>(&mut self, cx: &mut Context<'_>) -> Poll<T> {
-        self.0 += 1;
-        if self.0 < FULL_BUFFERS_MAX {
+        let now = Instant::now();
+        let since = *self.since.get_or_insert(now);
+        self.count += 1;
+        if self.count < FULL_BUFFERS_MAX && now - since < FULL_BUFFERS_TIME {
             cx.waker().wake_by_ref();
         } else {
-            self.0 = 0;
+            *self = Self::default();
             let _pending = pin!(yield_now()).poll(cx);
         }
         Poll::Pending

@@ -65,14 +65,10 @@ impl ClosedClient {
     #[must_use]
     #[expect(clippy::needless_pass_by_value, reason = "the connection ends here")]
     pub fn new(client: Arc<ClientEntry>, reason: CloseReason) -> Self {
-        let subscriptions = client.subscriber.all();
+        let subscriptions = client.subscriber.some(SUBSCRIPTIONS_KEPT);
         Self {
-            subscription_count: subscriptions.len(),
-            subscriptions: subscriptions
-                .iter()
-                .take(SUBSCRIPTIONS_KEPT)
-                .map(|held| ClosedSubscription::new(held))
-                .collect(),
+            subscription_count: client.subscriber.count(),
+            subscriptions: subscriptions.iter().map(|held| ClosedSubscription::new(held)).collect(),
             id: client.id,
             peer: client.peer,
             transport: client.transport.clone(),

@@ -4,10 +4,10 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::{DefaultHashBuilder, HashTable, hash_table};
 
 use super::Route;
-use crate::account::{Account, PeerTarget, Subscription, Target};
+use crate::account::{Account, LEAVING_AT_ONCE, PeerTarget, Subscription, Target};
 use crate::protocol::error;
 use crate::protocol::route::RoutedInterest;
 use crate::router::Publisher;
@@ -17,6 +17,8 @@ use crate::subject;
 #[derive(Debug, Default)]
 pub(super) struct RemoteInterest {
     held: HashTable<Held>,
+    /// What is still to be removed, after the end of the connection.
+    leaving: hash_table::IntoIter<Held>,
     hasher: DefaultHashBuilder,
 }
 
@@ -89,15 +91,21 @@ impl RemoteInterest {
         self.held.len()
     }
 
-    /// Ends all of it at once: the peer is gone.
-    pub(super) fn drop_all(&mut self) {
-        let mut all: Vec<Held> = std::mem::take(&mut self.held).into_iter().collect();
-        all.sort_by(|a, b| a.account.name.cmp(&b.account.name));
-        for same in all.chunk_by(|a, b| Arc::ptr_eq(&a.account, &b.account)) {
+    /// The peer is gone, and all of it is to be removed.
+    pub(super) fn leave(&mut self) {
+        self.leaving = std::mem::take(&mut self.held).into_iter();
+    }
+
+    /// Removes a part of what is to be removed, and says whether there is more.
+    pub(super) fn drop_some(&mut self) -> bool {
+        let mut some: Vec<Held> = self.leaving.by_ref().take(LEAVING_AT_ONCE).collect();
+        some.sort_by(|a, b| a.account.name.cmp(&b.account.name));
+        for same in some.chunk_by(|a, b| Arc::ptr_eq(&a.account, &b.account)) {
             if let Some(first) = same.first() {
                 first.account.remove_remote(same.iter().map(|held| &held.subscription));
             }
         }
+        self.leaving.len() > 0
     }
 }
 

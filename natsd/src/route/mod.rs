@@ -32,8 +32,8 @@ use crate::log::{
     self,
     wire::{self, Way},
 };
-use crate::net::Conversation;
 use crate::net::ops::{Ops, Progress};
+use crate::net::{Conversation, Rest};
 use crate::node::Node;
 use crate::outbound::{Outbound, SHARED_BODY_BYTES};
 use crate::protocol::error;
@@ -74,6 +74,7 @@ pub(crate) struct Route {
     verbose: bool,
     bounds: Bounds,
     stash: Stash,
+    rest: Rest,
     matches: Matches,
     /// The account that the connection is dedicated to.
     dedicated: Option<Arc<Account>>,
@@ -146,6 +147,7 @@ impl Route {
             early_interest: EarlyInterest::default(),
             verbose: false,
             stash: Stash::new(),
+            rest: Rest::default(),
             matches: Matches::default(),
             dedicated: None,
             last_account: None,
@@ -319,6 +321,10 @@ impl Route {
 }
 
 impl Ops for Route {
+    fn rest(&mut self) -> &mut Rest {
+        &mut self.rest
+    }
+
     fn stash(&mut self) -> &mut Stash {
         &mut self.stash
     }
@@ -406,6 +412,16 @@ impl Conversation for Route {
         tracing::info!("{} - {text}", self.entry.label());
     }
 
+    fn left(&self) -> usize {
+        self.rest.waiting()
+    }
+
+    fn go_on(&mut self, publisher: &mut Publisher) -> Result<(), CloseReason> {
+        let result = self.take_in_rest(publisher);
+        self.tally.settle();
+        result
+    }
+
     fn read_into(&mut self) -> Option<(&mut BytesMut, usize)> {
         self.stash.missing(SHARED_BODY_BYTES)
     }
@@ -453,7 +469,8 @@ impl Conversation for Route {
     fn on_close(&mut self, reason: CloseReason, publisher: &mut Publisher) {
         if let Some(link) = self.link.take() {
             link.shut();
-            self.interest.drop_all();
+            self.interest.leave();
+            self.interest.drop_some();
             self.mesh.unregister(&link, publisher);
         }
         self.mesh.remove_entry(&self.entry, reason);
@@ -464,5 +481,9 @@ impl Conversation for Route {
             format!(" - Remote: {}", remote.name)
         };
         tracing::info!("{} - Router connection closed: {reason}{name}", self.entry.label());
+    }
+
+    fn wind_down(&mut self, _publisher: &mut Publisher) -> bool {
+        self.interest.drop_some()
     }
 }

@@ -11,6 +11,7 @@ mod matches;
 mod publish;
 mod queue_group;
 mod sample;
+mod stint;
 mod trace;
 
 pub use matches::Matches;

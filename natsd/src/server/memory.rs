@@ -8,7 +8,9 @@
 //! is gone, measured 216 MB. It gives it back when it is asked to, so it is asked when much of
 //! what clients held has gone. Of the end of the heap of a thread it keeps as much as the largest
 //! block that was ever freed, whatever it is asked, unless it is told a bound: measured 6.3 MB, the
-//! table of 120,000 subscriptions.
+//! table of 120,000 subscriptions. Small blocks it sets aside as they are and joins all at once when a
+//! large one is freed: measured 250 ms after a million subscriptions, in which the thread serves
+//! nobody. It joins each when it is freed instead, which costs nothing that could be measured.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,6 +80,7 @@ pub(super) fn bound_what_is_kept() {
     unsafe {
         libc::mallopt(libc::M_MMAP_THRESHOLD, KEPT_BYTES);
         libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT_BYTES);
+        libc::mallopt(libc::M_MXFAST, 0);
     }
 }
 

@@ -100,7 +100,9 @@ impl Peer {
     /// # Errors
     /// When the connection ends by it.
     pub fn say(&mut self, bytes: &[u8]) -> Result<(), CloseReason> {
+        self.publisher.begin_turn();
         let result = self.client.on_bytes(bytes, None, &mut self.publisher);
+        let result = result.and_then(|()| self.client.finish(&mut self.publisher));
         self.publisher.flush();
         result
     }
