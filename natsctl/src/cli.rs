@@ -222,8 +222,8 @@ pub struct Kill {
     /// Which nodes.
     #[command(flatten)]
     pub nodes: Nodes,
-    /// How long to measure after the kill
-    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration)]
+    /// How long to measure after the kill, at most 1h; ctrl-c ends it and tells what is known
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = drill_duration)]
     pub duration: Duration,
     /// Messages per second to publish
     #[arg(long, value_name = "N", default_value_t = 1000,
@@ -410,6 +410,18 @@ fn pattern(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// Longest drill: every message is remembered until its end.
+const DRILL_MAX: Duration = Duration::from_secs(3600);
+
+/// A [`duration`] that a drill can take.
+fn drill_duration(text: &str) -> Result<Duration, String> {
+    let time = duration(text)?;
+    if time > DRILL_MAX {
+        return Err(format!("at most {}h", DRILL_MAX.as_secs() / 3600));
+    }
+    Ok(time)
+}
+
 /// `500ms`, `2s`, `1.5s`, `3m`, `1h`.
 fn duration(text: &str) -> Result<Duration, String> {
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -422,7 +434,7 @@ fn duration(text: &str) -> Result<Duration, String> {
         _ => return Err("a time needs a unit: 500ms, 2s, 3m, 1h".into()),
     };
     let number: f64 = number.parse().map_err(|_bad| "not a time: try 500ms or 2s".to_owned())?;
-    Duration::try_from_secs_f64(number * scale).map_err(|error| error.to_string())
+    Ok(Duration::try_from_secs_f64(number * scale).unwrap_or(Duration::MAX))
 }
 
 #[cfg(test)]
@@ -465,5 +477,9 @@ mod tests {
         assert_eq!(duration("200ms"), Ok(Duration::from_millis(200)));
         assert!(duration("5").is_err());
         assert!(duration("s").is_err());
+        assert_eq!(drill_duration("60m"), Ok(DRILL_MAX));
+        for long in ["61m", "99999999999999h", "999999999999999999999h"] {
+            assert_eq!(drill_duration(long), Err("at most 1h".into()), "{long}");
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! `natsctl kill`: break it, measure it, tell it.
 
-use super::{Cluster, Ended, reporter};
+use tokio_util::sync::CancellationToken;
+
+use super::{Cluster, Ended, Interrupt, reporter};
 use crate::apply::chain;
 use crate::cli::{Global, Kill, Output};
 use crate::drill::{Drill, DrillError, Outcome, Victim};
@@ -10,7 +12,7 @@ use crate::report::{self, Event, Report, stdout_paint};
 use crate::topology::Endpoint;
 use crate::verify::{self, View};
 
-pub(super) async fn run(global: &Global, args: &Kill) -> Ended {
+pub(super) async fn run(global: &Global, args: &Kill, interrupt: &Interrupt) -> Ended {
     let cluster = Cluster::known(global)?;
     let nodes = cluster.select_serving(&args.nodes.nodes).await?;
     let report = reporter(global, args.output);
@@ -21,8 +23,13 @@ pub(super) async fn run(global: &Global, args: &Kill) -> Ended {
     }
     let nodes: Vec<String> = found.iter().map(|found| found.node.clone()).collect();
     let drill = prepare(&cluster, args, &found).await?;
-    // On disk right before it is done: whatever comes, status will tell why they are down.
-    let record = || cluster.rest(&nodes, Some("killed")).map_err(|failure| failure.to_string());
+    // On disk right before it is done: whatever comes, status will tell why they are down. From
+    // then on what is measured is worth telling, so ctrl-c ends the measurement alone.
+    let record = || {
+        interrupt.answer_by(drill.enough.clone());
+        cluster.rest(&nodes, Some("killed")).map_err(|failure| failure.to_string())
+    };
+    tell_silent(&drill, &report);
     let outcome = if drill.survivors.is_empty() {
         report.note("no other node serves, so there is nothing to measure");
         drill.kill(&record).await.map(|_begun| None)
@@ -39,25 +46,26 @@ pub(super) async fn run(global: &Global, args: &Kill) -> Ended {
             tell_programs(args.output, result, &report);
             Ok(0)
         }
-        Err(error) => Err(failed(&drill, &error).await),
+        Err(error) => Err(failed(&drill, error).await),
     }
 }
 
 /// Everything the drill needs, looked up before anything is broken.
 async fn prepare(cluster: &Cluster, args: &Kill, found: &[Found]) -> Result<Drill, Failure> {
-    let victims: Vec<Victim> = found.iter().map(victim).collect::<Result<_, _>>()?;
-    let mut others = cluster.addressed().await?;
-    others.retain(|subject| found.iter().all(|found| found.node != subject.node));
-    let views = verify::views(&others).await;
-    let serves =
+    let subjects = cluster.addressed().await?;
+    let views = verify::views(&subjects).await;
+    let answers =
         |node: &str| views.iter().any(|view: &View| view.node == node && view.peers.is_ok());
-    let survivors: Vec<(String, Endpoint)> = others
+    let victims = found.iter().map(|found| victim(found, answers(&found.node)));
+    let victims: Vec<Victim> = victims.collect::<Result<_, _>>()?;
+    let survivors: Vec<(String, Endpoint)> = subjects
         .iter()
-        .filter(|subject| serves(&subject.node))
+        .filter(|subject| found.iter().all(|found| found.node != subject.node))
+        .filter(|subject| answers(&subject.node))
         .filter_map(|subject| Some((subject.node.clone(), subject.endpoint?)))
         .collect();
-    let login = cluster.login();
-    Ok(Drill { victims, survivors, login, rate: args.rate, duration: args.duration })
+    let (login, enough) = (cluster.login(), CancellationToken::new());
+    Ok(Drill { victims, survivors, login, rate: args.rate, duration: args.duration, enough })
 }
 
 /// `all` means all that run; of the others it is said that they do not.
@@ -74,7 +82,7 @@ fn those_that_run(found: Vec<Found>, report: &Report) -> Result<Vec<Found>, Fail
     Ok(running)
 }
 
-fn victim(found: &Found) -> Result<Victim, Failure> {
+fn victim(found: &Found, answers: bool) -> Result<Victim, Failure> {
     let node = &found.node;
     let cannot = |why: String| {
         Failure::new(Kind::Remote, format!("cannot kill {node}")).cause(why).hint("natsctl status")
@@ -88,16 +96,23 @@ fn victim(found: &Found) -> Result<Victim, Failure> {
         return Err(cannot("its server is not running".into()));
     }
     let endpoint = found.endpoint.ok_or_else(|| cannot("its address is not known".into()))?;
-    Ok(Victim { node: node.clone(), endpoint, service: reached.service.clone() })
+    Ok(Victim { node: node.clone(), endpoint, service: reached.service.clone(), answers })
+}
+
+/// A victim that hangs is killed all the same; no client can sit there.
+fn tell_silent(drill: &Drill, report: &Report) {
+    for node in drill.names(|victim| !victim.answers) {
+        report
+            .note(format!("{node} runs and does not answer: it is killed without a client on it"));
+    }
 }
 
 fn tell_begin(drill: &Drill, report: &Report) {
-    let victims: Vec<&str> = drill.victims.iter().map(|victim| victim.node.as_str()).collect();
-    if let (Some(first), Some((publisher, _))) = (victims.first(), drill.survivors.first()) {
+    if let (Some((subscriber, _)), Some((publisher, _))) = (drill.subscriber(), drill.publisher()) {
         report.stage(format!(
-            "killing {} with a subscriber on {first} and a publisher on {publisher} ({} messages/s); \
-             measuring for {:?} after it",
-            victims.join(", "),
+            "killing {} with a subscriber on {subscriber} and a publisher on {publisher} \
+             ({} messages/s); measuring for {:?} after it",
+            drill.names(|_| true).join(", "),
             drill.rate,
             drill.duration
         ));
@@ -105,6 +120,9 @@ fn tell_begin(drill: &Drill, report: &Report) {
 }
 
 fn tell(cluster: &Cluster, args: &Kill, outcome: &Outcome, report: &Report) -> Ended {
+    if outcome.ended_early_ms.is_some() {
+        report.note("interrupted: this is what was measured until then");
+    }
     if args.output == Output::Text {
         let paint = stdout_paint();
         let victims = outcome.victims.join(", ");
@@ -113,15 +131,22 @@ fn tell(cluster: &Cluster, args: &Kill, outcome: &Outcome, report: &Report) -> E
         report.note(cluster.address.in_text(&stays_dead(&outcome.victims)));
     } else {
         let json = serde_json::to_value(outcome);
-        let result = json.map_err(|error| Failure::of(Kind::Unexpected, &error))?;
+        let mut result = json.map_err(|error| Failure::of(Kind::Unexpected, &error))?;
+        if let Some(result) = result.as_object_mut() {
+            result.insert("measured".into(), true.into());
+        }
         tell_programs(args.output, result, report);
+    }
+    if outcome.ended_early_ms.is_some() {
+        return Ok(Kind::Interrupted as u8);
     }
     if outcome.pass() {
         return Ok(0);
     }
-    let what = match outcome.first_message_ms {
-        None => "the subscriber did not receive again",
-        Some(_) => "messages were lost while the subscriber was connected",
+    let what = if outcome.served() {
+        "messages were lost while the subscriber was connected"
+    } else {
+        "the subscriber did not receive again"
     };
     Err(Failure::new(Kind::Verdict, what).hint("natsctl status").hint("natsctl logs"))
 }
@@ -140,7 +165,7 @@ fn stays_dead(nodes: &[String]) -> String {
     format!("{names} {stay} until: natsctl start {names}   (or natsctl up)")
 }
 
-async fn failed(drill: &Drill, error: &DrillError) -> Failure {
+async fn failed(drill: &Drill, error: DrillError) -> Failure {
     if matches!(error, DrillError::Record(_)) {
         for victim in &drill.victims {
             // It runs: this only lets systemd look after it again.
@@ -151,5 +176,12 @@ async fn failed(drill: &Drill, error: &DrillError) -> Failure {
         DrillError::Load(_) | DrillError::Record(_) | DrillError::Kill { .. } => Kind::Remote,
         DrillError::NoSurvivor | DrillError::Broken(_) => Kind::Verdict,
     };
-    Failure::of(kind, error).hint("natsctl status")
+    let failure = Failure::of(kind, &error).hint("natsctl status");
+    if matches!(error, DrillError::Load(_)) {
+        let victims = drill.names(|_| true).join(",");
+        return failure
+            .hint(format!("natsctl stop {victims}   (takes down without measuring)"))
+            .left("all as it was: nothing was killed");
+    }
+    failure
 }

@@ -6,6 +6,7 @@ mod completion;
 mod down;
 mod ending;
 mod init;
+mod interrupt;
 mod kill;
 mod logs;
 mod messages;
@@ -23,6 +24,7 @@ use crate::failure::{Failure, Kind};
 use crate::report::{self, Paint, Report, Style};
 
 pub(crate) use cluster::Cluster;
+use interrupt::Interrupt;
 
 /// How a verb ends: an exit code, or a failure to be shown.
 type Ended = Result<u8, Failure>;
@@ -36,9 +38,10 @@ pub async fn run(cli: Cli) -> u8 {
     });
     let resume = resume_hint(&cli.verb);
     let ending = ending::Ending::of(&cli);
+    let interrupt = Interrupt::default();
     let ended = tokio::select! {
-        ended = verb(&cli.global, cli.verb) => ended,
-        () = interrupted() => match resume {
+        ended = verb(&cli.global, cli.verb, &interrupt) => ended,
+        () = interrupt.unanswered() => match resume {
             Some(hint) => Err(Failure::new(Kind::Interrupted, "interrupted").hint(hint)),
             None => Ok(Kind::Interrupted as u8),
         }
@@ -61,7 +64,7 @@ fn code_of_lost_output() -> u8 {
     }
 }
 
-async fn verb(global: &Global, verb: Verb) -> Ended {
+async fn verb(global: &Global, verb: Verb, interrupt: &Interrupt) -> Ended {
     match verb {
         Verb::Init(args) => init::run(&args),
         Verb::Validate(args) => validate::run(&args),
@@ -69,7 +72,7 @@ async fn verb(global: &Global, verb: Verb) -> Ended {
         Verb::Up(args) => Box::pin(up::run(global, &args)).await,
         Verb::Status(args) => status::run(global, &args).await,
         Verb::Verify(args) => verify::run(global, &args).await,
-        Verb::Kill(args) => Box::pin(kill::run(global, &args)).await,
+        Verb::Kill(args) => Box::pin(kill::run(global, &args, interrupt)).await,
         Verb::Start(args) => power::start(global, &args).await,
         Verb::Stop(args) => power::stop(global, &args).await,
         Verb::Restart(args) => power::restart(global, &args).await,
@@ -101,20 +104,6 @@ async fn aside<T: Send + 'static>(
     read: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> std::io::Result<T> {
     tokio::task::spawn_blocking(read).await.map_err(std::io::Error::other)?
-}
-
-/// Waits for ctrl-c or a polite request to end.
-async fn interrupted() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
 }
 
 /// The report a verb tells its progress to.

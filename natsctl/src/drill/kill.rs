@@ -1,5 +1,6 @@
 //! The kill drill: SIGKILL, and what everybody else saw.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -8,7 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::account::Account;
-use super::load::{Heard, Load};
+use super::load::{Heard, Load, LoadError};
 use super::watch::{Sighting, watch};
 use crate::clients::{Login, Move};
 use crate::deploy::{DeployError, Service};
@@ -29,11 +30,13 @@ pub struct Victim {
     pub endpoint: Endpoint,
     /// Its server.
     pub service: Service,
+    /// Whether it answers, so that a client can sit there.
+    pub answers: bool,
 }
 
 /// A kill to be measured.
 pub struct Drill {
-    /// Who is killed; the subscriber sits at the first.
+    /// Who is killed; the subscriber sits at the first that answers.
     pub victims: Vec<Victim>,
     /// Who is not; the publisher sits at the first.
     pub survivors: Vec<(String, Endpoint)>,
@@ -43,6 +46,8 @@ pub struct Drill {
     pub rate: u32,
     /// How long to go on after the kill.
     pub duration: Duration,
+    /// Cancelled, it ends the measurement early; what is known by then is told.
+    pub enough: CancellationToken,
 }
 
 /// Notes on disk that nodes are about to be killed; the error says why that cannot be.
@@ -66,7 +71,10 @@ pub struct Survivor {
 pub struct Outcome {
     /// Who was killed.
     pub victims: Vec<String>,
-    /// Where the subscriber was.
+    /// Victims that did not answer before the kill: what a client there would have seen is not
+    /// known.
+    pub silent: Vec<String>,
+    /// Where the subscriber was: at a victim, unless none of them answered.
     pub subscriber: String,
     /// Where the publisher was.
     pub publisher: String,
@@ -74,6 +82,8 @@ pub struct Outcome {
     pub rate: u32,
     /// The victims' processes were seen to be gone.
     pub confirmed_ms: f64,
+    /// The measurement was ended early.
+    pub ended_early_ms: Option<f64>,
     /// The subscriber was cut off.
     pub cut_ms: Option<f64>,
     /// The subscriber was connected again.
@@ -97,8 +107,8 @@ pub enum DrillError {
     #[error("no other node serves: there is nothing to measure")]
     NoSurvivor,
     /// The clients could not be set up; nothing was killed.
-    #[error("cannot set up the clients: {0}")]
-    Load(String),
+    #[error(transparent)]
+    Load(#[from] LoadError),
     /// It could not be noted on disk; nothing was killed.
     #[error("cannot record the kill: {0}")]
     Record(String),
@@ -123,20 +133,19 @@ impl Drill {
     /// # Errors
     /// [`DrillError::Load`] and [`DrillError::Record`] before anything is killed; the others after.
     pub async fn run(&self, record: &Record<'_>) -> Result<Outcome, DrillError> {
-        let (Some(first), Some((publisher, at))) = (self.victims.first(), self.survivors.first())
-        else {
+        let (Some(subscriber), Some(publisher)) = (self.subscriber(), self.publisher()) else {
             return Err(DrillError::NoSurvivor);
         };
-        let load = Load::begin(first.endpoint.client(), at.client(), &self.login, self.rate).await;
-        let load = load.map_err(DrillError::Load)?;
+        let load = Load::begin(subscriber, publisher, &self.login, self.rate).await?;
         let done = CancellationToken::new();
         let watchers = self.watchers(&done);
         tokio::time::sleep(BEFORE).await;
         let killed = self.kill(record).await;
         let confirmed = Instant::now();
-        if let Ok(begun) = killed {
-            self.linger(&load, begun).await;
-        }
+        let ended_early = match killed {
+            Ok(begun) => self.linger(&load, begun).await,
+            Err(_) => None,
+        };
         done.cancel();
         let sightings = join_all(watchers).await;
         let ended = load.end(SETTLE).await;
@@ -144,16 +153,38 @@ impl Drill {
         let (sent, heard) = ended.map_err(DrillError::Broken)?;
         let clock = Clock { begun };
         let mut outcome = clock.tell(&sent, &heard, confirmed);
-        outcome.victims = self.victims.iter().map(|victim| victim.node.clone()).collect();
-        outcome.subscriber.clone_from(&first.node);
-        outcome.publisher.clone_from(publisher);
+        outcome.victims = self.names(|_| true);
+        outcome.silent = self.names(|victim| !victim.answers);
+        subscriber.0.clone_into(&mut outcome.subscriber);
+        publisher.0.clone_into(&mut outcome.publisher);
         outcome.rate = self.rate;
+        outcome.ended_early_ms = ended_early.map(|at| clock.millis(at));
         outcome.survivors = sightings
             .into_iter()
             .filter_map(Result::ok)
             .map(|(node, victim, seen)| clock.survivor(node, victim, &seen))
             .collect();
         Ok(outcome)
+    }
+
+    /// Where the subscriber sits: at a victim, if one answers; else at a survivor, another than
+    /// the publisher's if there is one.
+    #[must_use]
+    pub fn subscriber(&self) -> Option<(&str, SocketAddr)> {
+        let victim = self.victims.iter().find(|victim| victim.answers);
+        let victim = victim.map(|victim| (victim.node.as_str(), victim.endpoint.client()));
+        victim.or_else(|| self.survivors.last().map(|(node, at)| (node.as_str(), at.client())))
+    }
+
+    /// Where the publisher sits.
+    #[must_use]
+    pub fn publisher(&self) -> Option<(&str, SocketAddr)> {
+        self.survivors.first().map(|(node, at)| (node.as_str(), at.client()))
+    }
+
+    /// Names of the victims that are so.
+    pub fn names(&self, so: impl Fn(&Victim) -> bool) -> Vec<String> {
+        self.victims.iter().filter(|one| so(one)).map(|one| one.node.clone()).collect()
     }
 
     /// One watcher per survivor and victim.
@@ -199,11 +230,19 @@ impl Drill {
         Ok(())
     }
 
-    /// Goes on for the asked duration, and longer if the subscriber is not back yet.
-    async fn linger(&self, load: &Load, begun: Instant) {
-        tokio::time::sleep_until(begun + self.duration).await;
-        while !load.is_back() && begun.elapsed() < self.duration + BACK {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+    /// Goes on for the asked duration, and longer if the subscriber is not back yet. Says when it
+    /// was ended early.
+    async fn linger(&self, load: &Load, begun: Instant) -> Option<Instant> {
+        let must_move = self.victims.iter().any(|victim| victim.answers);
+        let to_the_end = async {
+            tokio::time::sleep_until(begun + self.duration).await;
+            while must_move && !load.is_back() && begun.elapsed() < self.duration + BACK {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::select! {
+            () = to_the_end => None,
+            () = self.enough.cancelled() => Some(Instant::now()),
         }
     }
 }
@@ -252,10 +291,12 @@ impl Clock {
         let away = cut.map(|cut| (since(cut), back.as_ref().map(|(back, _)| since(*back))));
         Outcome {
             victims: Vec::new(),
+            silent: Vec::new(),
             subscriber: String::new(),
             publisher: String::new(),
             rate: 0,
             confirmed_ms: self.millis(confirmed),
+            ended_early_ms: None,
             cut_ms: cut.map(|at| self.millis(at)),
             back_ms: back.as_ref().map(|(at, _)| self.millis(*at)),
             back_on: back.map(|(_, name)| name),
@@ -268,12 +309,17 @@ impl Clock {
 }
 
 impl Outcome {
-    /// Whether the subscriber moved on, and nothing was lost that should not be.
+    /// Whether the subscriber moved on, if it had to, and nothing was lost that should not be.
     #[must_use]
     pub fn pass(&self) -> bool {
-        self.back_ms.is_some()
-            && self.first_message_ms.is_some()
-            && self.messages.lost_unexpected == 0
+        self.served() && self.messages.lost_unexpected == 0
+    }
+
+    /// Whether the subscriber stayed where it was or received again where it moved to.
+    #[must_use]
+    pub fn served(&self) -> bool {
+        let stayed = self.cut_ms.is_none() && !self.victims.contains(&self.subscriber);
+        stayed || (self.back_ms.is_some() && self.first_message_ms.is_some())
     }
 
     /// The report for people.
@@ -288,6 +334,7 @@ impl Outcome {
                 format!("subscriber back on {}", self.back_on.as_deref().unwrap_or("-")),
             ),
             (self.first_message_ms, "first message received there".into()),
+            (self.ended_early_ms, "measurement ended by ctrl-c".into()),
         ];
         for seen in &self.survivors {
             let Survivor { node, victim, route_gone_ms, info_gone_ms } = seen;
@@ -341,10 +388,16 @@ impl Outcome {
         ));
         let away = match (self.cut_ms, self.back_ms) {
             (Some(cut), Some(back)) => format!("{} without a connection", show_ms(back - cut)),
+            (Some(_), None) if self.ended_early_ms.is_some() => "it was not back by then".into(),
             (Some(_), None) => "it never came back".into(),
             (None, _) => "it was never cut off".into(),
         };
         text.push_str(&format!("client    {away}\n"));
+        for node in &self.silent {
+            text.push_str(&format!(
+                "unknown   what a client of {node} sees: it did not answer before the kill\n"
+            ));
+        }
         text
     }
 }
@@ -362,14 +415,15 @@ mod tests {
     use super::super::account::Range;
     use super::*;
 
-    #[test]
-    fn the_report_reads_well() {
-        let outcome = Outcome {
+    fn outcome() -> Outcome {
+        Outcome {
             victims: vec!["node1".into()],
+            silent: Vec::new(),
             subscriber: "node1".into(),
             publisher: "node2".into(),
             rate: 1000,
             confirmed_ms: 3.1,
+            ended_early_ms: None,
             cut_ms: Some(1.21),
             back_ms: Some(2.43),
             back_on: Some("node2".into()),
@@ -394,8 +448,30 @@ mod tests {
                 route_gone_ms: Some(2.0),
                 info_gone_ms: None,
             }],
+        }
+    }
+
+    #[test]
+    fn the_report_reads_well() {
+        assert!(outcome().pass());
+        insta::assert_snapshot!(outcome().show());
+    }
+
+    #[test]
+    fn a_subscriber_beside_a_silent_victim_has_to_stay_and_the_report_says_what_is_unknown() {
+        let beside = Outcome {
+            silent: vec!["node1".into()],
+            subscriber: "node3".into(),
+            cut_ms: None,
+            back_ms: None,
+            back_on: None,
+            first_message_ms: None,
+            ended_early_ms: Some(1500.0),
+            ..outcome()
         };
-        assert!(outcome.pass());
-        insta::assert_snapshot!(outcome.show());
+        assert!(beside.pass());
+        insta::assert_snapshot!(beside.show());
+        assert!(!Outcome { cut_ms: Some(1.0), ..beside.clone() }.pass(), "cut off for good");
+        assert!(!Outcome { subscriber: "node1".into(), ..beside }.pass(), "its node was killed");
     }
 }

@@ -27,6 +27,17 @@ pub struct Heard {
     pub moves: Vec<Move>,
 }
 
+/// Why the clients could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {attempt}")]
+pub struct LoadError {
+    /// What was attempted, and where.
+    attempt: String,
+    /// In words.
+    #[source]
+    why: Box<dyn std::error::Error + Send + Sync>,
+}
+
 /// Both clients at work.
 pub struct Load {
     heard: Arc<Mutex<Heard>>,
@@ -38,22 +49,28 @@ pub struct Load {
 }
 
 impl Load {
-    /// Connects both clients, waits until a first message came through, and begins to count.
+    /// Connects both clients, each to a node by name and address, waits until a first message
+    /// came through, and begins to count.
     ///
     /// # Errors
-    /// In words: who could not connect, or that nothing came through.
+    /// Who could not connect, or that nothing came through.
     pub async fn begin(
-        subscriber: SocketAddr,
-        publisher: SocketAddr,
+        (to, subscriber): (&str, SocketAddr),
+        (from, publisher): (&str, SocketAddr),
         login: &Login,
         rate: u32,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, LoadError> {
+        let failed = |attempt: String, why: String| LoadError { attempt, why: why.into() };
         let subject = format!("natsctl.drill.{:016x}", rand::random::<u64>());
-        let roamer = Roamer::connect(subscriber, login, "natsctl drill subscriber").await?;
+        let roamer = Roamer::connect(subscriber, login, "natsctl drill subscriber").await;
+        let roamer = roamer.map_err(|why| failed(format!("connect a subscriber to {to}"), why))?;
         let subscribed = roamer.client.subscribe(subject.clone()).await;
-        let mut messages = subscribed.map_err(|error| error.to_string())?;
-        let sender = clients::pinned(publisher, login, "natsctl drill publisher").await?;
-        warm_up(&roamer, &sender, &subject, &mut messages).await?;
+        let mut messages =
+            subscribed.map_err(|error| failed(format!("subscribe on {to}"), error.to_string()))?;
+        let sender = clients::pinned(publisher, login, "natsctl drill publisher").await;
+        let sender = sender.map_err(|why| failed(format!("connect a publisher to {from}"), why))?;
+        let warm = warm_up(&roamer, &sender, &subject, &mut messages).await;
+        warm.map_err(|why| failed(format!("get a message from {from} to {to}"), why))?;
         let heard: Arc<Mutex<Heard>> = Arc::default();
         let sent: Arc<Mutex<Vec<Instant>>> = Arc::default();
         let (stop, done) = (CancellationToken::new(), CancellationToken::new());
@@ -105,10 +122,7 @@ async fn warm_up(
             return Ok(());
         }
     }
-    Err(format!(
-        "no message came through within {}s, before anything was killed",
-        WARM_UP.as_secs()
-    ))
+    Err(format!("none came within {}s", WARM_UP.as_secs()))
 }
 
 async fn hear(

@@ -1,0 +1,102 @@
+//! natsctl where something is wrong: servers that hang, drills that are cut short.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test: a failed step is a failed test"
+)]
+
+use blackbox::ctl::Sandbox;
+use blackbox::eventually;
+use rustix::process::{Pid, Signal, kill_process};
+
+const THREE: [&str; 3] = ["node1", "node2", "node3"];
+
+fn up(nodes: &[&str]) -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.cluster("demo", nodes, "");
+    sandbox.run(&["up"]).expect_code(0);
+    sandbox
+}
+
+fn pids(sandbox: &Sandbox) -> Vec<Option<u64>> {
+    let status = sandbox.run(&["status", "-o", "json"]).expect_code(0).json();
+    status["nodes"].as_array().unwrap().iter().map(|node| node["pid"].as_u64()).collect()
+}
+
+fn signal(pid: u64, signal: Signal) {
+    kill_process(Pid::from_raw(pid.try_into().unwrap()).unwrap(), signal).unwrap();
+}
+
+/// Stops a node's process: it is there, holds its connections, and says nothing.
+fn hang(sandbox: &Sandbox, nth: usize) {
+    signal(pids(sandbox)[nth].unwrap(), Signal::STOP);
+}
+
+fn record(sandbox: &Sandbox) -> String {
+    std::fs::read_to_string(sandbox.path().join("state/demo/state.json")).unwrap()
+}
+
+#[test]
+fn a_node_that_hangs_is_killed_and_the_others_are_measured() {
+    let sandbox = up(&THREE);
+    hang(&sandbox, 1);
+    let kill = sandbox.run(&["kill", "node2", "--duration", "100ms", "-o", "json"]).expect_code(0);
+    assert!(kill.stderr.contains("node2 runs and does not answer"), "{}", kill.stderr);
+    let told = kill.json();
+    assert_eq!((&told["measured"], &told["silent"]), (&true.into(), &serde_json::json!(["node2"])));
+    assert_eq!((&told["publisher"], &told["subscriber"]), (&"node1".into(), &"node3".into()));
+    assert_eq!(told["messages"]["lost"], 0, "{told}");
+    assert_eq!(pids(&sandbox)[1], None);
+    // Nobody is left who could be measured.
+    hang(&sandbox, 0);
+    let all = sandbox.run(&["kill", "all", "-o", "json"]).expect_code(0).json();
+    assert_eq!(
+        (&all["measured"], &all["victims"]),
+        (&false.into(), &serde_json::json!(["node1", "node3"]))
+    );
+    assert_eq!(sandbox.processes(), Vec::<String>::new());
+}
+
+#[test]
+fn of_two_victims_the_one_that_answers_has_the_subscriber() {
+    let sandbox = up(&THREE);
+    hang(&sandbox, 0);
+    let kill = sandbox.run(&["kill", "node1,node2", "--duration", "100ms"]).expect_code(0);
+    assert!(kill.stdout.contains("subscriber cut off from node2"), "{}", kill.stdout);
+    assert!(kill.stdout.contains("unknown   what a client of node1 sees"), "{}", kill.stdout);
+    assert_eq!(pids(&sandbox).iter().flatten().count(), 1);
+}
+
+#[tokio::test]
+async fn ctrl_c_in_a_long_drill_tells_what_was_measured() {
+    let sandbox = up(&THREE);
+    let args = ["kill", "node1", "--duration", "10m", "-o", "json"];
+    let kill = sandbox.command(&args).spawn().unwrap();
+    eventually("the kill", async || (pids(&sandbox)[0].is_none()).then_some(())).await;
+    signal(kill.id().into(), Signal::INT);
+    let output = kill.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(told["ended_early_ms"].as_f64().unwrap() > 0.0, "{told}");
+    assert!(told["messages"]["sent"].as_u64().unwrap() > 0, "{told}");
+    assert!(record(&sandbox).contains("killed"));
+    let long = sandbox.run(&["kill", "node2", "--duration", "99999999999999h"]).expect_code(2);
+    assert!(long.stderr.contains("at most 1h"), "{}", long.stderr);
+}
+
+#[test]
+fn a_drill_that_cannot_be_set_up_names_the_node_and_kills_nobody() {
+    let sandbox = Sandbox::new();
+    sandbox.cluster("demo", &THREE, "  config: {authorization: {user: app, password: plain}}\n");
+    sandbox.run(&["up"]).expect_code(0);
+    // As after a change of the password on the servers that the record does not know.
+    let state = sandbox.path().join("state/demo/state.json");
+    std::fs::write(&state, record(&sandbox).replace("plain", "other")).unwrap();
+    let refused = sandbox.run(&["kill", "node2"]).expect_code(5);
+    let expected =
+        ["cannot connect a subscriber to node2", "authorization violation", "natsctl stop node2"];
+    for expected in expected {
+        assert!(refused.stderr.contains(expected), "{expected}: {}", refused.stderr);
+    }
+    assert!(pids(&sandbox).iter().all(Option::is_some));
+}
