@@ -259,11 +259,12 @@ impl Service {
         if self.systemd && ending == Ending::Stop {
             return "systemctl stop natsd.service 2>/dev/null || :\n".into();
         }
-        // 20 looks a second; then it is killed.
+        // SIGCONT: a stopped process takes no other signal (systemd sends it, too). 20 looks a
+        // second; then it is killed.
         let looks = patience.as_secs() * 20;
         format!(
             "pid=$(server_pid || :)\nif [ -n \"$pid\" ]; then\n  kill -{signal} \"$pid\" || :\n  \
-             i=0\n  while server_pid >/dev/null; do\n    i=$((i+1))\n    \
+             kill -CONT \"$pid\" || :\n  i=0\n  while server_pid >/dev/null; do\n    i=$((i+1))\n    \
              if [ $i -gt {looks} ]; then kill -KILL \"$pid\"; fi\n    \
              if [ $i -gt {given_up} ]; then echo \"pid $pid does not end\" >&2; exit 1; fi\n    \
              sleep 0.05\n  done\nfi\n",
@@ -451,15 +452,34 @@ mod tests {
         assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 2);
     }
 
-    #[tokio::test]
-    async fn a_detached_process_starts_once_and_can_be_killed() {
+    /// A service whose server sleeps, in a folder of its own.
+    fn sleeper() -> (tempfile::TempDir, Service) {
         let home = tempfile::tempdir().unwrap();
-        let mut service = Service::new(Arc::new(LocalRemote), Some(home.path().to_owned()));
+        let service = Service::new(Arc::new(LocalRemote), Some(home.path().to_owned()));
         std::fs::write(home.path().join("natsd"), "#!/bin/sh\nexec sleep 60\n").unwrap();
         use std::os::unix::fs::PermissionsExt as _;
         let mode = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(home.path().join("natsd"), mode).unwrap();
         std::fs::write(home.path().join("natsd.flags"), "").unwrap();
+        (home, service)
+    }
+
+    #[tokio::test]
+    async fn a_process_that_was_stopped_is_ended_at_once() {
+        use rustix::process::{Pid, Signal, kill_process};
+        let (_home, service) = sleeper();
+        let pid = service.start().await.unwrap();
+        let process = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+        kill_process(process, Signal::STOP).unwrap();
+        let begun = tokio::time::Instant::now();
+        service.stop(Ending::Stop).await.unwrap();
+        assert!(begun.elapsed() < STOP, "it had to be killed");
+        assert_eq!(service.pid().await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_detached_process_starts_once_and_can_be_killed() {
+        let (_home, mut service) = sleeper();
         let pid = service.start().await.unwrap();
         assert_eq!(service.start().await.unwrap(), pid);
         assert_eq!(service.facts().await.unwrap().pid, Some(pid));
