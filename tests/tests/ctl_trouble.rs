@@ -100,3 +100,23 @@ fn a_drill_that_cannot_be_set_up_names_the_node_and_kills_nobody() {
     }
     assert!(pids(&sandbox).iter().all(Option::is_some));
 }
+
+#[test]
+fn a_rolling_restart_stops_where_a_node_does_not_answer_and_wakes_one_that_is_its_own_first() {
+    let sandbox = up(&THREE);
+    let before = pids(&sandbox);
+    hang(&sandbox, 2);
+    let refused = sandbox.run(&["restart", "node1,node2", "--rolling"]).expect_code(6);
+    assert!(refused.stderr.contains("not restarted: node1, node2"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("cause: node3: "), "{}", refused.stderr);
+    assert!(refused.stderr.contains("hint: natsctl restart node3 "), "{}", refused.stderr);
+    assert_eq!(pids(&sandbox), before);
+    sandbox.run(&["restart", "node1,node3", "--rolling"]).expect_code(0);
+    let after = pids(&sandbox);
+    assert_eq!(after[1], before[1]);
+    assert!(after[0] != before[0] && after[2] != before[2], "{before:?} {after:?}");
+    sandbox.run(&["verify"]).expect_code(0);
+    // One that is stopped on purpose holds up nobody.
+    sandbox.run(&["stop", "node3"]).expect_code(0);
+    sandbox.run(&["restart", "node1,node2", "--rolling"]).expect_code(0);
+}

@@ -6,7 +6,7 @@ use super::{Cluster, Ended, reporter};
 use crate::apply::{MESH, NodeError, Trouble, start_all};
 use crate::cli::{Global, Output, Restart, Start, Stop};
 use crate::deploy::service::Ending;
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 use crate::observe::{Found, Look};
 use crate::report::Report;
 use crate::verify::{self, Subject, View};
@@ -33,14 +33,11 @@ pub(super) async fn restart(global: &Global, args: &Restart) -> Ended {
     let cluster = Cluster::known(global)?;
     let nodes = cluster.select_serving(&args.nodes.nodes).await?;
     let job = Job::new(global, cluster, nodes, "restart")?;
-    let step = if args.rolling { 1 } else { job.nodes.len().max(1) };
-    let mut restarted = Ok(());
-    for nodes in job.nodes.chunks(step) {
-        restarted = job.restart(nodes, ending(args.lame_duck)).await;
-        if restarted.is_err() {
-            break;
-        }
-    }
+    let restarted = if args.rolling {
+        job.roll(ending(args.lame_duck)).await
+    } else {
+        job.restart(&job.nodes, ending(args.lame_duck)).await
+    };
     job.report.finish();
     restarted.map(|()| 0)
 }
@@ -157,22 +154,84 @@ impl Job {
         self.start(nodes).await
     }
 
-    /// Waits until started nodes are in the mesh again, with all nodes that are not at rest.
-    async fn rejoined(&self, started: &[String]) -> Result<Vec<View>, Failure> {
+    /// Restarts one node after the other, each only while the mesh of all others is whole. Those
+    /// that do not answer come first: they serve nobody.
+    async fn roll(&self, ending: Ending) -> Result<(), Failure> {
+        let views = verify::views(&self.expected().await?).await;
+        let silent: Vec<&String> =
+            views.iter().filter(|view| view.peers.is_err()).map(|view| &view.node).collect();
+        let mut nodes = self.nodes.clone();
+        nodes.sort_by_key(|node| !silent.contains(&node));
+        for (nth, node) in nodes.iter().enumerate() {
+            let left = nodes.get(nth..).unwrap_or_default();
+            let to_be_woken: Vec<&String> =
+                left.iter().filter(|node| silent.contains(node)).collect();
+            self.others_are_whole(&to_be_woken, left).await?;
+            // Who hangs moves no clients away.
+            let ending = if silent.contains(&node) { Ending::Stop } else { ending };
+            self.restart(std::slice::from_ref(node), ending).await?;
+        }
+        self.others_are_whole(&[], &[]).await
+    }
+
+    /// Whether all nodes but those that are at rest or to be woken are in the mesh.
+    async fn others_are_whole(&self, asleep: &[&String], left: &[String]) -> Result<(), Failure> {
+        let mut subjects = self.expected().await?;
+        subjects.retain(|subject| !asleep.contains(&&subject.node));
+        let views = verify::wait_for_mesh(&subjects, &self.known(), MESH).await;
+        let silent: Vec<&str> = views
+            .iter()
+            .filter(|view| view.peers.is_err())
+            .map(|view| view.node.as_str())
+            .collect();
+        let bad: Vec<&View> = views.iter().filter(|view| !view.whole_without(&silent)).collect();
+        if bad.is_empty() {
+            return Ok(());
+        }
+        Err(not_whole(&bad, left))
+    }
+
+    /// The nodes that are not at rest.
+    async fn expected(&self) -> Result<Vec<Subject>, Failure> {
         let state = self.cluster.dir.load()?.unwrap_or_else(|| self.cluster.record());
         let resting =
             |node: &str| state.nodes.get(node).is_some_and(|record| record.rest.is_some());
-        let mut subjects: Vec<Subject> = self.cluster.addressed().await?;
-        let known: Vec<String> = subjects.iter().map(|subject| subject.node.clone()).collect();
+        let mut subjects = self.cluster.addressed().await?;
         subjects.retain(|subject| !resting(&subject.node));
+        Ok(subjects)
+    }
+
+    /// The names of all nodes.
+    fn known(&self) -> Vec<String> {
+        self.cluster.topology.nodes.iter().map(|node| node.name.clone()).collect()
+    }
+
+    /// Waits until started nodes are in the mesh again, with all nodes that are not at rest.
+    async fn rejoined(&self, started: &[String]) -> Result<Vec<View>, Failure> {
+        let mut subjects = self.expected().await?;
         // A node that is down for reasons of its own must not hold the others.
         let alive = verify::views(&subjects).await;
         subjects.retain(|subject| {
             let answers = alive.iter().any(|view| view.node == subject.node && view.peers.is_ok());
             answers || started.contains(&subject.node)
         });
-        Ok(verify::wait_for_mesh(&subjects, &known, MESH).await)
+        Ok(verify::wait_for_mesh(&subjects, &self.known(), MESH).await)
     }
+}
+
+/// Why a rolling restart does not go on; `left` were not restarted.
+fn not_whole(bad: &[&View], left: &[String]) -> Failure {
+    let what = if left.is_empty() {
+        "all were restarted, and the mesh is not whole".to_owned()
+    } else {
+        format!("the mesh is not whole, so these were not restarted: {}", left.join(", "))
+    };
+    let failure = Failure::new(Kind::Verdict, what);
+    let failure = bad.iter().filter_map(|view| view.problem()).fold(failure, Failure::cause);
+    let names: Vec<&str> = bad.iter().map(|view| view.node.as_str()).collect();
+    failure
+        .hint(format!("natsctl restart {}   (then the same command again)", names.join(",")))
+        .hint("natsctl status")
 }
 
 fn ended(errors: &[NodeError], nodes: &[String]) -> Result<(), Failure> {
