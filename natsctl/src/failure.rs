@@ -232,7 +232,9 @@ impl From<StateError> for Failure {
         match error {
             StateError::Busy { .. } => failure.hint("wait for it to end, then try again"),
             StateError::Corrupt { .. } => {
-                failure.hint("remove that file; `natsctl up FILE` finds what exists by looking")
+                let hint = "remove that file; then `natsctl up FILE` finds what exists by looking, and \
+                            `natsctl down` removes it";
+                failure.hint(hint)
             }
             StateError::File { source, .. } => match state_hint(&source) {
                 Some(hint) => failure.hint(hint),

@@ -1,4 +1,4 @@
-//! natsctl where something is wrong: servers that hang, drills that are cut short.
+//! natsctl where something is wrong: servers that hang, records that are lost.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -119,4 +119,59 @@ fn a_rolling_restart_stops_where_a_node_does_not_answer_and_wakes_one_that_is_it
     // One that is stopped on purpose holds up nobody.
     sandbox.run(&["stop", "node3"]).expect_code(0);
     sandbox.run(&["restart", "node1,node2", "--rolling"]).expect_code(0);
+}
+
+#[test]
+fn a_cluster_whose_record_is_lost_is_found_on_disk_and_removed() {
+    let sandbox = up(&["node1", "node2"]);
+    let before = pids(&sandbox);
+    let file = sandbox.path().join("cluster.yaml");
+    let kept = sandbox.path().join("kept.yaml");
+    std::fs::rename(&file, &kept).unwrap();
+    let lose = || std::fs::remove_file(sandbox.path().join("state/demo/state.json")).unwrap();
+    lose();
+    let status = sandbox.run(&["status", "-o", "json"]).expect_code(0);
+    assert!(status.stderr.contains("cluster demo: its record is lost"), "{}", status.stderr);
+    assert!(status.stderr.contains("natsctl down removes it"), "{}", status.stderr);
+    assert_eq!(status.json()["state"], "up", "{}", status.stdout);
+    for args in [&["kill", "node1"][..], &["up"]] {
+        let lost = sandbox.run(args).expect_code(1);
+        assert!(lost.stderr.contains("natsctl up FILE "), "{}", lost.stderr);
+    }
+    // Its file takes it up again.
+    sandbox.run(&["up", "kept.yaml"]).expect_code(0);
+    assert_eq!(pids(&sandbox), before);
+    lose();
+    sandbox.run(&["down", "--yes", "--cluster", "demo"]).expect_code(0);
+    assert_eq!(sandbox.processes(), Vec::<String>::new());
+    assert!(!sandbox.path().join("state").exists());
+}
+
+#[test]
+fn a_lost_record_that_nothing_on_disk_makes_up_for_is_not_nothing() {
+    let sandbox = Sandbox::new();
+    let folder = sandbox.path().join("state/demo");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("host_ed25519"), "").unwrap();
+    for args in [&["down", "--yes"][..], &["status"]] {
+        let lost = sandbox.run(args).expect_code(1);
+        assert!(lost.stderr.contains("the record of cluster `demo` is lost"), "{}", lost.stderr);
+        assert!(lost.stderr.contains("in the folder of its cluster.yaml"), "{}", lost.stderr);
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn nodes_left_behind_are_removed_also_where_the_file_names_another_provider() {
+    let sandbox = Sandbox::new();
+    sandbox.cluster("demo", &["node1"], "");
+    sandbox.run(&["up"]).expect_code(0);
+    std::fs::remove_file(sandbox.path().join("state/demo/state.json")).unwrap();
+    let file = sandbox.path().join("cluster.yaml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("provider: local", "provider: multipass")).unwrap();
+    let other = sandbox.run(&["up"]).expect_code(2);
+    assert!(other.stderr.contains("natsctl up --provider local"), "{}", other.stderr);
+    sandbox.run(&["down", "--yes"]).expect_code(0);
+    assert_eq!(sandbox.processes(), Vec::<String>::new());
 }

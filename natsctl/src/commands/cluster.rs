@@ -62,13 +62,15 @@ impl Cluster {
             return Err(Failure::new(Kind::Usage, what));
         }
         let mut provider_overridden = source.provider.is_some();
-        if let Some(state) = &state {
-            if source.provider.is_none() && state.provider_overridden {
-                topology = file::read(&file, Some(state.topology.provider))?;
-                provider_overridden = true;
-            }
-            refuse_other_provider(&topology, state)?;
+        if let Some(state) = &state
+            && source.provider.is_none()
+            && state.provider_overridden
+        {
+            topology = file::read(&file, Some(state.topology.provider))?;
+            provider_overridden = true;
         }
+        let had = state.as_ref().map(|state| state.topology.provider);
+        refuse_other_provider(&topology, had.or_else(|| provider_left_behind(&dir)))?;
         refuse_hash(&topology)?;
         let file = std::path::absolute(&file).unwrap_or(file);
         let provider = open(&topology, &dir)?;
@@ -80,6 +82,7 @@ impl Cluster {
     pub(crate) fn known(global: &Global) -> Result<Self, Failure> {
         match Self::find(global)? {
             Some(cluster) if cluster.state.is_some() => Ok(cluster),
+            Some(cluster) if cluster.is_lost() => Err(lost(&cluster.dir)),
             Some(cluster) => {
                 let what = format!("cluster `{}` is not up", cluster.topology.name);
                 Err(others_hint(Failure::new(Kind::Usage, what).hint("natsctl up")))
@@ -115,7 +118,7 @@ impl Cluster {
         let topology = file::read(Path::new(HERE), None)
             .map_err(|problems| others_hint(Failure::from(problems)))?;
         let dir = ClusterDir::at(&topology.name)?;
-        if dir.load()?.is_some() {
+        if dir.load()?.is_some() || provider_left_behind(&dir).is_some() {
             return Self::recalled(dir, Address::Bare);
         }
         let file = std::path::absolute(HERE).unwrap_or_else(|_| HERE.into());
@@ -132,11 +135,24 @@ impl Cluster {
     }
 
     fn recalled(dir: ClusterDir, address: Address) -> Result<Self, Failure> {
-        let Some(state) = dir.load()? else { return Err(unknown(dir.name())) };
+        let Some(state) = dir.load()? else { return Self::left_behind(dir, address) };
         let topology = state.topology.clone();
         let provider = open(&topology, &dir)?;
         let (file, provider_overridden) = (state.file.clone(), state.provider_overridden);
         Ok(Self { dir, state: Some(state), topology, file, provider_overridden, provider, address })
+    }
+
+    /// A cluster whose record is lost, as far as the disk tells of it.
+    fn left_behind(dir: ClusterDir, address: Address) -> Result<Self, Failure> {
+        let topology = Local::left_behind(&dir).ok_or_else(|| lost(&dir))?;
+        let provider = open(&topology, &dir)?;
+        let (file, provider_overridden) = (HERE.into(), true);
+        Ok(Self { dir, state: None, topology, file, provider_overridden, provider, address })
+    }
+
+    /// Whether there are nodes and no record of them.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.state.is_none() && self.dir.has_made_something()
     }
 
     /// A fresh record of this cluster, what was remembered of its nodes included.
@@ -299,7 +315,7 @@ fn remembered_file(global: &Global) -> Result<PathBuf, Failure> {
         None => dirs.into_iter().next(),
     };
     let Some(dir) = dir else { return Ok(HERE.into()) };
-    let Some(state) = dir.load()? else { return Ok(HERE.into()) };
+    let Some(state) = dir.load()? else { return Err(lost(&dir)) };
     if state.file.exists() {
         return Ok(state.file);
     }
@@ -320,15 +336,32 @@ pub(super) fn refuse_hash(topology: &Topology) -> Result<(), Failure> {
     })
 }
 
-fn refuse_other_provider(topology: &Topology, state: &State) -> Result<(), Failure> {
-    let (had, wanted) = (state.topology.provider, topology.provider);
-    if had == wanted {
-        return Ok(());
-    }
+fn refuse_other_provider(topology: &Topology, had: Option<ProviderKind>) -> Result<(), Failure> {
+    let wanted = topology.provider;
+    let Some(had) = had.filter(|had| *had != wanted) else { return Ok(()) };
     let what = format!("cluster `{}` is up with provider {had}, not {wanted}", topology.name);
     Err(Failure::new(Kind::Usage, what)
         .hint(format!("natsctl up --provider {had}    (to go on with it)"))
         .hint(format!("natsctl down --cluster {}    (to begin anew)", topology.name)))
+}
+
+/// The provider of nodes that are on disk.
+fn provider_left_behind(dir: &ClusterDir) -> Option<ProviderKind> {
+    Local::left_behind(dir).map(|topology| topology.provider)
+}
+
+/// A cluster that natsctl cannot say much about.
+fn lost(dir: &ClusterDir) -> Failure {
+    let (name, path) = (dir.name(), dir.path().display());
+    let removal = match provider_left_behind(dir) {
+        Some(_) => "natsctl down   (removes what is there)",
+        // Who made its machines stands in its file alone.
+        None => "natsctl down   (in the folder of its cluster.yaml, or after that)",
+    };
+    Failure::new(Kind::Unexpected, format!("the record of cluster `{name}` is lost"))
+        .cause(format!("{path} has no state.json"))
+        .hint("natsctl up FILE   (its file: finds what exists by looking)")
+        .hint(removal)
 }
 
 fn unknown(name: &str) -> Failure {

@@ -64,8 +64,15 @@ struct Sheet {
 }
 
 pub(super) async fn run(global: &Global, args: &cli::Status) -> Ended {
+    let cluster = here(global)?;
+    if cluster.is_lost() {
+        let what = "its record is lost, so this is what is on disk; natsctl up FILE finds what \
+                    exists by looking, natsctl down removes it";
+        let text = format!("warning: cluster {}: {what}", cluster.topology.name);
+        report::say(&cluster.address.in_text(&text));
+    }
     if !args.watch {
-        return once(&here(global)?, args).await;
+        return once(&cluster, args).await;
     }
     loop {
         let cluster = here(global)?;

@@ -17,7 +17,7 @@ use super::{Provider, ProviderError};
 use crate::remote::local::LocalRemote;
 use crate::remote::{BoxFuture, Remote};
 use crate::state::ClusterDir;
-use crate::topology::{Endpoint, Node, Server, Topology};
+use crate::topology::{Endpoint, Node, Server, Topology, file};
 
 mod roots;
 
@@ -88,6 +88,31 @@ impl Local {
         let forced = std::env::var_os("NATSCTL_LOOPBACK").is_some_and(|word| word == "single");
         let shared_address = forced || !has_more_loopback();
         Self { topology: topology.clone(), dir: dir.clone(), shared_address }
+    }
+
+    /// The cluster whose nodes are on disk while its record is lost: their names, and the ports
+    /// they were made with.
+    #[must_use]
+    pub fn left_behind(dir: &ClusterDir) -> Option<Topology> {
+        let folders = fs::read_dir(dir.path().join("nodes")).ok()?.filter_map(Result::ok);
+        let mut nodes: Vec<(String, Stored)> = folders
+            .filter_map(|folder| {
+                let bytes = fs::read(folder.path().join("machine.json")).ok()?;
+                let stored = serde_json::from_slice(&bytes).ok()?;
+                Some((folder.file_name().into_string().ok()?, stored))
+            })
+            .collect();
+        nodes.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let (_, Stored { place, shift }) = nodes.first()?;
+        let port = |port: u16| port.saturating_sub(shift.unwrap_or(0));
+        let (client, cluster) = (port(place.client_port), port(place.cluster_port));
+        let (monitor, name) = (port(place.monitor_port), dir.name());
+        let names: String = nodes.iter().map(|(node, _)| format!("  - name: {node:?}\n")).collect();
+        let text = format!(
+            "version: 1\nname: {name:?}\nprovider: local\nserver: {{client_port: {client}, \
+             cluster_port: {cluster}, monitor_port: {monitor}}}\nnodes:\n{names}"
+        );
+        file::parse(&text, dir.path(), None).ok()
     }
 
     fn place_file(&self, node: &str) -> PathBuf {
@@ -371,7 +396,7 @@ mod tests {
             "version: 1\nname: demo\nprovider: local\nserver: {{client_port: {client_port}}}\n\
              nodes: [{{name: node1}}]\n"
         );
-        crate::topology::file::parse(&text, Path::new("cluster.yaml"), None).unwrap().server
+        file::parse(&text, Path::new("cluster.yaml"), None).unwrap().server
     }
 
     #[test]

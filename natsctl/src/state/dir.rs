@@ -49,7 +49,7 @@ impl ClusterDir {
         Ok(Self { name: name.to_owned(), path: Self::root()?.join(name) })
     }
 
-    /// The folders of all clusters that natsctl knows, by name.
+    /// The folders of all clusters that natsctl knows, by name; those whose record is lost, too.
     ///
     /// # Errors
     /// When the root exists and cannot be read.
@@ -62,14 +62,27 @@ impl ClusterDir {
         };
         let mut dirs: Vec<Self> = entries
             .filter_map(Result::ok)
-            .filter(|entry| entry.path().join("state.json").is_file())
             .filter_map(|entry| {
                 let name = entry.file_name().into_string().ok()?;
                 Some(Self { name, path: entry.path() })
             })
+            .filter(|dir| dir.is_recorded() || dir.has_made_something())
             .collect();
         dirs.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(dirs)
+    }
+
+    /// Whether anything is remembered of this cluster.
+    #[must_use]
+    pub fn is_recorded(&self) -> bool {
+        self.path.join("state.json").is_file()
+    }
+
+    /// Whether a provider left here what comes with a node: its folder, or the machines' key.
+    #[must_use]
+    pub fn has_made_something(&self) -> bool {
+        let nodes = fs::read_dir(self.path.join("nodes"));
+        nodes.is_ok_and(|mut nodes| nodes.next().is_some()) || self.host_key().is_file()
     }
 
     /// Name of the cluster.
@@ -241,6 +254,16 @@ mod tests {
         assert!(refused.contains("another natsctl (up, pid "), "{refused}");
         drop(held);
         dir.lock("down").unwrap();
+    }
+
+    #[test]
+    fn a_folder_with_nodes_is_a_cluster_also_without_its_record() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = dir_in(root.path());
+        let _held = dir.lock("up").unwrap();
+        assert!(!dir.has_made_something() && !dir.is_recorded());
+        fs::create_dir_all(dir.node("node1")).unwrap();
+        assert!(dir.has_made_something() && !dir.is_recorded());
     }
 
     #[test]
