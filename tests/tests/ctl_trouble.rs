@@ -1,9 +1,12 @@
-//! natsctl where something is wrong: servers that hang, records that are lost.
+//! natsctl where something is wrong: servers that hang, readers that leave, records that are lost.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     reason = "a test: a failed step is a failed test"
 )]
+
+use std::io::{BufRead as _, BufReader};
+use std::process::Child;
 
 use blackbox::ctl::Sandbox;
 use blackbox::eventually;
@@ -174,4 +177,45 @@ fn nodes_left_behind_are_removed_also_where_the_file_names_another_provider() {
     assert!(other.stderr.contains("natsctl up --provider local"), "{}", other.stderr);
     sandbox.run(&["down", "--yes"]).expect_code(0);
     assert_eq!(sandbox.processes(), Vec::<String>::new());
+}
+
+/// Follows logs until the first line came; with its stdout.
+fn follow(sandbox: &Sandbox, args: &[&str]) -> (Child, BufReader<std::process::ChildStdout>) {
+    let mut follow = sandbox.command(args).spawn().unwrap();
+    let mut lines = BufReader::new(follow.stdout.take().unwrap());
+    let mut line = String::new();
+    assert_ne!(lines.read_line(&mut line).unwrap(), 0, "a line");
+    (follow, lines)
+}
+
+#[test]
+fn what_follows_ends_with_its_reader_and_not_at_the_next_line() {
+    let sandbox = up(&["node1"]);
+    for args in [&["logs", "-f"][..], &["status", "--watch", "--interval", "1h"]] {
+        let (mut follow, lines) = follow(&sandbox, args);
+        drop(lines);
+        assert_eq!(follow.wait().unwrap().code(), Some(0), "{args:?}");
+    }
+    let mut sub = sandbox.command(&["sub", "demo.>"]).spawn().unwrap();
+    let mut talk = String::new();
+    BufReader::new(sub.stderr.as_mut().unwrap()).read_line(&mut talk).unwrap();
+    assert!(talk.starts_with("listening on demo.>"), "{talk}");
+    drop(sub.stdout.take());
+    assert_eq!(sub.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn followed_logs_end_when_the_last_of_their_nodes_is_removed() {
+    let sandbox = up(&["node1", "node2"]);
+    let (mut one, _lines) = follow(&sandbox, &["logs", "node2", "-f"]);
+    let (mut all, _lines) = follow(&sandbox, &["logs", "-f"]);
+    sandbox.cluster("demo", &["node1"], "");
+    sandbox.run(&["up"]).expect_code(0);
+    assert_eq!(one.wait().unwrap().code(), Some(0));
+    assert_eq!(all.try_wait().unwrap(), None);
+    sandbox.run(&["down", "--yes"]).expect_code(0);
+    let ended = all.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(0));
+    let talk = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert!(talk.contains("node1 is removed") && talk.contains("node2 is removed"), "{talk}");
 }

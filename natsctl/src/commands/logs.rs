@@ -11,9 +11,12 @@ use crate::cli::{Global, Logs};
 use crate::failure::{Failure, Kind};
 use crate::observe::{Found, Look, Reached};
 use crate::report::{self, Paint, stdout_paint};
+use crate::state::{ClusterDir, State};
 
 /// New lines are held this long, so that those of all nodes can be put in order.
 const GATHER: Duration = Duration::from_millis(100);
+/// Pause between two looks whether a node was removed.
+const REMOVED: Duration = Duration::from_millis(250);
 
 /// A line of one node's log.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,7 +41,10 @@ pub(super) async fn run(global: &Global, args: &Logs) -> Ended {
     }
     let sheet = Sheet::new(nodes, stdout_paint());
     if args.follow {
-        follow(&sheet, &reached, args.lines).await;
+        tokio::select! {
+            () = follow(&sheet, &cluster.dir, &reached, args.lines) => {}
+            () = report::reader_left() => {}
+        }
         return Ok(0);
     }
     let logs =
@@ -63,16 +69,19 @@ fn tell_unreachable(found: &Found) {
     }
 }
 
-async fn follow(sheet: &Sheet, reached: &[(usize, &Found, &Reached)], lines: usize) {
+/// Until the last of the nodes is removed.
+async fn follow(
+    sheet: &Sheet,
+    dir: &ClusterDir,
+    reached: &[(usize, &Found, &Reached)],
+    lines: usize,
+) {
     let waiting: Arc<Mutex<Vec<Line>>> = Arc::default();
     let print = async {
         loop {
             tokio::time::sleep(GATHER).await;
             let lines = std::mem::take(&mut *waiting.lock());
             sheet.print(lines);
-            if report::lost().is_some() {
-                return;
-            }
         }
     };
     let read = join_all(reached.iter().map(|(nth, found, reached)| {
@@ -83,8 +92,14 @@ async fn follow(sheet: &Sheet, reached: &[(usize, &Found, &Reached)], lines: usi
                 waiting.lock().push(clock.line(*nth, text.to_owned()));
                 true
             };
-            if let Err(error) = reached.service.follow_log(lines, &mut on_line).await {
-                report::say(&format!("{}: {}", found.node, crate::apply::chain(&error)));
+            let node = &found.node;
+            tokio::select! {
+                followed = reached.service.follow_log(lines, &mut on_line) => {
+                    if let Err(error) = followed {
+                        report::say(&format!("{node}: {}", crate::apply::chain(&error)));
+                    }
+                }
+                () = removed(dir, node) => report::say(&format!("{node} is removed")),
             }
         }
     }));
@@ -92,7 +107,21 @@ async fn follow(sheet: &Sheet, reached: &[(usize, &Found, &Reached)], lines: usi
         _ = read => {}
         () = print => {}
     }
+    // What the last of them said before its end.
     sheet.print(std::mem::take(&mut *waiting.lock()));
+}
+
+/// Waits until a node was removed: then no line comes any more.
+async fn removed(dir: &ClusterDir, node: &str) {
+    // One that cannot be read for a moment says nothing.
+    while dir.load().map_or(true, |state| state.is_some_and(|state| has(&state, node))) {
+        tokio::time::sleep(REMOVED).await;
+    }
+}
+
+/// Whether a cluster has a node, or did not get rid of it yet.
+fn has(state: &State, node: &str) -> bool {
+    state.topology.node(node).is_some() || state.nodes.contains_key(node)
 }
 
 /// Gives lines without a time of their own the time of the line before.

@@ -105,8 +105,9 @@ pub(super) async fn subscribe(global: &Global, args: &Sub) -> Ended {
     talk(&format!("listening on {} at {}", args.subject, roamer.server_name()));
     let mut left = args.count;
     let mut cut: Option<Instant> = None;
-    while left != Some(0) && report::lost().is_none() {
+    while left != Some(0) {
         tokio::select! {
+            () = report::reader_left() => break,
             message = messages.next() => {
                 let Some(message) = message else { break };
                 show(&message, args.raw);

@@ -80,10 +80,10 @@ pub(super) async fn run(global: &Global, args: &cli::Status) -> Ended {
             report::print("\x1b[H\x1b[2J");
         }
         let code = once(&cluster, args).await?;
-        if report::lost().is_some() {
-            return Ok(code);
+        tokio::select! {
+            () = tokio::time::sleep(args.interval) => {}
+            () = report::reader_left() => return Ok(code),
         }
-        tokio::time::sleep(args.interval).await;
     }
 }
 

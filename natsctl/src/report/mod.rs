@@ -4,17 +4,19 @@
 //! terminal, `lines.rs` without one, `json.rs` for programs. Talk goes to stderr; stdout is for
 //! data alone, so only the JSON renderer and [`print`] write there.
 
+mod data;
 mod json;
 mod lines;
 mod paint;
 mod progress;
 
 use std::io::{self, Write as _};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+pub use data::{lost, print, reader_left};
 pub use paint::{Paint, stderr_paint, stdout_paint, unicode};
 
 /// One thing that happened.
@@ -146,27 +148,6 @@ impl Report {
     pub fn elapsed(&self) -> Duration {
         self.begun.elapsed()
     }
-}
-
-/// Why stdout could not be written to, the first time.
-static LOST: OnceLock<io::Error> = OnceLock::new();
-
-/// Writes data to stdout. Should that fail, work goes on without it: how it ends counts, also where
-/// nobody reads any more (`| head`). [`lost`] says so.
-pub fn print(text: &str) {
-    if lost().is_some() {
-        return;
-    }
-    let mut out = io::stdout().lock();
-    if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        LOST.get_or_init(|| error);
-    }
-}
-
-/// Why stdout takes nothing any more, if so.
-#[must_use]
-pub fn lost() -> Option<&'static io::Error> {
-    LOST.get()
 }
 
 /// Writes data and a newline to stdout.
