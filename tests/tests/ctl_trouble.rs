@@ -219,3 +219,14 @@ fn followed_logs_end_when_the_last_of_their_nodes_is_removed() {
     let talk = String::from_utf8_lossy(&ended.stderr).into_owned();
     assert!(talk.contains("node1 is removed") && talk.contains("node2 is removed"), "{talk}");
 }
+
+#[test]
+fn a_plan_foresees_that_a_hung_server_is_restarted() {
+    let sandbox = up(&["node1", "node2"]);
+    sandbox.run(&["plan", "--detailed-exitcode"]).expect_code(0);
+    hang(&sandbox, 1);
+    let plan = sandbox.run(&["plan", "--detailed-exitcode"]).expect_code(2);
+    assert!(plan.stdout.contains("~ node2  restart the server (hung: "), "{}", plan.stdout);
+    assert!(plan.stdout.contains("  node1  unchanged"), "{}", plan.stdout);
+    sandbox.run(&["kill", "node2", "--duration", "100ms"]).expect_code(0);
+}

@@ -53,8 +53,6 @@ pub struct Apply<'a> {
 pub struct Applied {
     /// All nodes as they are now.
     pub found: BTreeMap<String, Found>,
-    /// Nodes whose server ran without answering, and was restarted.
-    pub woken: Vec<String>,
     /// What went wrong, by node.
     pub failures: Vec<NodeError>,
 }
@@ -126,7 +124,7 @@ impl Apply<'_> {
         let mut failures = Vec::new();
         self.machines(plan, &mut found, &mut failures).await;
         self.note_unreachable(&found, &mut failures);
-        let woken = self.wake(plan, &mut found, &mut failures).await;
+        self.wake(plan, &mut found, &mut failures).await;
         let up = self.servers(&mut found, &mut failures).await;
         self.mesh(&up, &found, &mut failures).await;
         self.settle(&found, &mut failures).await;
@@ -141,7 +139,7 @@ impl Apply<'_> {
                 (None, None) => {}
             }
         }
-        Applied { found, woken, failures }
+        Applied { found, failures }
     }
 
     /// Makes, powers and resizes machines: the first creation alone (it downloads the image),

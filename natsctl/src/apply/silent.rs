@@ -12,7 +12,7 @@ use crate::deploy::service::Ending;
 use crate::deploy::{DeployError, ready};
 use crate::monitor::{self, MonitorError};
 use crate::observe::{Found, Look, LookError, Reached};
-use crate::plan::{Change, NodePlan, Plan, Update};
+use crate::plan::{Findings, Plan};
 use crate::report::show_duration;
 use crate::topology::Endpoint;
 
@@ -21,30 +21,46 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// Pause between two questions.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Asks servers that run as they are wanted; how long those that say nothing did so. One that is
+/// replaced anyway need not be asked, and may listen elsewhere until then.
+pub(super) async fn silences(
+    findings: &BTreeMap<String, Findings>,
+    found: &BTreeMap<String, Found>,
+) -> BTreeMap<String, Duration> {
+    let asked = findings.iter().filter(|(_, findings)| goes_on(findings));
+    let asked = asked.filter_map(|(node, _)| Some((node, found.get(node)?.endpoint?)));
+    let silences = asked.map(|(node, endpoint)| async move {
+        Some((node.clone(), silence(&endpoint, SILENCE).await?))
+    });
+    join_all(silences).await.into_iter().flatten().collect()
+}
+
+fn goes_on(findings: &Findings) -> bool {
+    findings.server.is_some_and(|server| server.running && server.binary && server.settings)
+}
+
 impl Apply<'_> {
-    /// Restarts servers that run and do not answer; their names. One that does not come back
-    /// counts as unreachable from here on.
+    /// Restarts servers that run and do not answer. One that does not come back counts as
+    /// unreachable from here on.
     pub(super) async fn wake(
         &self,
         plan: &Plan,
         found: &mut BTreeMap<String, Found>,
         failures: &mut Vec<NodeError>,
-    ) -> Vec<String> {
-        let planned = plan.nodes.iter().filter(|planned| stays_running(planned));
-        let running: Vec<(String, Endpoint, Reached)> = planned
+    ) {
+        let hung: Vec<(String, Duration, Endpoint, Reached)> = plan
+            .nodes
+            .iter()
             .filter_map(|planned| {
+                let silence = planned.silence()?;
                 let found = found.get(&planned.node)?;
-                let reached = found.reached().filter(|reached| reached.facts.pid.is_some())?;
-                Some((planned.node.clone(), found.endpoint?, reached.clone()))
+                Some((planned.node.clone(), silence, found.endpoint?, found.reached()?.clone()))
             })
             .collect();
-        let woken = running.iter().map(|(node, endpoint, reached)| async move {
-            let silence = silence(endpoint, SILENCE).await?;
-            Some((node, self.wake_one(node, endpoint, reached, silence).await))
+        let woken = hung.iter().map(|(node, silence, endpoint, reached)| async move {
+            (node, self.wake_one(node, endpoint, reached, *silence).await)
         });
-        let mut names = Vec::new();
-        for (node, outcome) in join_all(woken).await.into_iter().flatten() {
-            names.push(node.clone());
+        for (node, outcome) in join_all(woken).await {
             let Err(error) = outcome else { continue };
             let error = Arc::new(LookError::Deploy(error));
             if let Some(found) = found.get_mut(node) {
@@ -52,7 +68,6 @@ impl Apply<'_> {
             }
             failures.push(NodeError::new(node, "restart {}", Trouble::Look(error)));
         }
-        names
     }
 
     async fn wake_one(
@@ -70,18 +85,6 @@ impl Apply<'_> {
         self.report.note(format!("{node} did not answer for {waited}: restarted"));
         Ok(())
     }
-}
-
-/// Whether its server runs and is to go on as it is. What is replaced anyway needs no waking, and
-/// may listen elsewhere until then.
-fn stays_running(planned: &NodePlan) -> bool {
-    let same = |update: &Update| matches!(update, Update::Peers);
-    planned.running
-        && match &planned.change {
-            Change::Unchanged => true,
-            Change::Update(updates) => updates.iter().all(same),
-            Change::Create | Change::Remove => false,
-        }
 }
 
 /// How long monitoring was silent; `None` when it said anything.
@@ -102,18 +105,17 @@ async fn silence(endpoint: &Endpoint, at_least: Duration) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn planned(change: Change) -> NodePlan {
-        NodePlan { node: "node1".into(), seed: true, vm: None, running: true, change }
-    }
+    use crate::plan::Installed;
 
     #[test]
     fn only_servers_that_go_on_as_they_are_are_asked() {
-        assert!(stays_running(&planned(Change::Unchanged)));
-        assert!(stays_running(&planned(Change::Update(vec![Update::Peers]))));
-        assert!(!stays_running(&planned(Change::Update(vec![Update::Settings]))));
-        assert!(!stays_running(&planned(Change::Remove)));
-        assert!(!stays_running(&NodePlan { running: false, ..planned(Change::Unchanged) }));
+        let well =
+            Installed { present: true, binary: true, settings: true, peers: false, running: true };
+        let goes_on = |server| goes_on(&Findings { server, ..Findings::default() });
+        assert!(goes_on(Some(well)));
+        assert!(!goes_on(Some(Installed { settings: false, ..well })), "is restarted anyway");
+        assert!(!goes_on(Some(Installed { running: false, ..well })));
+        assert!(!goes_on(None));
     }
 
     #[tokio::test]

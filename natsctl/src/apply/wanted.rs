@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::silent::silences;
 use crate::deploy::service::{Layout, unit};
 use crate::deploy::{Binary, BinaryError, Facts, Form, Wanted, without_routes};
 use crate::observe::{Found, Look};
@@ -102,9 +103,24 @@ fn same_flags(stored: &str, settled: &str) -> bool {
     stored.split(" --routes ").next() == Some(settled)
 }
 
-/// What the plan needs to know of all nodes.
-#[must_use]
-pub fn findings(
+/// What the plan needs to know of all nodes. Servers that should answer are asked.
+pub async fn findings(
+    topology: &Topology,
+    provider: &dyn Provider,
+    state: Option<&State>,
+    found: &BTreeMap<String, Found>,
+    binaries: &Binaries,
+) -> BTreeMap<String, Findings> {
+    let mut findings = seen(topology, provider, state, found, binaries);
+    let silences = silences(&findings, found).await;
+    for (node, findings) in &mut findings {
+        findings.silence = silences.get(node).copied();
+    }
+    findings
+}
+
+/// What a look at the machines tells.
+fn seen(
     topology: &Topology,
     provider: &dyn Provider,
     state: Option<&State>,

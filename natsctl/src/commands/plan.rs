@@ -20,6 +20,7 @@ pub(super) async fn make(cluster: &Cluster) -> Result<Plan, Failure> {
     let found = cluster.look().await?;
     let binaries = Binaries::new(cluster.topology.server.binary.clone());
     let state = cluster.state.as_ref();
-    let findings = findings(&cluster.topology, cluster.provider.as_ref(), state, &found, &binaries);
+    let provider = cluster.provider.as_ref();
+    let findings = findings(&cluster.topology, provider, state, &found, &binaries).await;
     Ok(Plan::new(&cluster.topology, &findings))
 }

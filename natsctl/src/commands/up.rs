@@ -45,7 +45,7 @@ async fn bring_up(cluster: &Cluster, args: &Up, report: &Report) -> Result<Verdi
     check_binary_first(cluster, &binaries)?;
     let provider = cluster.provider.as_ref();
     let state = cluster.state.as_ref();
-    let found_of_nodes = findings(&cluster.topology, provider, state, &found, &binaries);
+    let found_of_nodes = findings(&cluster.topology, provider, state, &found, &binaries).await;
     let plan = Plan::new(&cluster.topology, &found_of_nodes);
     let record = Mutex::new(cluster.record());
     cluster.dir.save(&record.lock())?;
@@ -78,7 +78,7 @@ async fn bring_up(cluster: &Cluster, args: &Up, report: &Report) -> Result<Verdi
         return Err(failure.hint("natsctl verify").left(left(&applied.found)));
     }
     if args.output != Output::Jsonl {
-        let unchanged = plan.is_empty() && applied.woken.is_empty();
+        let unchanged = plan.is_empty();
         tell_what_next(cluster, &applied, &verdict, unchanged, report);
     }
     Ok(verdict)

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use crate::provider::MachineState;
 use crate::topology::size::show_size;
@@ -22,6 +23,8 @@ pub struct Findings {
     pub rest: Option<String>,
     /// Why the machine does not answer, when it should.
     pub unreachable: Option<String>,
+    /// How long its server said nothing, when it runs as wanted and should answer.
+    pub silence: Option<Duration>,
 }
 
 /// What is installed and running on a machine, against what is wanted there.
@@ -67,6 +70,8 @@ pub enum Update {
     Settings,
     /// The stored peers differ; no restart needed.
     Peers,
+    /// It runs and says nothing, for this long: a restart.
+    Wake(Duration),
     /// It does not run; with the reason, if it was us.
     Start(Option<String>),
     /// The machine does not answer: what is to be done will be found once it does.
@@ -176,6 +181,7 @@ fn change(found: &Findings, vm: Option<&Vm>) -> Change {
             updates.push(Update::Start(found.rest.clone()));
         }
     }
+    updates.extend(found.silence.map(Update::Wake));
     if updates.is_empty() { Change::Unchanged } else { Change::Update(updates) }
 }
 
@@ -216,6 +222,16 @@ impl fmt::Display for Plan {
 }
 
 impl NodePlan {
+    /// How long its server said nothing, if it is to be restarted for that.
+    #[must_use]
+    pub fn silence(&self) -> Option<Duration> {
+        let Change::Update(updates) = &self.change else { return None };
+        updates.iter().find_map(|update| match update {
+            Update::Wake(silence) => Some(*silence),
+            _ => None,
+        })
+    }
+
     fn describe(&self, provider: &str) -> (char, String) {
         match &self.change {
             Change::Unchanged => (' ', "unchanged".into()),
@@ -253,6 +269,9 @@ impl Update {
             Self::Binary => format!("another server binary{restart}"),
             Self::Settings => format!("other settings{restart}"),
             Self::Peers => "store the peers".into(),
+            Self::Wake(silence) => {
+                format!("restart the server (hung: no answer for {}s)", silence.as_secs())
+            }
             Self::Start(None) => "start the server (not running)".into(),
             Self::Start(Some(why)) => format!("start the server ({why})"),
             Self::Reach(why) => format!("reach it again ({why})"),
@@ -302,6 +321,19 @@ mod tests {
         let plan = plan("local", &nodes);
         assert!(plan.is_empty());
         insta::assert_snapshot!(plan);
+    }
+
+    #[test]
+    fn a_server_that_hangs_is_restarted_and_nothing_else() {
+        let hung = Findings { silence: Some(Duration::from_millis(6100)), ..well() };
+        let mut nodes = ["node1", "node2", "node3", "node4"].map(|name| (name, well()));
+        nodes[1].1 = hung;
+        let plan = plan("local", &nodes);
+        assert!(!plan.is_empty());
+        let silences: Vec<_> = plan.nodes.iter().filter_map(NodePlan::silence).collect();
+        assert_eq!(silences, [Duration::from_millis(6100)]);
+        let line = "  ~ node2  restart the server (hung: no answer for 6s)\n";
+        assert!(plan.to_string().contains(line), "{plan}");
     }
 
     #[test]
