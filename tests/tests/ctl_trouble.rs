@@ -230,3 +230,20 @@ fn a_plan_foresees_that_a_hung_server_is_restarted() {
     assert!(plan.stdout.contains("  node1  unchanged"), "{}", plan.stdout);
     sandbox.run(&["kill", "node2", "--duration", "100ms"]).expect_code(0);
 }
+
+#[test]
+fn a_refused_up_leaves_the_record_of_what_runs() {
+    let sandbox = up(&["node1", "node2"]);
+    let before = record(&sandbox);
+    let port = |sandbox: &Sandbox| sandbox.ports[0];
+    let other = Sandbox::new();
+    let file = sandbox.path().join("cluster.yaml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let text = text.replace(&port(&sandbox).to_string(), &port(&other).to_string());
+    std::fs::write(&file, text.replace("nodes:", "  config: {no_such_key: 1}\nnodes:")).unwrap();
+    let refused = sandbox.run(&["up"]).expect_code(5);
+    assert!(refused.stderr.contains("no_such_key"), "{}", refused.stderr);
+    assert_eq!(record(&sandbox), before);
+    let status = sandbox.run(&["status", "--exit-code"]).expect_code(0);
+    assert!(status.stdout.contains("cluster demo (local) is up"), "{}", status.stdout);
+}

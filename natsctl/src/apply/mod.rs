@@ -329,6 +329,12 @@ pub fn subjects(found: &BTreeMap<String, Found>) -> Vec<Subject> {
         .collect()
 }
 
+/// Whether a plan makes or changes machines.
+#[must_use]
+pub fn touches_machines(plan: &Plan) -> bool {
+    plan.nodes.iter().any(|planned| touches_machine(&planned.change))
+}
+
 fn touches_machine(change: &Change) -> bool {
     match change {
         Change::Create => true,

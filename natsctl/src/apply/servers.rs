@@ -63,7 +63,11 @@ impl Apply<'_> {
         let mut ready = Vec::new();
         for (_, outcome) in prepared {
             match outcome {
-                Ok(site) => ready.push(site),
+                // Until here nothing was changed; from here on the cluster is what is wanted.
+                Ok(site) => match self.record(site.node, |_record| {}) {
+                    Ok(()) => ready.push(site),
+                    Err(error) => failures.push(error),
+                },
                 Err(error) => failures.push(error),
             }
         }

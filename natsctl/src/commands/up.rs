@@ -6,7 +6,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::{Cluster, Ended, plan, reporter};
-use crate::apply::{Applied, Apply, Binaries, findings, subjects, take_away};
+use crate::apply::{Applied, Apply, Binaries, findings, subjects, take_away, touches_machines};
 use crate::cli::{Global, Output, Up};
 use crate::failure::{Failure, Kind};
 use crate::observe::Found;
@@ -48,7 +48,11 @@ async fn bring_up(cluster: &Cluster, args: &Up, report: &Report) -> Result<Verdi
     let found_of_nodes = findings(&cluster.topology, provider, state, &found, &binaries).await;
     let plan = Plan::new(&cluster.topology, &found_of_nodes);
     let record = Mutex::new(cluster.record());
-    cluster.dir.save(&record.lock())?;
+    // What is made has to be found again. Else the record of what runs stands until a server is
+    // about to be changed: it may be refused.
+    if state.is_none() || touches_machines(&plan) {
+        cluster.dir.save(&record.lock())?;
+    }
     let before: Vec<String> = made(&found).map(|found| found.node.clone()).collect();
     let apply = Apply {
         topology: &cluster.topology,
