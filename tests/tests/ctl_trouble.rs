@@ -247,3 +247,11 @@ fn a_refused_up_leaves_the_record_of_what_runs() {
     let status = sandbox.run(&["status", "--exit-code"]).expect_code(0);
     assert!(status.stdout.contains("cluster demo (local) is up"), "{}", status.stdout);
 }
+
+#[test]
+fn a_name_that_cannot_be_is_told_without_a_line_of_a_file() {
+    let sandbox = Sandbox::new();
+    let named = sandbox.run(&["init", "--name", "a b"]).expect_code(2);
+    assert!(named.stderr.contains("a cluster cannot be called `a b`"), "{}", named.stderr);
+    assert!(!named.stderr.contains("cluster.yaml:"), "{}", named.stderr);
+}

@@ -7,14 +7,17 @@ use super::Ended;
 use crate::cli::Init;
 use crate::failure::{Failure, Kind};
 use crate::report;
+use crate::topology::problem::Problems;
 use crate::topology::{ProviderKind, file};
 
 const EXAMPLE: &str = include_str!("../../../cluster.yaml.example");
 
 pub(super) fn run(args: &Init) -> Ended {
-    let text = example(args);
-    // The example is only ours to spoil through --name: check what we are about to write.
-    file::parse(&text, &args.file, None).map_err(Failure::from)?;
+    // The example is only ours to spoil through --name. In quotes it is a name, whatever it holds.
+    let quoted = args.name.as_ref().map(|name| serde_json::Value::from(name.as_str()).to_string());
+    let trial = example(args, quoted.as_deref());
+    file::parse(&trial, &args.file, None).map_err(|problems| bad_name(args, problems))?;
+    let text = example(args, args.name.as_deref());
     let mut options = OpenOptions::new();
     options.write(true);
     if args.force {
@@ -37,7 +40,16 @@ pub(super) fn run(args: &Init) -> Ended {
     }
 }
 
-fn example(args: &Init) -> String {
+/// What is wrong with `--name`: nothing is written yet, so there is no line to show.
+fn bad_name(args: &Init, problems: Problems) -> Failure {
+    let name = args.name.as_deref().unwrap_or_default();
+    let failure = Failure::new(Kind::Usage, format!("a cluster cannot be called `{name}`"));
+    let Some(problem) = problems.list.into_iter().next() else { return failure };
+    let failure = failure.cause(problem.text);
+    problem.help.into_iter().fold(failure, Failure::hint)
+}
+
+fn example(args: &Init, name: Option<&str>) -> String {
     let mut text = EXAMPLE.to_owned();
     if let Some(provider) = args.provider {
         text = text.replacen("provider: multipass ", &format!("provider: {provider:<10}"), 1);
@@ -45,7 +57,7 @@ fn example(args: &Init) -> String {
     if args.provider == Some(ProviderKind::Hosts) {
         text = with_addresses(&text);
     }
-    if let Some(name) = &args.name {
+    if let Some(name) = name {
         text = text.replacen("name: demo ", &format!("name: {name} "), 1);
     }
     text
@@ -87,9 +99,29 @@ mod tests {
                 provider: Some(provider),
                 name: Some("trial".into()),
             };
-            let topology = file::parse(&example(&args), &args.file, None).unwrap();
+            let text = example(&args, args.name.as_deref());
+            let topology = file::parse(&text, &args.file, None).unwrap();
             assert_eq!((topology.name.as_str(), topology.provider), ("trial", provider));
             assert_eq!(topology.nodes.len(), 3);
+        }
+    }
+
+    #[test]
+    fn a_name_that_cannot_be_is_told_without_a_line_of_a_file() {
+        for name in ["a b", "a: b", "x # y", "\"", "-a", "primary", &"n".repeat(60)] {
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("cluster.yaml");
+            let name = Some(name.to_owned());
+            let args = Init { file, force: false, provider: None, name };
+            let failure = run(&args).unwrap_err();
+            let story = &failure.stories[0];
+            assert_eq!(
+                (failure.code(), story.causes.len(), story.hints.len()),
+                (2, 1, 1),
+                "{story:?}"
+            );
+            assert!(!failure.to_string().contains("cluster.yaml"), "{failure}");
+            assert!(!args.file.exists());
         }
     }
 
@@ -101,6 +133,6 @@ mod tests {
             provider: Some(ProviderKind::Hosts),
             name: None,
         };
-        insta::assert_snapshot!(example(&args));
+        insta::assert_snapshot!(example(&args, None));
     }
 }
