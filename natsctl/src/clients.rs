@@ -10,7 +10,7 @@ use async_nats::{Client, ConnectOptions, Event};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::topology::Server;
+use crate::topology::{Server, is_hash};
 
 /// Names the password of the user natsctl is, where the server's config has its hash only.
 pub const PASSWORD: &str = "NATSCTL_PASSWORD";
@@ -92,16 +92,6 @@ impl Login {
                 ConnectOptions::with_user_and_password(user.clone(), password.clone())
             }
         })
-    }
-}
-
-/// Whether a server compares by bcrypt: `$2a$11$...`.
-fn is_hash(secret: &str) -> bool {
-    match secret.as_bytes() {
-        [b'$', b'2', b'a' | b'b' | b'x' | b'y', b'$', cost @ ..] => {
-            matches!(cost, [a, b, b'$', ..] if a.is_ascii_digit() && b.is_ascii_digit())
-        }
-        _ => false,
     }
 }
 

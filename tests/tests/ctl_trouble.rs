@@ -255,3 +255,16 @@ fn a_name_that_cannot_be_is_told_without_a_line_of_a_file() {
     assert!(named.stderr.contains("a cluster cannot be called `a b`"), "{}", named.stderr);
     assert!(!named.stderr.contains("cluster.yaml:"), "{}", named.stderr);
 }
+
+#[test]
+fn a_hashed_login_of_servers_is_refused_early() {
+    let sandbox = Sandbox::new();
+    let hash = sandbox.run(&["passwd", "--generate", "--cost", "4"]).expect_code(0);
+    let login = format!("{{user: r, password: \"{}\"}}", hash.stdout.trim());
+    let config = format!("  config: {{cluster: {{authorization: {login}}}}}\n");
+    sandbox.cluster("demo", &THREE, &config);
+    for verb in ["validate", "up"] {
+        let refused = sandbox.run(&[verb]).expect_code(3);
+        assert!(refused.stderr.contains("servers log in to each other"), "{}", refused.stderr);
+    }
+}

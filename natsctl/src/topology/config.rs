@@ -55,9 +55,32 @@ impl Check {
                 && let Value::Map(pairs) = &value.value
             {
                 self.owned(pairs, OWNED_IN_CLUSTER);
+                self.route_login(pairs);
             }
         }
         self.settings(pairs, true)
+    }
+
+    /// Servers log in to each other with what stands in `cluster.authorization`.
+    fn route_login(&mut self, cluster: &Pairs) {
+        let is = |key: &Key, words: &[&str]| words.iter().any(|w| key.text.eq_ignore_ascii_case(w));
+        let blocks = cluster.iter().filter(|(key, _)| is(key, &["authorization"]));
+        let pairs = blocks.filter_map(|(_, block)| match &block.value {
+            Value::Map(pairs) => Some(pairs),
+            _ => None,
+        });
+        for (key, value) in pairs.flatten().filter(|(key, _)| is(key, &["password", "pass"])) {
+            if let Value::Scalar { text, .. } = &value.value
+                && is_hash(text)
+            {
+                let text = format!("`{}` of the cluster is a bcrypt hash", key.text);
+                self.add(
+                    value.spot,
+                    text,
+                    Some("servers log in to each other by it: give it plain"),
+                );
+            }
+        }
     }
 
     fn owned(&mut self, pairs: &Pairs, owned: &[(&str, &str)]) {
@@ -99,6 +122,16 @@ impl Check {
             }
             Value::Scalar { .. } => tree.to_json(),
         }
+    }
+}
+
+/// Whether a server compares a password with this by bcrypt: `$2a$11$...`.
+pub(crate) fn is_hash(secret: &str) -> bool {
+    match secret.as_bytes() {
+        [b'$', b'2', b'a' | b'b' | b'x' | b'y', b'$', cost @ ..] => {
+            matches!(cost, [a, b, b'$', ..] if a.is_ascii_digit() && b.is_ascii_digit())
+        }
+        _ => false,
     }
 }
 
@@ -154,6 +187,15 @@ mod tests {
             )
             .unwrap_err()
         );
+    }
+
+    #[test]
+    fn the_login_of_servers_is_no_hash() {
+        let login = |password: &str| {
+            config(&format!("cluster: {{Authorization: {{user: r, Password: {password}}}}}"))
+        };
+        assert!(login("plain").is_ok());
+        insta::assert_snapshot!(login("$2a$11$abcdefghijklmnopqrstuu").unwrap_err());
     }
 
     #[test]

@@ -10,6 +10,8 @@ pub mod problem;
 pub mod size;
 pub mod yaml;
 
+pub(crate) use config::is_hash;
+
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
