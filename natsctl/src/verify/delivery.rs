@@ -25,7 +25,17 @@ pub struct Delivery {
     /// Subscriber's node.
     pub to: String,
     /// Time on the way, or why none arrived.
-    pub outcome: Result<Duration, String>,
+    pub outcome: Result<Duration, Lost>,
+}
+
+/// Why no message arrived.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct Lost {
+    /// The node that let no client in, if that is why: no pair with it can be well.
+    pub outside: Option<String>,
+    /// In words.
+    pub why: String,
 }
 
 /// Sends across every ordered pair, a node to itself included. Dead nodes cost one timeout.
@@ -56,13 +66,19 @@ pub async fn deliver(subjects: &[Subject], login: &Login) -> Vec<Delivery> {
     let mut all = Vec::new();
     for (from, client) in names.iter().zip(&clients) {
         for (nth, to) in names.iter().enumerate() {
+            let outside = |node: &str, why: &str| {
+                Err(Lost { outside: Some(node.to_owned()), why: why.to_owned() })
+            };
             let outcome = match (client, clients.get(nth)) {
-                (Err(why), _) => Err(why.clone()),
-                (_, Some(Err(why))) => Err(why.clone()),
+                (Err(why), _) => outside(from, why),
+                (_, Some(Err(why))) => outside(to, why),
                 _ => received
                     .get(nth)
                     .and_then(|by_sender| by_sender.get(*from).copied())
-                    .ok_or_else(|| format!("no message within {}s", PATIENCE.as_secs())),
+                    .ok_or_else(|| Lost {
+                        outside: None,
+                        why: format!("no message within {}s", PATIENCE.as_secs()),
+                    }),
             };
             all.push(Delivery { from: (*from).to_owned(), to: (*to).to_owned(), outcome });
         }
@@ -72,7 +88,11 @@ pub async fn deliver(subjects: &[Subject], login: &Login) -> Vec<Delivery> {
 
 async fn open(subject: &Subject, login: &Login) -> Result<Client, String> {
     let address = subject.client().ok_or("it has no machine")?;
-    let client = clients::pinned(address, login, "natsctl verify").await?;
+    let client = clients::pinned(address, login, "natsctl verify").await;
+    // The node says where.
+    let where_to = format!("connect to {address}: ");
+    let client = client
+        .map_err(|why| why.strip_prefix(&where_to).map_or_else(|| why.clone(), str::to_owned))?;
     let name = client.server_info().server_name;
     if name == subject.node {
         return Ok(client);

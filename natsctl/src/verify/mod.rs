@@ -5,7 +5,7 @@ mod delivery;
 mod verdict;
 mod views;
 
-pub use delivery::{Delivery, deliver};
+pub use delivery::{Delivery, Lost, deliver};
 pub use verdict::Verdict;
 pub use views::{View, views, wait_for_mesh};
 

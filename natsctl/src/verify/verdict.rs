@@ -39,13 +39,24 @@ impl Verdict {
             .filter(|view| view.peers.is_err())
             .map(|view| view.node.as_str())
             .collect();
-        let lost = self.deliveries.iter().filter_map(|delivery| {
-            let why = delivery.outcome.as_ref().err()?;
+        let mut causes: Vec<(String, Vec<String>)> = Vec::new();
+        for delivery in &self.deliveries {
             let known = |node: &String| silent.contains(&node.as_str());
-            (!known(&delivery.from) && !known(&delivery.to))
-                .then(|| format!("{} -> {}: {why}", delivery.from, delivery.to))
-        });
-        problems.extend(lost);
+            let Err(lost) = &delivery.outcome else { continue };
+            if known(&delivery.from) || known(&delivery.to) {
+                continue;
+            }
+            let (whom, why) = match &lost.outside {
+                Some(node) => (node.clone(), format!("no client gets in: {}", lost.why)),
+                None => (format!("{} -> {}", delivery.from, delivery.to), lost.why.clone()),
+            };
+            match causes.iter_mut().find(|(known, _)| *known == why) {
+                Some((_, all)) if all.contains(&whom) => {}
+                Some((_, all)) => all.push(whom),
+                None => causes.push((why, vec![whom])),
+            }
+        }
+        problems.extend(causes.into_iter().map(|(why, all)| format!("{}: {why}", all.join(", "))));
         problems
     }
 
@@ -116,7 +127,7 @@ impl Verdict {
                 "from": delivery.from,
                 "to": delivery.to,
                 "ms": delivery.outcome.as_ref().ok().map(|time| time.as_secs_f64() * 1e3),
-                "error": delivery.outcome.as_ref().err(),
+                "error": delivery.outcome.as_ref().err().map(|lost| &lost.why),
             })
         });
         json!({
@@ -134,7 +145,12 @@ impl Verdict {
 mod tests {
     use std::time::Duration;
 
+    use super::super::Lost;
     use super::*;
+
+    fn outside(node: &str, why: &str) -> Lost {
+        Lost { outside: Some(node.into()), why: why.into() }
+    }
 
     fn verdict() -> Verdict {
         let view = |node: &str, peers: &[&str], missing: &[&str]| View {
@@ -154,7 +170,7 @@ mod tests {
             for to in nodes {
                 let dead = from == "node3" || to == "node3";
                 let outcome = if dead {
-                    Err("connect to 127.0.0.13:4222: refused".into())
+                    Err(outside("node3", "refused"))
                 } else {
                     Ok(Duration::from_micros(420))
                 };
@@ -182,6 +198,22 @@ mod tests {
             verdict.summary()
         );
         insta::assert_snapshot!(shown);
+    }
+
+    #[test]
+    fn one_cause_is_told_once() {
+        let mut verdict = verdict();
+        verdict.views.clear();
+        for delivery in &mut verdict.deliveries {
+            delivery.outcome = Err(outside(&delivery.from, "authorization violation"));
+        }
+        let all = "node1, node2, node3: no client gets in: authorization violation";
+        assert_eq!(verdict.problems(), [all]);
+        for delivery in verdict.deliveries.iter_mut().take(2) {
+            delivery.outcome = Err(Lost { outside: None, why: "no message within 3s".into() });
+        }
+        let pairs = "node1 -> node1, node1 -> node2: no message within 3s";
+        assert_eq!(verdict.problems(), [pairs, all]);
     }
 
     #[test]
