@@ -316,17 +316,23 @@ fn state_hint(error: &std::io::Error) -> Option<&'static str> {
     }
 }
 
+const MAKE_ROOM: &str =
+    "make room there (df -h); a virtual machine grows with its `vm.disk` in cluster.yaml";
+
+/// Whether a disk is full, as found beforehand or as the machine said half way.
+fn is_full(error: &DeployError) -> bool {
+    matches!(error, DeployError::DiskFull { .. })
+        || crate::apply::chain(error).contains("No space left on device")
+}
+
 fn deploy_hint(error: &DeployError, node: &str) -> Option<String> {
     Some(match error {
+        _ if is_full(error) => MAKE_ROOM.to_owned(),
         DeployError::PortTaken { purpose, .. } => {
             format!("end that program, or choose another `server.{purpose}` in cluster.yaml")
         }
         DeployError::ConfigRefused { .. } => {
             "correct `server.config` in cluster.yaml; the server runs on as it was".to_owned()
-        }
-        DeployError::DiskFull { .. } => {
-            "make room there (df -h); a virtual machine grows with its `vm.disk` in cluster.yaml"
-                .to_owned()
         }
         DeployError::Binary(_) => {
             "set `server.binary` in cluster.yaml (or NATSCTL_NATSD) to a natsd or nats-server for \
@@ -369,6 +375,17 @@ mod tests {
         );
         assert_eq!(error["problems"][1]["hints"], json!(["natsctl logs node2"]));
         insta::assert_snapshot!(failure.render(stderr_paint()));
+    }
+
+    #[test]
+    fn a_disk_that_fills_up_half_way_is_no_reason_to_just_try_again() {
+        let source = Box::new(std::io::Error::from_raw_os_error(28));
+        let (label, what) = ("this machine".into(), "copy natsd to /d/node1/natsd".into());
+        let broken = DeployError::Remote(RemoteError::Broken { label, what, source });
+        assert_eq!(deploy_hint(&broken, "node1").as_deref(), Some(MAKE_ROOM));
+        let said = "sh: printf: write error: No space left on device".into();
+        let step = DeployError::Step { attempt: "installing".into(), status: 1, said };
+        assert_eq!(deploy_hint(&step, "node1").as_deref(), Some(MAKE_ROOM));
     }
 
     #[test]

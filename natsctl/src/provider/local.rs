@@ -236,11 +236,17 @@ impl Local {
     }
 
     fn error(attempt: String, node: Option<&str>, cause: LocalError) -> ProviderError {
+        let full = match &cause {
+            LocalError::File { source, .. } | LocalError::Roots { source, .. } => {
+                source.kind() == ErrorKind::StorageFull
+            }
+            LocalError::NoBlock | LocalError::NoPower => false,
+        };
         ProviderError {
             attempt,
             node: node.map(str::to_owned),
             cause: Some(Box::new(cause)),
-            hint: None,
+            hint: full.then(|| "make room there (df -h), then the same command again".into()),
             transient: false,
         }
     }
