@@ -398,6 +398,44 @@ async fn a_bad_query_is_refused_with_a_reason() {
 }
 
 #[tokio::test]
+async fn paths_and_queries_may_be_as_people_type_them() {
+    let server = server().await;
+    let invalid = "invalid test subject, must be valid publish subject: foo.>";
+    for (path, status, text) in [
+        ("/subsz?subs=1&test=foo.>", 400, invalid),
+        ("/subsz?subs=1&test=foo.%3E", 400, invalid),
+        ("/healthz?a=<\"`é>#b", 200, r#"{"status":"ok"}"#),
+        ("/%68ealthz", 200, r#"{"status":"ok"}"#),
+        ("/<healthz>", 404, "404 page not found\n"),
+        ("/healthz/", 404, "404 page not found\n"),
+    ] {
+        let (found, body) = server.monitor_text(path).await;
+        assert_eq!((found, body.trim_end()), (status, text.trim_end()), "{path}");
+    }
+    let mut peer =
+        Conversation::dial(([127, 0, 0, 1], server.port("monitoring")).into()).await.unwrap();
+    peer.send(b"GET //healthz?a=1 HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        head += std::str::from_utf8(&peer.line().await.unwrap()).unwrap();
+    }
+    let head = head.to_lowercase();
+    assert!(head.starts_with("http/1.1 307 "), "{head}");
+    assert!(head.contains("location: /healthz?a=1\r\n"), "{head}");
+}
+
+#[tokio::test]
+async fn a_base_path_stands_for_the_index() {
+    let config = "http_base_path: /nats";
+    let server = Setup::new(&Binary::under_test()).config(config).start().await;
+    for (path, status) in
+        [("/nats", 200), ("/nats/varz", 200), ("/nats/", 404), ("/", 404), ("/varz", 404)]
+    {
+        assert_eq!(server.monitor_text(path).await.0, status, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn varz_counts_clients_messages_and_bytes() {
     let server = server().await;
     let mut peer = Conversation::dial(server.client()).await.unwrap();

@@ -15,11 +15,11 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, HOST, HeaderValue, LOCATION, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -34,6 +34,7 @@ use super::options::{
     SubszOptions,
 };
 use super::query::{BadRequest, Query};
+use super::target::{Lenient, path_of};
 use super::{Monitor, json, page};
 use crate::net::{Bound, Listener, accept_loop};
 use crate::tls::TlsSetup;
@@ -123,7 +124,9 @@ async fn converse(
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_BYTES)
         .half_close(false);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let (read, write) = tokio::io::split(stream);
+    let stream = TokioIo::new(tokio::io::join(Lenient::new(read), write));
+    let mut connection = pin!(builder.serve_connection(stream, service));
     if let Ok(ended) = timeout(LIFETIME, connection.as_mut()).await {
         return ended;
     }
@@ -133,29 +136,34 @@ async fn converse(
 
 /// Makes the answer where it delays nobody.
 async fn respond(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answer, hyper::Error> {
+    if request.version() == Version::HTTP_11 && !request.headers().contains_key(HOST) {
+        return Ok(plain(StatusCode::BAD_REQUEST, "400 Bad Request: missing required Host header"));
+    }
     let uri = request.uri();
     let query = uri.query().unwrap_or_default().to_owned();
-    let path = uri.path().strip_prefix(shared.base_path.as_str()).map(str::to_owned);
+    let path = match path_of(uri.path()) {
+        Ok(path) => path,
+        Err(clean) => return Ok(elsewhere(&clean, uri.query())),
+    };
     drop(request);
-    let Some(path) = path else { return Ok(not_found()) };
+    let Some(known) = known_path(&shared.base_path, &path) else { return Ok(not_found()) };
     let Ok(_permit) = shared.makers.acquire().await else { return Ok(not_found()) };
     let monitor = Arc::clone(&shared.monitor);
     let base = shared.base_path.clone();
-    let made = spawn_blocking(move || answer(&monitor, &base, &path, &Query::parse(&query))).await;
+    let made = spawn_blocking(move || answer(&monitor, &base, known, &Query::parse(&query))).await;
     Ok(made.unwrap_or_else(|_failed| plain(StatusCode::INTERNAL_SERVER_ERROR, "internal error")))
 }
 
 /// The answer to one request.
-fn answer(monitor: &Monitor, base: &str, path: &str, query: &Query) -> Answer {
-    let Some(known) = known_path(path) else { return not_found() };
-    monitor.count_request(known);
-    document(monitor, base, known, query)
+fn answer(monitor: &Monitor, base: &str, path: &'static str, query: &Query) -> Answer {
+    monitor.count_request(path);
+    document(monitor, base, path, query)
         .unwrap_or_else(|BadRequest(text)| plain(StatusCode::BAD_REQUEST, &text))
 }
 
-fn known_path(path: &str) -> Option<&'static str> {
-    const PATHS: [&str; 15] = [
-        "/",
+/// What a path names, if there is such a document below the base path.
+fn known_path(base: &str, path: &str) -> Option<&'static str> {
+    const PATHS: [&str; 14] = [
         "/varz",
         "/connz",
         "/routez",
@@ -171,8 +179,9 @@ fn known_path(path: &str) -> Option<&'static str> {
         "/raftz",
         "/debug/vars",
     ];
-    match path {
+    match path.strip_prefix(base)? {
         "" => Some("/"),
+        "/" if base.is_empty() => Some("/"),
         "/subscriptionsz" => Some("/subsz"),
         other => PATHS.iter().find(|known| **known == other).copied(),
     }
@@ -271,6 +280,16 @@ fn plain(status: StatusCode, text: &str) -> Answer {
     body(status, "text/plain; charset=utf-8", text.to_owned())
 }
 
+/// Sends a client to where it meant to go.
+fn elsewhere(path: &str, query: Option<&str>) -> Answer {
+    let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+    let mut answer = plain(StatusCode::TEMPORARY_REDIRECT, "");
+    if let Ok(location) = HeaderValue::try_from(format!("{path}{query}")) {
+        answer.headers_mut().insert(LOCATION, location);
+    }
+    answer
+}
+
 fn not_found() -> Answer {
     let mut answer = plain(StatusCode::NOT_FOUND, "404 page not found\n");
     answer.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -295,15 +314,19 @@ mod tests {
 
     #[test]
     fn paths_are_exact() {
-        for (path, known) in [
-            ("/varz", Some("/varz")),
-            ("", Some("/")),
-            ("/subscriptionsz", Some("/subsz")),
-            ("/varz/", None),
-            ("/VARZ", None),
-            ("/expvarz", None),
+        for (base, path, known) in [
+            ("", "/varz", Some("/varz")),
+            ("", "/", Some("/")),
+            ("", "/subscriptionsz", Some("/subsz")),
+            ("", "/varz/", None),
+            ("", "/VARZ", None),
+            ("", "/expvarz", None),
+            ("/nats", "/nats", Some("/")),
+            ("/nats", "/nats/varz", Some("/varz")),
+            ("/nats", "/nats/", None),
+            ("/nats", "/varz", None),
         ] {
-            assert_eq!(known_path(path), known);
+            assert_eq!(known_path(base, path), known, "{base} {path}");
         }
     }
 }

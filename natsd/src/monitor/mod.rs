@@ -17,6 +17,7 @@ mod page;
 mod query;
 mod routez;
 mod subsz;
+mod target;
 mod usage;
 mod varz;
 pub mod view;

@@ -112,11 +112,15 @@ fn reason(error: &std::num::ParseIntError) -> &'static str {
 
 /// Undoes `%41` and `+`; `None` if an escape is broken.
 fn decoded(text: &str) -> Option<String> {
+    unescaped(&text.replace('+', " "))
+}
+
+/// Undoes `%41`; `None` if an escape is broken.
+pub(super) fn unescaped(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
         bytes.push(match byte {
-            b'+' => b' ',
             b'%' => {
                 let (high, low) = (digit(rest.next()?)?, digit(rest.next()?)?);
                 high << 4 | low
