@@ -175,6 +175,31 @@ async fn tls_may_come_first() {
 }
 
 #[tokio::test]
+async fn a_handshake_that_failed_is_listed_whenever_tls_begins() {
+    let pki = Pki::new();
+    pki.server("server");
+    for first in ["false", "true"] {
+        let config = pki.block("server", &format!("handshake_first: {first}, timeout: 5"));
+        let config = format!("debug: true\n{config}");
+        let server = Setup::new(&Binary::under_test()).config(config).start().await;
+        let mut stranger = Conversation::dial(server.client()).await.unwrap();
+        stranger.send(b"CONNECT {}\r\n").await.unwrap();
+        while stranger.line().await.is_ok() {}
+        blackbox::eventually("it is listed", async || {
+            let connz = server.monitor("/connz?state=closed").await;
+            (connz["connections"][0]["reason"] == "TLS Handshake Failure").then_some(())
+        })
+        .await;
+        let varz = server.monitor("/varz").await;
+        assert_eq!((&varz["connections"], &varz["total_connections"]), (&0.into(), &1.into()));
+        let log = server.log();
+        let said =
+            |line: &str| line.contains(" - cid:") && line.contains(" - TLS handshake error: ");
+        assert!(log.lines().any(said), "{first}: {log}");
+    }
+}
+
+#[tokio::test]
 async fn handshakes_are_counted_per_second() {
     let pki = Pki::new();
     pki.server("server");

@@ -15,7 +15,6 @@ use crate::account::Account;
 use crate::auth::{Authenticator, Credentials, Identity, Judgement, Proof, Voucher};
 use crate::close::CloseReason;
 use crate::config::ConnectionType;
-use crate::log;
 use crate::protocol::error;
 use crate::protocol::info::{Connect, InfoEnd};
 use crate::registry::{About, Transport};
@@ -73,10 +72,6 @@ impl Gate {
 impl Client {
     /// INFO, the first bytes of every connection.
     pub(super) fn greet(&mut self, publisher: &mut Publisher) -> Result<(), CloseReason> {
-        let count = self.node.registry.add(&self.entry);
-        if log::debugging() {
-            tracing::debug!("{} - Client connection created", self.entry.label());
-        }
         let config = self.node.config();
         let auth = self.node.auth_of(&self.entry.transport);
         let mut info = self.node.discovery.info_for(&self.entry);
@@ -104,7 +99,7 @@ impl Client {
             return Err(CloseReason::MaxAccountConnectionsExceeded);
         }
         let most = config.limits.max_connections;
-        if most.is_some_and(|most| count > most) {
+        if most.is_some_and(|most| self.place > most) {
             self.send_error(error::MAX_CONNECTIONS, publisher);
             self.log_error(error::MAX_CONNECTIONS);
             return Err(CloseReason::MaxConnectionsExceeded);

@@ -53,6 +53,8 @@ pub struct Client {
     node: Arc<Node>,
     entry: Arc<ClientEntry>,
     subscriber: Arc<Subscriber>,
+    /// How many clients there were when it came, with it.
+    place: usize,
     account: Arc<Account>,
     /// It is counted as a client of that account.
     joined: bool,
@@ -158,6 +160,7 @@ impl Client {
         Self {
             entry,
             subscriber,
+            place: 0,
             account: Arc::clone(&node.accounts.global),
             joined: false,
             leaving: None,
@@ -377,6 +380,13 @@ impl Ops for Client {
 impl Conversation for Client {
     fn outbound(&self) -> &Arc<Outbound> {
         &self.subscriber.outbound
+    }
+
+    fn on_begin(&mut self) {
+        self.place = self.node.registry.add(&self.entry);
+        if log::debugging() {
+            tracing::debug!("{} - Client connection created", self.entry.label());
+        }
     }
 
     fn on_open(&mut self, publisher: &mut Publisher) -> Result<(), CloseReason> {

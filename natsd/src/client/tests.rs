@@ -35,6 +35,7 @@ impl Peer {
         let address = "127.0.0.1:1".parse().unwrap();
         let client = Client::new(Arc::clone(node), address, outbound);
         let mut peer = Self { client, paper, publisher: Publisher::new(1) };
+        peer.client.on_begin();
         peer.client.on_open(&mut peer.publisher).unwrap();
         peer.say("CONNECT {\"verbose\":false,\"pedantic\":false,\"headers\":true,\"no_responders\":true}\r\n");
         peer.heard();

@@ -111,6 +111,7 @@ pub async fn serve(reader: Reader, mut conversation: impl Conversation, patience
         Carrier::Websocket(frames) => Some(Arc::clone(&frames.sink)),
         _ => None,
     };
+    conversation.on_begin();
     let reason = match open(&reader, &mut conversation).await {
         Err(reason) => reason,
         Ok(secured) => {

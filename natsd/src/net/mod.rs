@@ -49,6 +49,9 @@ pub trait Conversation: Send + 'static {
     /// Its own queue.
     fn outbound(&self) -> &Arc<Outbound>;
 
+    /// The connection is there; what it is carried by has yet to be agreed on.
+    fn on_begin(&mut self) {}
+
     /// Called once, before anything is read.
     ///
     /// # Errors

@@ -73,6 +73,7 @@ impl Peer {
     pub fn open(node: &Arc<Node>) -> Self {
         let sheet = Arc::new(Sheet::default());
         let mut peer = Self::over(node, Arc::clone(&sheet) as Arc<dyn Sink>, sheet);
+        peer.client.on_begin();
         peer.client.on_open(&mut peer.publisher).expect("a connection");
         peer.publisher.flush();
         peer.sheet.seen.lock().clear();
@@ -82,6 +83,7 @@ impl Peer {
     /// Connects one whose answers are thrown away, and says CONNECT.
     pub fn mute(node: &Arc<Node>) -> Self {
         let mut peer = Self::over(node, Arc::new(Void), Arc::default());
+        peer.client.on_begin();
         peer.client.on_open(&mut peer.publisher).expect("a connection");
         peer.say(b"CONNECT {\"verbose\":false,\"pedantic\":false,\"headers\":true}\r\n")
             .expect("CONNECT is accepted");

@@ -44,6 +44,7 @@ impl Peer {
         let outbound = Arc::new(Outbound::new(node.next_id(), sink, 1 << 20));
         let client = Client::new(Arc::clone(node), "127.0.0.1:1".parse().unwrap(), outbound);
         let mut peer = Self { client, paper, publisher: Publisher::new(1) };
+        peer.client.on_begin();
         peer.client.on_open(&mut peer.publisher).unwrap();
         let heard = peer.heard();
         let info = Info::parse(heard.strip_prefix("INFO ").unwrap().trim().as_bytes()).unwrap();
