@@ -48,29 +48,41 @@ pub struct Credentials<'a> {
 }
 
 impl Credentials<'_> {
-    /// How a refused one is named in the log, from the most telling credential.
+    /// How a refused one is named in the log.
     #[must_use]
     pub fn label(&self) -> String {
-        if !self.nkey.is_empty() {
-            format!(" - Nkey {:?}", self.nkey)
-        } else if !self.user.is_empty() {
-            format!(" - User {:?}", self.user)
-        } else if !self.token.is_empty() {
-            " - Token \"[REDACTED]\"".into()
-        } else {
-            String::new()
+        match self.claim() {
+            ("", _) => String::new(),
+            (kind, name) => format!(" - {kind} {name:?}"),
         }
     }
 
     /// Whom they claim to be of, proven or not, as monitoring and events show it.
     #[must_use]
     pub fn claimed(&self) -> &str {
+        self.claim().1
+    }
+
+    /// The same of one who was let in, as the log shows it behind the account.
+    #[must_use]
+    pub fn login(&self) -> String {
+        match self.claim() {
+            ("Token", _) => "token".into(),
+            ("", _) => String::new(),
+            (kind, name) => format!("{}:{name}", kind.to_lowercase()),
+        }
+    }
+
+    /// The most telling credential: of what kind, and whose.
+    const fn claim(&self) -> (&'static str, &str) {
         if !self.nkey.is_empty() {
-            self.nkey
-        } else if self.user.is_empty() && !self.token.is_empty() {
-            "[REDACTED]"
+            ("Nkey", self.nkey)
+        } else if !self.user.is_empty() {
+            ("User", self.user)
+        } else if !self.token.is_empty() {
+            ("Token", "[REDACTED]")
         } else {
-            self.user
+            ("", "")
         }
     }
 

@@ -278,6 +278,12 @@ impl Client {
 
     /// Serves the client, which is somebody now, on the terms of its CONNECT.
     fn connect(&mut self, connect: &Connect, publisher: &mut Publisher) -> Result<(), CloseReason> {
+        if !connect.account.is_empty() || connect.new_account {
+            return Err(self.refuse(connect, publisher));
+        }
+        if !self.connected {
+            self.entry.introduce(&self.login(connect));
+        }
         self.check(connect, publisher)?;
         self.connected = true;
         self.options = Options::from(connect);
@@ -374,10 +380,7 @@ impl Client {
     /// What monitoring and the log say of the client.
     fn set_about(&self, connect: &Connect, identity: Option<&Identity>) {
         let account = identity.and_then(|_| self.joined.then(|| Arc::clone(&self.account)));
-        let (user, login) = match (identity, &account) {
-            (Some(identity), Some(account)) => describe(identity, account),
-            _ => (String::new(), String::new()),
-        };
+        let user = identity.filter(|_| account.is_some()).map(user_of).unwrap_or_default();
         // Where nobody was asked, or somebody refused, what they claimed to be (nats-server).
         let claimed = || self.credentials(connect).claimed().to_owned();
         let user = if user.is_empty() { claimed() } else { user };
@@ -386,11 +389,28 @@ impl Client {
             lang: connect.lang.clone(),
             version: connect.version.clone(),
             user,
-            login,
             identity: identity.cloned(),
             account,
             proxy: self.proxy().cloned(),
         });
+    }
+
+    /// Whom it turned out to be, as the log shows it.
+    fn login(&self, connect: &Connect) -> String {
+        let about = self.entry.about();
+        let user = match &about.identity {
+            Some(identity) if identity.proof == Proof::Token => "token".into(),
+            Some(identity) if identity.proof != Proof::None => {
+                let kind = match identity.proof {
+                    Proof::Nkey => "nkey",
+                    Proof::Jwt => "jwt",
+                    _ => "user",
+                };
+                format!("{kind}:{}", about.user)
+            }
+            _ => self.credentials(connect).login(),
+        };
+        if user.is_empty() { user } else { format!("{}/{user}", self.account.name) }
     }
 
     /// A login failed.
@@ -403,7 +423,7 @@ impl Client {
     fn turn_away(&self, connect: &Connect, publisher: &mut Publisher) -> CloseReason {
         let mut label = self.credentials(connect).label();
         if label.is_empty() && !connect.jwt.is_empty() && self.node.trust.is_some() {
-            label = format!(" - JWT User {:?}", user_of(&connect.jwt));
+            label = format!(" - JWT User {:?}", user_of_jwt(&connect.jwt));
         }
         self.log_error(&format!("authentication error{label}"));
         self.send_error(error::AUTHORIZATION_VIOLATION, publisher);
@@ -418,9 +438,6 @@ impl Client {
     }
 
     fn check(&self, connect: &Connect, publisher: &mut Publisher) -> Result<(), CloseReason> {
-        if !connect.account.is_empty() || connect.new_account {
-            return Err(self.refuse(connect, publisher));
-        }
         if !(0..=1).contains(&connect.protocol) {
             self.send_error(error::INVALID_CLIENT_PROTOCOL, publisher);
             return Err(CloseReason::BadClientProtocolVersion);
@@ -465,26 +482,22 @@ impl Client {
     }
 }
 
-/// The user as monitoring shows it, and `account/user:name` as the log does.
-fn describe(identity: &Identity, account: &Account) -> (String, String) {
-    let (user, account) = (&identity.user, &account.name);
+/// The user as monitoring shows it.
+fn user_of(identity: &Identity) -> String {
     match identity.proof {
-        Proof::None => (String::new(), String::new()),
-        Proof::User => (user.to_string(), format!("{account}/user:{user}")),
-        Proof::Nkey => (user.to_string(), format!("{account}/nkey:{user}")),
-        Proof::Jwt => (user.to_string(), format!("{account}/jwt:{user}")),
+        Proof::None => String::new(),
+        Proof::User | Proof::Nkey | Proof::Jwt => identity.user.to_string(),
         Proof::Callout => {
             // The service may give it another name.
             let given = identity.grant.as_ref().map(|grant| grant.name.as_str());
-            let name = given.filter(|name| !name.is_empty()).unwrap_or(user);
-            (name.to_owned(), format!("{account}/user:{name}"))
+            given.filter(|name| !name.is_empty()).unwrap_or(&identity.user).to_owned()
         }
-        Proof::Token => ("[REDACTED]".into(), format!("{account}/token")),
+        Proof::Token => "[REDACTED]".into(),
     }
 }
 
 /// The user that a JWT is about, whoever signed it.
-fn user_of(jwt: &str) -> String {
+fn user_of_jwt(jwt: &str) -> String {
     let user = crate::jwt::Token::<crate::jwt::User>::decode(jwt);
     user.map(|user| user.standard.subject).unwrap_or_default()
 }

@@ -61,6 +61,8 @@ pub struct ClientEntry {
     /// It understands repeated INFO and has had its first PONG.
     takes_info: AtomicBool,
     secured: OnceLock<Box<Secured>>,
+    /// How the log names it behind its address, once it was let in.
+    introduction: OnceLock<Box<str>>,
     about: Mutex<About>,
 }
 
@@ -75,8 +77,6 @@ pub struct About {
     pub version: String,
     /// User, nkey or the like, as shown by monitoring.
     pub user: String,
-    /// `account/user:name` or the like, as shown in the log; empty when nobody was asked.
-    pub login: String,
     /// Whom it turned out to be, once it is admitted.
     pub identity: Option<Identity>,
     /// Account, once it is bound to one.
@@ -145,6 +145,7 @@ impl ClientEntry {
             received: TrafficCounters::default(),
             takes_info: AtomicBool::new(false),
             secured: OnceLock::new(),
+            introduction: OnceLock::new(),
             about: Mutex::default(),
         }
     }
@@ -186,6 +187,13 @@ impl ClientEntry {
     /// Replaces what it said of itself.
     pub fn set_about(&self, about: About) {
         *self.about.lock() = about;
+    }
+
+    /// It was let in: from now on the log names it as it said, and as whom it turned out to be
+    /// (`account/user:name` or the like; may be empty). The first time counts (nats-server).
+    pub fn introduce(&self, login: &str) {
+        let introduction = self.about.lock().introduction(login);
+        self.introduction.get_or_init(|| introduction.into());
     }
 
     /// Makes it another one than it turned out to be, unless it is somebody else by now: a client
@@ -237,7 +245,6 @@ impl ClientEntry {
 impl Labelled for ClientEntry {
     /// `127.0.0.1:4711 - cid:5 - "v1.0:py:demo"`.
     fn label(&self) -> String {
-        let about = self.about.lock();
         let mut label = match &self.transport {
             Transport::Tcp => format!("{} - cid:{}", self.peer, self.id),
             Transport::Websocket { forwarded_for } => {
@@ -247,21 +254,28 @@ impl Labelled for ClientEntry {
                 format!("{}{} - wid:{}", proxied.unwrap_or_default(), self.peer, self.id)
             }
         };
-        if !(about.name.is_empty() && about.lang.is_empty() && about.version.is_empty()) {
-            label.push_str(" - \"");
-            if !about.version.is_empty() {
-                label.push_str(&format!("v{}", about.version));
-            }
-            for part in [&about.lang, &about.name] {
-                if !part.is_empty() {
-                    label.push_str(&format!(":{part}"));
-                }
-            }
-            label.push('"');
-        }
-        if !about.login.is_empty() {
-            label.push_str(&format!(" - \"{}\"", about.login));
+        if let Some(introduction) = self.introduction.get() {
+            label.push_str(introduction);
         }
         label
+    }
+}
+
+impl About {
+    /// ` - "v1.0:py:demo" - "account/user:name"`, without what is empty.
+    fn introduction(&self, login: &str) -> String {
+        let version = match self.version.as_str() {
+            "" => String::new(),
+            version => format!("v{version}"),
+        };
+        let said: Vec<&str> = [version.as_str(), &self.lang, &self.name]
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .collect();
+        let quoted = |text: &str| match text {
+            "" => String::new(),
+            text => format!(" - {}", error::quoted(text.as_bytes())),
+        };
+        quoted(&said.join(":")) + &quoted(login)
     }
 }

@@ -96,6 +96,27 @@ async fn a_cut_connect_is_still_the_first_op() {
 }
 
 #[tokio::test]
+async fn the_log_names_who_was_let_in_by_what_was_said_first() {
+    let node = node(with_users(vec![user("a", "pa")]));
+    let said = |password: &str, name: &str| {
+        let more = format!("\"lang\":\"t\",\"version\":\"1\",\"name\":\"{name}\",\"verbose\"");
+        connect("a", password).replacen("\"verbose\"", &more, 1)
+    };
+    let (mut peer, _) = Peer::open(&node);
+    peer.try_say(&said("wrong", "x")).unwrap_err();
+    let bare = format!("127.0.0.1:1 - cid:{}", peer.client.entry.id);
+    assert_eq!(peer.client.entry.label(), bare);
+    let (mut peer, _) = Peer::open(&node);
+    peer.say(&said("pa", "one \\\"day\\n"));
+    let name = r#" - "v1:t:one \"day\n" - "$G/user:a""#;
+    let label = format!("127.0.0.1:1 - cid:{}{name}", peer.client.entry.id);
+    assert_eq!(peer.client.entry.label(), label);
+    peer.say(&said("pa", "two"));
+    assert_eq!(peer.client.entry.label(), label);
+    assert_eq!(peer.client.entry.about().name, "two");
+}
+
+#[tokio::test]
 async fn who_says_nothing_may_be_somebody() {
     let mut config = with_users(vec![user("a", "pa"), user("b", "pb")]);
     config.auth.no_auth_user = Some("a".into());
