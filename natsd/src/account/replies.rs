@@ -31,8 +31,12 @@ impl Replies {
         Self { terms, open: HashMap::new(), sought_at: SOUGHT_BEYOND }
     }
 
-    /// A request came; asked again on the same subject it counts anew.
+    /// A request came. One that may be answered already, because it came by another subscription
+    /// or was asked again, costs an answer (nats-server); one that may not counts anew.
     pub(super) fn add(&mut self, reply: &[u8], now: Instant) {
+        if self.take(reply, now) {
+            return;
+        }
         if self.open.len() >= self.sought_at {
             self.forget_expired(now);
         }
@@ -98,6 +102,20 @@ mod tests {
         assert!(!replies.take(b"r", now) && !replies.take(b"r", now));
         replies.add(b"r", now);
         assert!(!replies.take(b"r", now + 2 * second), "too late");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_comes_twice_costs_an_answer() {
+        let now = Instant::now();
+        let terms = |max| ResponsePermission { max: Some(max), expires: None };
+        let mut replies = Replies::new(terms(1));
+        replies.add(b"r", now);
+        replies.add(b"r", now);
+        assert!(!replies.take(b"r", now));
+        let mut replies = Replies::new(terms(2));
+        (0..4).for_each(|_| replies.add(b"r", now));
+        assert!(replies.take(b"r", now), "the fourth counts anew");
+        assert!(replies.take(b"r", now) && !replies.take(b"r", now));
     }
 
     #[tokio::test(start_paused = true)]
