@@ -169,6 +169,17 @@ async fn what_cannot_be_answered_is_an_error() {
 }
 
 #[tokio::test]
+async fn without_a_resolver_jwts_are_refused() {
+    let scene = Scene::hearing("r");
+    for subject in ["$SYS.REQ.ACCOUNT.A.CLAIMS.UPDATE", "$SYS.ACCOUNT.A.CLAIMS.UPDATE"] {
+        let answer = scene.ask(subject, "").await;
+        let text = "jwt update error - request body is empty";
+        let wanted = json!({"account": "A", "code": 500, "description": text});
+        assert_eq!(answer["error"], wanted, "{subject}");
+    }
+}
+
+#[tokio::test]
 async fn requests_for_other_servers_get_no_answer() {
     let scene = Scene::hearing("r");
     let others = r#"{"server_name":"other"}"#;
