@@ -19,17 +19,18 @@ impl System {
     /// Reports that a client came or went.
     pub(super) fn report(&self, event: &Event) {
         match event {
+            // How many there are is known first, as in the reference.
             Event::Connected(client) => {
-                self.report_connect(client);
                 self.report_connections_of(client.about().account.as_ref());
+                self.report_connect(client);
             }
             Event::Disconnected(client) => {
                 if client.reason == CloseReason::AuthenticationFailure {
                     self.report_disconnect(&self.server_subject("CLIENT.AUTH.ERR"), client);
                 }
+                self.report_connections_of(client.about.account.as_ref());
                 let subject = format!("$SYS.ACCOUNT.{}.DISCONNECT", account_of(&client.about));
                 self.report_disconnect(&subject, client);
-                self.report_connections_of(client.about.account.as_ref());
             }
         }
     }

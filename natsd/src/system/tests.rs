@@ -15,7 +15,7 @@ use crate::node::Identity;
 use crate::outbound::{Outbound, Sink};
 use crate::ports_file::Listening;
 use crate::protocol::info::Info;
-use crate::registry::ClientEntry;
+use crate::registry::{About, ClientEntry, ClosedClient};
 use crate::router::Asker;
 
 /// A peer on paper: what the server writes to it is kept.
@@ -207,6 +207,28 @@ async fn a_kicked_client_is_gone_and_that_is_reported() {
     let (subject, event) = scene.heard().await;
     assert_eq!(subject, "$SYS.ACCOUNT.$G.DISCONNECT");
     assert_eq!(event["reason"], "Kicked");
+}
+
+#[tokio::test]
+async fn how_many_clients_there_are_is_reported_before_who_came_and_went() {
+    let scene = Scene::hearing("$SYS.ACCOUNT.$SYS.>");
+    let sink = Arc::new(Paper::default()) as Arc<dyn Sink>;
+    let outbound = Arc::new(Outbound::new(scene.node.next_id(), sink, 1 << 20));
+    let subscriber = Arc::new(Subscriber::new(outbound));
+    let address = "10.0.0.1:5".parse().unwrap();
+    let client = Arc::new(ClientEntry::new(1, address, subscriber));
+    let account = Some(Arc::clone(&scene.system.account));
+    client.set_about(About { account, ..About::default() });
+    scene.node.registry.add(&client);
+    scene.system.report(&Event::Connected(Arc::clone(&client)));
+    let closed = ClosedClient::new(client, CloseReason::ClientClosed);
+    scene.system.report(&Event::Disconnected(Arc::new(closed)));
+    let heard = String::from_utf8(std::mem::take(&mut *scene.paper.0.lock())).unwrap();
+    let subjects: Vec<&str> = heard
+        .lines()
+        .filter_map(|line| line.strip_prefix("MSG $SYS.ACCOUNT.$SYS.")?.split(' ').next())
+        .collect();
+    assert_eq!(subjects, ["SERVER.CONNS", "CONNECT", "SERVER.CONNS", "DISCONNECT"]);
 }
 
 #[tokio::test]
