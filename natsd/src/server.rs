@@ -368,7 +368,7 @@ impl Server {
             client.subscriber.outbound.close(CloseReason::ServerShutdown);
         }
         if let Some(mesh) = &self.mesh {
-            mesh.close_all(CloseReason::ServerShutdown);
+            mesh.stop();
         }
         let gone = async {
             while self.node.registry.count() > 0

@@ -15,6 +15,7 @@ use async_nats::Event;
 use blackbox::cluster::{Cluster, Routes, connect, settle};
 use blackbox::exercise::{exercise, next};
 use blackbox::server::Binary;
+use blackbox::wire::Conversation;
 use blackbox::{DEADLINE, eventually};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -64,6 +65,36 @@ async fn any_node_can_be_killed_and_come_back(mix: &str) {
         cluster.reach().await;
     }
     exercise(&cluster).await;
+}
+
+/// A client is told that a server is gone, and not that it is back for a moment: whoever stops
+/// dials nobody any more.
+async fn once_a_server_stops_it_is_named_no_more(mix: &str) {
+    let last = mix.len() - 1;
+    for _ in 0..3 {
+        let mut cluster = Cluster::plan(&binaries(mix), Routes::ToAll);
+        cluster.start_all().await;
+        cluster.mesh().await;
+        cluster.pools().await;
+        let mut client = Conversation::dial(cluster.node(0).client()).await.unwrap();
+        client.send(b"CONNECT {\"verbose\":false,\"protocol\":1}\r\nPING\r\n").await.unwrap();
+        while client.line().await.unwrap() != b"PONG\r\n" {}
+        let gone = cluster.node(last).client().to_string();
+        cluster.stop(last).await;
+        cluster.mesh().await;
+        client.send(b"PING\r\n").await.unwrap();
+        let mut told = Vec::new();
+        loop {
+            let line = String::from_utf8(client.line().await.unwrap()).unwrap();
+            match line.strip_prefix("INFO ") {
+                Some(info) => told.push(info.contains(&gone)),
+                None if line == "PONG\r\n" => break,
+                None => {}
+            }
+        }
+        // The first one follows the first PONG.
+        assert_eq!(told, [true, false]);
+    }
 }
 
 /// Nodes die and come back in an order nobody planned; when all are up there is one whole mesh.
@@ -216,6 +247,11 @@ async fn any_node_of_three_can_be_killed_and_come_back() {
 }
 
 #[tokio::test]
+async fn a_server_that_stops_is_named_no_more() {
+    once_a_server_stops_it_is_named_no_more("nnn").await;
+}
+
+#[tokio::test]
 async fn random_kills_and_restarts_of_four_end_in_one_mesh() {
     random_kills_and_restarts_end_in_one_mesh("nnnn").await;
 }
@@ -276,6 +312,9 @@ mod mixed {
         random_kills_nnsnnsnns: random_kills_and_restarts_end_in_one_mesh("nnsnnsnns");
         healthy_pair_nsns: a_healthy_pair_loses_nothing_while_others_come_and_go("nsns");
         healthy_pair_snsn: a_healthy_pair_loses_nothing_while_others_come_and_go("snsn");
+        stopped_nsn: once_a_server_stops_it_is_named_no_more("nsn");
+        stopped_nss: once_a_server_stops_it_is_named_no_more("nss");
+        stopped_snn: once_a_server_stops_it_is_named_no_more("snn");
         client_moves_nss: a_client_moves_to_a_surviving_node("nss");
         client_moves_snn: a_client_moves_to_a_surviving_node("snn");
     }

@@ -5,6 +5,7 @@
 //! connection never stays so while the server lives. Nothing is dialed that is connected already.
 
 use std::collections::{HashMap, HashSet};
+use std::future::pending;
 use std::io;
 use std::net::{self, SocketAddr};
 use std::sync::Arc;
@@ -347,6 +348,9 @@ impl Mesh {
         port: u16,
         dialed: Dialed,
     ) -> io::Result<Served> {
+        if self.stops() {
+            return pending().await; // its task ends with the process
+        }
         let stream = timeout(DIAL_TIMEOUT, TcpStream::connect((host, port)))
             .await
             .map_err(|_elapsed| io::Error::from(io::ErrorKind::TimedOut))??;

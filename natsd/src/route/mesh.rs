@@ -5,7 +5,7 @@ mod admission;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -49,6 +49,8 @@ pub struct Mesh {
     orders: AtomicU64,
     /// What may cross routes; `None` is everything.
     terms: ArcSwapOption<Terms>,
+    /// This server stops: nothing is dialed any more, and nobody becomes a member.
+    stops: AtomicBool,
     /// Rung whenever a member comes or goes.
     pub(super) changed: Notify,
     pub(super) dialing: Mutex<super::dial::Dialing>,
@@ -119,6 +121,7 @@ impl Mesh {
             gone: Mutex::default(),
             orders: AtomicU64::new(0),
             terms: ArcSwapOption::new(Terms::new(&cluster.permissions).map(Arc::new)),
+            stops: AtomicBool::new(false),
             changed: Notify::new(),
             dialing: Mutex::default(),
         }
@@ -147,6 +150,15 @@ impl Mesh {
 
     pub(super) fn add_entry(&self, entry: &Arc<RouteEntry>) {
         self.entries.lock().insert(entry.id, Arc::clone(entry));
+        // The end may have come between, and looks at those that are there.
+        if self.stops() {
+            entry.outbound.close(CloseReason::ServerShutdown);
+        }
+    }
+
+    /// Whether this server stops.
+    pub(super) fn stops(&self) -> bool {
+        self.stops.load(Ordering::SeqCst)
     }
 
     pub(super) fn remove_entry(&self, entry: &Arc<RouteEntry>, reason: CloseReason) {
@@ -399,10 +411,12 @@ impl Mesh {
         tracing::info!("Cluster name updated to {name}");
     }
 
-    /// Closes all routes.
-    pub fn close_all(&self, reason: CloseReason) {
+    /// Closes all routes, because this server stops. None comes back: a peer would take it for a
+    /// server that has just started, and tell its clients.
+    pub fn stop(&self) {
+        self.stops.store(true, Ordering::SeqCst);
         for entry in self.entries() {
-            entry.outbound.close(reason);
+            entry.outbound.close(CloseReason::ServerShutdown);
         }
     }
 }
