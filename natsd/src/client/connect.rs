@@ -440,10 +440,12 @@ impl Client {
     fn check(&self, connect: &Connect, publisher: &mut Publisher) -> Result<(), CloseReason> {
         if !(0..=1).contains(&connect.protocol) {
             self.send_error(error::INVALID_CLIENT_PROTOCOL, publisher);
+            self.log_error(error::INVALID_CLIENT_PROTOCOL);
             return Err(CloseReason::BadClientProtocolVersion);
         }
         if connect.no_responders && !(connect.headers && self.node.config().headers) {
             self.send_error(error::NO_RESPONDERS_REQUIRES_HEADERS, publisher);
+            self.log_error(error::NO_RESPONDERS_REQUIRES_HEADERS);
             return Err(CloseReason::NoRespondersRequiresHeaders);
         }
         Ok(())

@@ -12,6 +12,7 @@ mod subscribe;
 mod terms;
 mod traced;
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
@@ -291,7 +292,8 @@ impl Client {
         input: &[u8],
         publisher: &mut Publisher,
     ) -> CloseReason {
-        let start = input.get(..input.len().min(32)).unwrap_or_default();
+        // As the reference cuts it: not the last byte that came.
+        let start = input.get(..input.len().saturating_sub(1).min(32)).unwrap_or_default();
         match error {
             ParseError::UnknownOperation => {
                 if self.options.pedantic {
@@ -299,17 +301,14 @@ impl Client {
                 }
                 self.send_error(error::UNKNOWN_PROTOCOL_OPERATION, publisher);
                 self.log_error(&format!(
-                    "Client parser ERROR, state=0, i=0: proto='\"{}\"...'",
-                    start.escape_ascii()
+                    "Client parser ERROR, state=0, i=0: proto='{}...'",
+                    error::quoted(start)
                 ));
                 CloseReason::ProtocolViolation
             }
             ParseError::ControlLine => {
                 self.send_error(error::MAX_CONTROL_LINE, publisher);
-                self.log_error(&format!(
-                    "maximum control line exceeded (max {})",
-                    self.bounds.control_line_max
-                ));
+                self.log_error(error::MAX_CONTROL_LINE);
                 CloseReason::MaxControlLineExceeded
             }
             ParseError::Payload { .. } => {
@@ -395,12 +394,10 @@ impl Conversation for Client {
 
     fn on_secured(&mut self, secured: Secured) -> Result<(), CloseReason> {
         if log::debugging() {
-            tracing::debug!(
-                "{} - TLS handshake complete, version {}, cipher suite {}",
-                self.entry.label(),
-                secured.version,
-                secured.cipher
-            );
+            let label = self.entry.label();
+            tracing::debug!("{label} - TLS handshake complete");
+            let (version, cipher) = (secured.version, &secured.cipher);
+            tracing::debug!("{label} - TLS version {version}, cipher suite {cipher}");
         }
         self.entry.note_secured(secured);
         self.gate.restart(self.node.config().limits.auth_timeout);
@@ -408,7 +405,12 @@ impl Conversation for Client {
     }
 
     fn on_insecure(&mut self, error: &std::io::Error) {
-        self.log_error(&format!("TLS handshake error: {error}"));
+        let label = self.entry.label();
+        match error.kind() {
+            ErrorKind::TimedOut => tracing::debug!("{label} - {error}"),
+            ErrorKind::InvalidData => tracing::debug!("{label} - TLS handshake error: {error}"),
+            _ => tracing::error!("{label} - TLS handshake error: {error}"),
+        }
     }
 
     fn on_bytes(

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use crate::outbound::Sink;
-use crate::tls::{Certificate, Secured};
+use crate::tls::{Certificate, Secured, handshake_fault};
 
 /// Bytes encrypted at once: four records, one system call.
 const ENCRYPTED_AT_ONCE: usize = 64 * 1024;
@@ -207,7 +207,7 @@ pub(super) async fn handshake(
         if let Err(error) = connection.process_new_packets() {
             // The alert says to the peer what was wrong, if it still listens.
             drop(connection.write_tls(&mut Socket(stream)));
-            return Err(io::Error::other(error));
+            return Err(handshake_fault(&error));
         }
     }
     let secured = Secured {

@@ -372,12 +372,10 @@ impl Conversation for Route {
     }
 
     fn on_secured(&mut self, secured: Secured) -> Result<(), CloseReason> {
-        tracing::debug!(
-            "{} - TLS handshake complete, version {}, cipher suite {}",
-            self.entry.label(),
-            secured.version,
-            secured.cipher
-        );
+        let label = self.entry.label();
+        tracing::debug!("{label} - TLS handshake complete");
+        let (version, cipher) = (secured.version, &secured.cipher);
+        tracing::debug!("{label} - TLS version {version}, cipher suite {cipher}");
         if let Some(certificate) = secured.certificate() {
             self.entry.note_key(certificate.key_digest.clone());
         }

@@ -5,6 +5,7 @@
 
 mod certificate;
 mod chain;
+mod fault;
 mod provider;
 mod verify;
 
@@ -20,6 +21,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 pub use certificate::Certificate;
 pub use chain::chain;
+pub use fault::handshake_fault;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::time::Instant;
