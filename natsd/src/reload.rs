@@ -16,7 +16,7 @@ use crate::discovery::host_port;
 use crate::net::with_publisher;
 use crate::outbound::Outbound;
 use crate::protocol::error;
-use crate::registry::Transport;
+use crate::registry::{About, Transport};
 use crate::server::{
     Server, StartError, own_address, read_certificates, read_monitoring_certificates,
     read_websocket_certificates,
@@ -208,7 +208,8 @@ impl Server {
                 }
                 Standing::Gone => client.subscriber.outbound.close(CloseReason::ClientClosed),
                 Standing::Stranger => {
-                    tracing::error!("{} - authentication error", client.label());
+                    let name = shown_by(&about);
+                    tracing::error!("{} - authentication error{name}", client.label());
                     client.dismiss(
                         error::AUTHORIZATION_VIOLATION,
                         CloseReason::AuthenticationFailure,
@@ -232,7 +233,8 @@ impl Server {
         for client in self.node.registry.clients() {
             let proxy = client.about().proxy;
             if proxy.is_some_and(|proxy| removed.iter().any(|key| **key == *proxy)) {
-                tracing::error!("{} - authentication error", client.label());
+                let name = shown_by(&client.about());
+                tracing::error!("{} - authentication error{name}", client.label());
                 client.dismiss(error::AUTHORIZATION_VIOLATION, CloseReason::ProxyNotTrusted);
             }
         }
@@ -240,9 +242,12 @@ impl Server {
 
     fn close_surplus_clients(&self, config: &Config) {
         let Some(most) = config.limits.max_connections else { return };
-        self.node.registry.close_beyond(most, |client| {
+        let closed = self.node.registry.close_beyond(most, |client| {
             client.dismiss(error::MAX_CONNECTIONS, CloseReason::MaxConnectionsExceeded);
         });
+        if closed > 0 {
+            tracing::info!("Closed {closed} connections to fall within max_connections");
+        }
     }
 
     fn change_cluster(&self, change: &ClusterChange, config: &Config) {
@@ -254,6 +259,18 @@ impl Server {
         {
             with_publisher(|publisher| mesh.set_terms(&cluster.permissions, publisher));
         }
+    }
+}
+
+/// How somebody who was in is named in an authentication error, by what was shown then.
+fn shown_by(about: &About) -> String {
+    let proof = about.identity.as_ref().map_or(Proof::None, |identity| identity.proof);
+    match (proof, about.user.as_str()) {
+        (_, "") => String::new(),
+        (Proof::Token, _) => " - Token \"[REDACTED]\"".into(),
+        (Proof::Nkey, user) => format!(" - Nkey {user:?}"),
+        (Proof::Jwt, user) => format!(" - JWT User {user:?}"),
+        (Proof::User | Proof::Callout | Proof::None, user) => format!(" - User {user:?}"),
     }
 }
 

@@ -250,3 +250,47 @@ async fn an_account_that_may_have_fewer_connections_loses_the_surplus() {
     }
     assert_eq!(told, 1);
 }
+
+/// Official clients give up when they are refused twice: who is told so must be somebody whose
+/// credentials are no good any more.
+#[tokio::test]
+async fn the_one_user_who_changes_is_closed_without_a_word() {
+    let single = "authorization { user: a, password: p }";
+    for later in ["", "authorization { user: a, password: q }"] {
+        let server = Setup::new(&Binary::under_test()).config(single).start().await;
+        let mut a = client(&server, "a", "p").await;
+        server.reload(later).await;
+        assert_eq!(String::from_utf8(a.closed().await.unwrap()).unwrap(), "", "{later}");
+        let closed = eventually("it is listed", async || {
+            let connz = server.monitor("/connz?state=closed").await;
+            connz["connections"][0]["reason"].as_str().map(str::to_owned)
+        })
+        .await;
+        assert_eq!(closed, "Client Closed");
+    }
+}
+
+#[tokio::test]
+async fn what_a_reload_ends_is_logged() {
+    let users = |password: &str| {
+        format!("authorization {{ users: [ {{ user: a, password: {password} }} ] }}")
+    };
+    let server = Setup::new(&Binary::under_test()).config(users("p")).start().await;
+    let mut a = client(&server, "a", "p").await;
+    server.reload(&users("q")).await;
+    assert_eq!(line(&mut a).await, "-ERR 'Authorization Violation'");
+    a.closed().await.unwrap();
+    let _stays = client(&server, "a", "q").await;
+    let mut clients = Vec::new();
+    for _ in 0..2 {
+        clients.push(client(&server, "a", "q").await);
+    }
+    server.reload(&format!("{}\nmax_connections: 1", users("q"))).await;
+    let log = server.log();
+    for text in [
+        r#" - "$G/user:a" - authentication error - User "a""#,
+        "[INF] Closed 2 connections to fall within max_connections",
+    ] {
+        assert!(log.contains(text), "{text}: {log}");
+    }
+}

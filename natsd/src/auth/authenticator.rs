@@ -230,8 +230,9 @@ impl Authenticator {
             Proof::None => same(!self.required || self.open_default),
             Proof::Token => same(self.token == earlier.token),
             Proof::Nkey => compare(&self.nkeys, &earlier.nkeys, identity),
+            // Whoever was the one user, or is to be it, may come back as what it is now.
             Proof::User if self.single.is_some() || earlier.single.is_some() => {
-                same(self.single == earlier.single)
+                if self.single == earlier.single { Standing::Same } else { Standing::Gone }
             }
             Proof::User => compare(&self.users, &earlier.users, identity),
         }

@@ -170,10 +170,12 @@ impl Registry {
         }
     }
 
-    /// Closes so many clients that no more than this number stay; which ones is chance.
-    pub fn close_beyond(&self, most: usize, close: impl Fn(&ClientEntry)) {
+    /// Closes so many clients that no more than this number stay, and says how many; which ones is
+    /// chance.
+    pub fn close_beyond(&self, most: usize, close: impl Fn(&ClientEntry)) -> usize {
         let clients = self.clients();
         clients.iter().skip(most).for_each(|client| close(client));
+        clients.len().saturating_sub(most)
     }
 
     /// Number of live clients.
