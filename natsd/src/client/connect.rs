@@ -101,7 +101,9 @@ impl Client {
         let most = config.limits.max_connections;
         if most.is_some_and(|most| self.place > most) {
             self.send_error(error::MAX_CONNECTIONS, publisher);
-            self.log_error(error::MAX_CONNECTIONS);
+            if self.node.registry.logs_full() {
+                self.log_error(error::MAX_CONNECTIONS);
+            }
             return Err(CloseReason::MaxConnectionsExceeded);
         }
         Ok(())

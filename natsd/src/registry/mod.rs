@@ -10,9 +10,11 @@ mod vitals;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::mpsc::Sender;
+use tokio::time::Instant;
 
 use crate::account::Account;
 use crate::close::CloseReason;
@@ -20,6 +22,9 @@ use crate::protocol::error;
 pub use client_entry::{About, ClientEntry, Traffic, TrafficCounters, Transport};
 pub use closed::{ClosedClient, ClosedClients, ClosedSubscription};
 pub use vitals::Vitals;
+
+/// How often it is logged at most that there is no room (nats-server 2.15).
+const FULL_LOGGED_EVERY: Duration = Duration::from_secs(1);
 
 /// All client connections of this server.
 #[derive(Debug)]
@@ -34,6 +39,8 @@ pub struct Registry {
     slow_consumers: AtomicU64,
     /// How many of the gone were stale.
     stale_connections: AtomicU64,
+    /// When it was last logged that there is no room.
+    full_logged: Mutex<Option<Instant>>,
     listener: OnceLock<Sender<Event>>,
 }
 
@@ -66,6 +73,7 @@ impl Registry {
             gone: Mutex::default(),
             slow_consumers: AtomicU64::new(0),
             stale_connections: AtomicU64::new(0),
+            full_logged: Mutex::default(),
             listener: OnceLock::new(),
         }
     }
@@ -106,6 +114,18 @@ impl Registry {
     pub fn note_slow(&self, client: &ClientEntry) {
         self.gone.lock().entry(client.account_name()).or_default().slow_consumers += 1;
         self.slow_consumers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether it is to be logged now that there is no room for another client: those who are sent
+    /// away come again at once, and would fill the log.
+    pub fn logs_full(&self) -> bool {
+        let now = Instant::now();
+        let mut last = self.full_logged.lock();
+        let is_due = last.is_none_or(|last| now.duration_since(last) >= FULL_LOGGED_EVERY);
+        if is_due {
+            *last = Some(now);
+        }
+        is_due
     }
 
     fn remove_live(&self, id: u64) -> bool {
@@ -225,5 +245,18 @@ impl Registry {
     #[must_use]
     pub fn stale_connections(&self) -> u64 {
         self.stale_connections.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_server_says_so_once_a_second() {
+        let registry = Registry::new(0);
+        assert!(registry.logs_full() && !registry.logs_full());
+        tokio::time::advance(FULL_LOGGED_EVERY).await;
+        assert!(registry.logs_full() && !registry.logs_full());
     }
 }
