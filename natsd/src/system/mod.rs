@@ -9,6 +9,7 @@
 mod claims;
 mod elsewhere;
 mod event;
+mod fault;
 mod filter;
 mod inlet;
 mod latency;

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
+use super::fault::{in_go_s_words, of_object};
 use super::filter::Filter;
 use super::inlet::Request;
 use super::{Order, System};
@@ -21,7 +22,7 @@ use crate::monitor::{BadRequest, Monitor};
 use crate::protocol::info::InfoEnd;
 
 /// HTTP statuses.
-const BAD_REQUEST: u16 = 400;
+pub(super) const BAD_REQUEST: u16 = 400;
 const INTERNAL_ERROR: u16 = 500;
 /// The data of a document that could not be made.
 const NO_DATA: &[u8] = b"null";
@@ -84,8 +85,10 @@ impl System {
         let payload = request.payload();
         let name = request.subject.rsplit('.').next().unwrap_or_default();
         of_object(payload, name)?;
-        let filter: Filter = parsed(payload)?;
-        if filter.fits(self) { make(payload) } else { Ok(None) }
+        let filter: Result<Filter, ApiError> = parsed(payload);
+        filter
+            .and_then(|filter| if filter.fits(self) { make(payload) } else { Ok(None) })
+            .map_err(|error| in_go_s_words(error, payload, name))
     }
 
     /// `{"server":..,"data":..}` or `{"server":..,"error":..}`; what a failed request has in
@@ -120,7 +123,8 @@ impl System {
             request.reply.clone()
         };
         let filter = of_object(request.payload(), "STATSZ")
-            .and_then(|()| parsed::<Filter>(request.payload()));
+            .and_then(|()| parsed::<Filter>(request.payload()))
+            .map_err(|error| in_go_s_words(error, request.payload(), "STATSZ"));
         let body = match filter {
             Ok(filter) if filter.fits(self) => self.stats(),
             Ok(_) => return None,
@@ -294,24 +298,6 @@ pub(super) fn parsed<T: Default + DeserializeOwned>(payload: &[u8]) -> Result<T,
 
 fn bad(error: &serde_json::Error) -> ApiError {
     ApiError { code: BAD_REQUEST, description: error.to_string() }
-}
-
-/// Refuses what is JSON but no object, in Go's words; `name` is that of the document.
-fn of_object(payload: &[u8], name: &str) -> Result<(), ApiError> {
-    let kind = match payload.trim_ascii_start().first() {
-        Some(b'[') => "array",
-        Some(b'"') => "string",
-        Some(b't' | b'f') => "bool",
-        Some(b'-' | b'0'..=b'9') => "number",
-        _ => return Ok(()),
-    };
-    let options: String = name
-        .char_indices()
-        .map(|(place, letter)| if place == 0 { letter } else { letter.to_ascii_lowercase() })
-        .collect();
-    let description =
-        format!("json: cannot unmarshal {kind} into Go value of type server.{options}EventOptions");
-    Err(ApiError { code: BAD_REQUEST, description })
 }
 
 fn refused<T>(made: Result<T, BadRequest>) -> Result<T, ApiError> {
