@@ -150,6 +150,30 @@ async fn a_goodbye_is_answered() {
     }
 }
 
+/// One read may bring work for many turns of its thread; nothing of it is lost when the peer leaves
+/// at once.
+#[tokio::test]
+async fn what_takes_many_turns_arrives_although_its_sender_left() {
+    const MESSAGES: usize = 2000;
+    const RECEIVERS: usize = 90;
+    let server = start("").await;
+    let mut subscriber = Conversation::dial(server.client()).await.unwrap();
+    subscriber.line().await.unwrap();
+    let sids = 10..10 + RECEIVERS;
+    let subscribe: String = sids.map(|sid| format!("SUB turns {sid}\r\n")).collect();
+    subscriber.send(format!("{CONNECT}{subscribe}PING\r\n").as_bytes()).await.unwrap();
+    assert_eq!(subscriber.line().await.unwrap(), b"PONG\r\n");
+    let (mut socket, _) = Websocket::greeted(listener(&server), &[]).await;
+    let publish = |number| format!("PUB turns 4\r\n{number:04}\r\n");
+    let said = CONNECT.to_owned() + &(0..MESSAGES).map(publish).collect::<String>();
+    let burst = [frame(BINARY, said.as_bytes()), frame(CLOSE, b"")].concat();
+    socket.send_raw(&burst).await.unwrap();
+    let wanted = MESSAGES * RECEIVERS * "MSG turns 10 4\r\n0000\r\n".len();
+    let heard = String::from_utf8(subscriber.take(wanted).await.unwrap()).unwrap();
+    let first = heard.split("MSG turns 10 4\r\n").skip(1).filter_map(|text| text.get(..4));
+    assert!(first.eq((0..MESSAGES).map(|number| format!("{number:04}"))), "all, in order");
+}
+
 #[tokio::test]
 async fn what_breaks_the_rules_ends_the_connection() {
     let server = start("compression: true").await;
