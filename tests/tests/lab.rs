@@ -10,6 +10,8 @@
     reason = "a failed step is a failed test, and one that takes seconds says what it is at"
 )]
 
+#[path = "lab/changes.rs"]
+mod changes;
 #[path = "lab/cluster.rs"]
 mod cluster;
 #[path = "lab/hosts.rs"]

@@ -113,6 +113,8 @@ impl Apply<'_> {
         self.check_ports(site).await.map_err(failed)?;
         if !site.installed.binary {
             self.upload(site, &binary).await.map_err(failed)?;
+        } else if site.reached.facts.uploaded {
+            site.reached.service.forget_upload().await.map_err(failed)?;
         }
         if site.is_stale() {
             self.report.step(site.node, "checking the new configuration");

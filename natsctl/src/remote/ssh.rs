@@ -367,12 +367,14 @@ fn config(trust: &Trust) -> client::Config {
 }
 
 /// Writes standard input beside the target, checks it, and only then takes the target's place.
-/// `cat` says in its own words when the disk is full; the old file is untouched then.
+/// `cat` says in its own words when the disk is full; the old file is untouched then. What an
+/// upload left that was cut off with its machine goes first: there is one at a time.
 fn receive_script(remote: &str, mode: u32, digest: &str) -> String {
     let target = quote(remote);
     format!(
         "set -eu; umask 077; target={target}; fresh=\"$target.$$.upload\"; \
-         trap 'rm -f \"$fresh\"' EXIT; cat >\"$fresh\"; \
+         rm -f \"$target\".*.upload; trap 'rm -f \"$fresh\"' EXIT; trap 'exit 1' HUP INT PIPE TERM; \
+         cat >\"$fresh\"; \
          sum=$(sha256sum <\"$fresh\"); sum=${{sum%% *}}; \
          [ \"$sum\" = {digest} ] || {{ echo \"checksum $sum after the copy, {digest} before\" >&2; exit 1; }}; \
          chmod {mode:o} \"$fresh\"; sync \"$fresh\"; mv -f \"$fresh\" \"$target\"; sync \"$(dirname \"$target\")\""
@@ -507,6 +509,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("it's here");
         std::fs::write(&target, "old").unwrap();
+        std::fs::write(folder.path().join("it's here.7.upload"), "cut off").unwrap();
         let run = |digest: &str| {
             let script = receive_script(target.to_str().unwrap(), 0o755, digest);
             let mut shell = std::process::Command::new("sh")

@@ -17,6 +17,8 @@ pub struct Facts {
     pub free_kib: Option<u64>,
     /// SHA-256 of the binary that is installed.
     pub binary: Option<String>,
+    /// Whether an uploaded binary waits beside it: what an earlier `up` left.
+    pub uploaded: bool,
     /// The config file that is installed.
     pub config: Option<String>,
     /// The flags that are stored.
@@ -36,6 +38,7 @@ if systemd; then echo "@@ systemd"; fi
 d=$(dirname "$binary"); while [ ! -d "$d" ]; do d=$(dirname "$d"); done
 echo "@@ free"; df -Pk "$d" | tail -n 1
 if [ -f "$binary" ]; then echo "@@ binary"; sum "$binary"; fi
+if [ -f "$binary.new" ]; then echo "@@ uploaded"; fi
 if [ -f "$config" ]; then echo "@@ config"; cat "$config"; fi
 if [ -f "$flags" ]; then echo "@@ flags"; cat "$flags"; fi
 if systemd && [ -f /etc/systemd/system/natsd.service ]; then
@@ -71,6 +74,7 @@ impl Facts {
             systemd: sections.contains_key("systemd"),
             free_kib: word("free").and_then(|df| df.split_whitespace().nth(3)?.parse().ok()),
             binary: word("binary"),
+            uploaded: sections.contains_key("uploaded"),
             config: sections.get("config").cloned(),
             flags: word("flags")
                 .map(|flags| flags.strip_prefix(FLAGS_NAME).unwrap_or(&flags).to_owned()),
@@ -105,6 +109,7 @@ mod tests {
         assert_eq!(facts.arch, "x86_64");
         assert!(facts.systemd);
         assert_eq!(facts.free_kib, Some(60));
+        assert!(!facts.uploaded);
         assert_eq!(facts.config.as_deref(), Some("a: 1\n\nb: 2\n"));
         assert_eq!(facts.flags.as_deref(), Some("-D -p 4222"));
         assert_eq!(facts.pid, None);

@@ -90,12 +90,12 @@ impl Service {
     /// version. Returns what it said.
     ///
     /// # Errors
-    /// The installed one is untouched.
+    /// The installed one is untouched, and what does not run does not stay.
     pub async fn upload(&self, binary: &Binary) -> Result<String, DeployError> {
         let fresh = self.fresh_binary();
         self.remote.upload(&binary.path, &fresh, 0o755).await?;
         let script = format!(
-            "{}sum {fresh} || exit 9\n{fresh} --version 2>&1\n",
+            "{}sum {fresh} || exit 9\n{fresh} --version 2>&1 || {{ s=$?; rm -f {fresh}; exit $s; }}\n",
             prelude(&self.layout),
             fresh = quote(&fresh)
         );
@@ -115,6 +115,16 @@ impl Service {
             return Err(DeployError::DoesNotRun { path, said: last_words(&rest) });
         }
         Ok(version.trim().to_owned())
+    }
+
+    /// Removes an uploaded binary that is not wanted any more: the next
+    /// [`install`](Self::install) would take it.
+    ///
+    /// # Errors
+    /// When the machine cannot be asked.
+    pub async fn forget_upload(&self) -> Result<(), DeployError> {
+        let output = self.sh(&format!("rm -f {}\n", quote(&self.fresh_binary())), SCRIPT).await?;
+        succeeded(output, "removing an old upload").map(drop)
     }
 
     /// Lets the binary that is to run (the uploaded one, else the installed one) read what it is
@@ -317,12 +327,15 @@ impl Service {
         if self.systemd {
             line(&mut script, "systemctl disable --quiet natsd.service 2>/dev/null");
             line(&mut script, &format!("rm -rf {UNIT} {HOLD} /var/lib/natsd"));
+            line(&mut script, &format!("rmdir \"$(dirname {HOLD})\" 2>/dev/null"));
             line(&mut script, "systemctl daemon-reload");
         }
         let Layout { binary, config, flags, pid, log, root } = &self.layout;
         let files = [binary, &self.fresh_binary(), &self.trial_config(), config, flags, pid, log];
         let files: Vec<String> = files.iter().map(|file| quote(file)).collect();
-        line(&mut script, &format!("rm -f {}", files.join(" ")));
+        // An upload that was cut off leaves a name of its own.
+        let uploads = format!("{}.*.upload", quote(&self.fresh_binary()));
+        line(&mut script, &format!("rm -f {} {uploads}", files.join(" ")));
         if *root {
             line(&mut script, "rmdir /etc/natsd 2>/dev/null");
             line(

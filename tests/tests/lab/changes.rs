@@ -1,0 +1,64 @@
+//! Nodes that leave the file, machines that cannot be reached, a record that is lost: nothing is
+//! left behind, and nobody else is harmed.
+
+use std::time::Duration;
+
+use crate::cluster::{Cluster, eventually, nats_server};
+
+/// Whatever natsctl may have put on a machine.
+const LEFT: &str = "pgrep -a nats; ls -A /usr/local/bin; ls -d /etc/natsd /var/lib/natsd \
+                    /etc/systemd/system/natsd* /run/systemd/system/natsd*; getent passwd natsd; true";
+
+impl Cluster {
+    /// Rewrites cluster.yaml.
+    fn rewrite(&self, change: impl Fn(&str) -> String) {
+        let file = self.folder.path().join("cluster.yaml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, change(&text)).unwrap();
+    }
+
+    fn take_out(&self, node: &str) {
+        self.rewrite(|text| {
+            text.lines()
+                .filter(|line| !line.contains(node))
+                .map(|line| format!("{line}\n"))
+                .collect()
+        });
+    }
+
+    fn pid(&self, guest: &str) -> String {
+        self.in_guest(guest, "systemctl show -p MainPID --value natsd").trim().to_owned()
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs root and the lab: tests/lab/run"]
+async fn an_upload_that_is_cut_off_leaves_nothing() {
+    let cluster = Cluster::of_hosts(&nats_server());
+    let mut up = cluster.spawn(&["up"]);
+    let uploads = || cluster.in_guest("node1", "ls /usr/local/bin; true");
+    eventually("an upload", Duration::from_secs(30), || uploads().contains(".upload")).await;
+    blackbox::lab::run(std::process::Command::new("kill").args(["-INT", &up.id().to_string()]));
+    assert_eq!(up.wait().unwrap().code(), Some(130));
+    eventually("it is gone", Duration::from_secs(10), || !uploads().contains(".upload")).await;
+}
+
+/// Else it would be installed with the next change of settings.
+#[tokio::test]
+#[ignore = "needs root and the lab: tests/lab/run"]
+async fn a_binary_that_was_given_up_is_never_installed() {
+    let cluster = Cluster::of_hosts(&nats_server());
+    cluster.natsctl(&["up"]).ok();
+    let broken = cluster.folder.path().join("broken");
+    std::fs::write(&broken, &std::fs::read(nats_server()).unwrap()[..4096]).unwrap();
+    cluster.use_server(&nats_server(), &broken);
+    cluster.natsctl(&["up"]).failed_saying(&["does not run there"]);
+    assert_eq!(cluster.in_guest("node1", "ls /usr/local/bin").trim(), "natsd");
+    cluster.use_server(&broken, &nats_server());
+    // As an `up` leaves it that was interrupted after its upload.
+    cluster.in_guest("node1", "printf '#!/bin/false' >/usr/local/bin/natsd.new");
+    cluster.rewrite(|text| text.replace("nodes:", "  config: { max_payload: 65536 }\nnodes:"));
+    cluster.natsctl(&["up"]).ok();
+    cluster.natsctl(&["verify"]).ok();
+    assert_eq!(cluster.in_guest("node1", "ls /usr/local/bin").trim(), "natsd");
+}
