@@ -62,3 +62,19 @@ async fn a_binary_that_was_given_up_is_never_installed() {
     cluster.natsctl(&["verify"]).ok();
     assert_eq!(cluster.in_guest("node1", "ls /usr/local/bin").trim(), "natsd");
 }
+
+#[tokio::test]
+#[ignore = "needs root and the lab: tests/lab/run"]
+async fn other_settings_on_a_full_disk_are_not_blamed_on_the_settings() {
+    let cluster = Cluster::of_hosts(&nats_server());
+    cluster.natsctl(&["up"]).ok();
+    let pid = cluster.pid("node2");
+    cluster.in_guest("node2", "cat /dev/zero >/fill 2>/dev/null; true");
+    cluster.rewrite(|text| text.replace("nodes:", "  config: { max_payload: 65536 }\nnodes:"));
+    let told = cluster.natsctl(&["up"]);
+    told.failed_saying(&["node2", "No space left on device", "make room there"]);
+    assert_eq!(cluster.pid("node2"), pid, "it serves on");
+    cluster.in_guest("node2", "rm /fill");
+    cluster.natsctl(&["up"]).ok();
+    cluster.natsctl(&["verify"]).ok();
+}

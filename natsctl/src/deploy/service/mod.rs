@@ -29,6 +29,9 @@ const STOP: Duration = Duration::from_secs(15);
 /// How long lame duck mode may take: two minutes by default, and the ten seconds before it.
 const LAME_DUCK: Duration = Duration::from_secs(180);
 
+/// How the check of a configuration ends when that could not even be written: no server ends so.
+const NOT_WRITTEN: i32 = 90;
+
 /// The server of one node, on one machine.
 #[derive(Clone)]
 pub struct Service {
@@ -139,11 +142,15 @@ impl Service {
         line(&mut script, &format!("trial={trial}; trap 'rm -f \"$trial\"' EXIT"));
         line(&mut script, &format!("fresh={}", quote(&self.fresh_binary())));
         line(&mut script, "if [ -f \"$fresh\" ]; then binary=$fresh; fi");
-        line(&mut script, &format!("printf %s {} | place \"$trial\" ''", quote(&wanted.config)));
+        let write = format!("printf %s {} | place \"$trial\" ''", quote(&wanted.config));
+        line(&mut script, &format!("{write} || exit {NOT_WRITTEN}"));
         line(&mut script, &format!("\"$binary\" -t -c \"$trial\" {} 2>&1", flags.join(" ")));
         let output = self.sh(&script, SCRIPT).await?;
         if output.status == 0 {
             return Ok(());
+        }
+        if output.status == NOT_WRITTEN {
+            return succeeded(output, "writing the new configuration").map(drop);
         }
         let printed = String::from_utf8_lossy(&output.stdout);
         let printed = printed.replace(&self.trial_config(), &self.layout.config);
@@ -463,6 +470,19 @@ mod tests {
         let place = home.path().join("natsd.conf:1: no").display().to_string();
         assert!(refused.ends_with(&place), "{refused}");
         assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_config_that_cannot_be_written_is_not_blamed_on_its_text() {
+        let home = tempfile::tempdir().unwrap();
+        let service = Service::new(Arc::new(LocalRemote), Some(home.path().to_owned()));
+        // Where the text goes before it takes its place.
+        std::fs::create_dir(home.path().join("natsd.conf.trial.new")).unwrap();
+        let wanted = Wanted { config: "a: 1\n".into(), flags: Vec::new() };
+        let error = service.check(&wanted).await.unwrap_err();
+        let DeployError::Step { attempt, said, .. } = error else { panic!("{error}") };
+        assert_eq!(attempt, "writing the new configuration");
+        assert!(said.contains("natsd.conf.trial.new"), "{said}");
     }
 
     /// A service whose server sleeps, in a folder of its own.

@@ -40,7 +40,7 @@ pub(super) const STAMP: &str = r#"stamp() {
 "#;
 
 /// `server_pid` prints the pid of our running server, or fails. `place FILE OWNER` writes its
-/// input to a file in one step. `sum FILE` prints its SHA-256.
+/// input to a file in one step, or fails and leaves nothing. `sum FILE` prints its SHA-256.
 const PRELUDE: &str = r#"server_pid() {
   if systemd; then
     p=$(systemctl show -p MainPID --value natsd.service 2>/dev/null)
@@ -52,10 +52,9 @@ const PRELUDE: &str = r#"server_pid() {
   [ -n "$was" ] && [ "$(stamp "$p")" = "$was" ] && echo "$p"
 }
 place() {
-  mkdir -p "$(dirname "$1")"
-  (umask 077; cat >"$1.new")
-  if [ -n "$2" ]; then chown "$2" "$1.new"; chmod 640 "$1.new"; fi
-  mv -f "$1.new" "$1"
+  mkdir -p "$(dirname "$1")" && (umask 077; cat >"$1.new") &&
+    { [ -z "$2" ] || { chown "$2" "$1.new" && chmod 640 "$1.new"; }; } &&
+    mv -f "$1.new" "$1" || { rm -f "$1.new"; return 1; }
 }
 sum() {
   if command -v sha256sum >/dev/null; then s=$(sha256sum <"$1"); else s=$(shasum -a 256 <"$1"); fi
