@@ -283,6 +283,7 @@ fn kind_of(trouble: &Trouble) -> Kind {
         Trouble::Look(error) if matches!(**error, LookError::Provider(_)) => Kind::Provider,
         Trouble::Look(_) => Kind::Remote,
         Trouble::State(_) => Kind::Unexpected,
+        Trouble::Off(_) => Kind::Provider,
         Trouble::Mesh(_) => Kind::Verdict,
     }
 }
@@ -295,6 +296,7 @@ fn hints_of(error: &NodeError) -> Vec<String> {
             _ => Vec::new(),
         },
         Trouble::Deploy(deploy) => deploy_hint(deploy, &error.node).into_iter().collect(),
+        Trouble::Off(_) => vec!["natsctl up".into()],
         Trouble::Mesh(_) => vec![format!("natsctl logs {}", error.node)],
         Trouble::State(StateError::File { source, .. }) => {
             state_hint(source).into_iter().map(str::to_owned).collect()

@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::deploy::DeployError;
-use crate::observe::{self, Found, Look, LookError};
+use crate::observe::{self, Found, Look, LookError, Reached};
 use crate::plan::{Change, NodePlan, Plan, Update};
 use crate::provider::{Machine, Power, Progress, Provider, ProviderError};
 use crate::report::{Report, show_duration};
@@ -85,6 +85,9 @@ pub enum Trouble {
     /// With what natsctl remembers.
     #[error(transparent)]
     State(#[from] StateError),
+    /// Its machine is off, or there is none.
+    #[error("{0}")]
+    Off(&'static str),
     /// With the mesh.
     #[error("{0}")]
     Mesh(String),
@@ -100,6 +103,23 @@ impl NodeError {
     pub(crate) fn new(node: &str, attempt: &'static str, trouble: impl Into<Trouble>) -> Self {
         Self { node: node.to_owned(), attempt, trouble: trouble.into() }
     }
+}
+
+/// The machine of a node that is to be acted on (`attempt`), or why that cannot be.
+///
+/// # Errors
+/// With what the look at it showed.
+pub fn must_be_reached<'a>(
+    found: &'a Found,
+    attempt: &'static str,
+) -> Result<&'a Reached, NodeError> {
+    let trouble = match (&found.look, &found.machine) {
+        (Look::Reached(reached), _) => return Ok(reached),
+        (Look::Unreachable(error), _) => Trouble::Look(std::sync::Arc::clone(error)),
+        (Look::Off, Some(_)) => Trouble::Off("its machine is off"),
+        (Look::Off, None) => Trouble::Off("it has no machine"),
+    };
+    Err(NodeError::new(&found.node, attempt, trouble))
 }
 
 /// Shows a provider's steps as steps of its node.

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use futures_util::stream;
 
 use super::wanted::{description, installed, wanted};
-use super::{Apply, MESH, NodeError, PARALLEL, Trouble, subjects};
+use super::{Apply, MESH, NodeError, PARALLEL, Trouble, must_be_reached, subjects};
 use crate::deploy::service::Ending;
 use crate::deploy::{Binary, DeployError, Form, Wanted, listening_ports, ready};
 use crate::observe::{Found, Reached};
@@ -18,6 +18,7 @@ use crate::verify;
 
 /// How many nodes are tried as the first, one after the other.
 const FIRST_TRIES: usize = 2;
+const NO_ADDRESS: &str = "the address of its machine is not known";
 
 /// One node that can be worked on.
 struct Site<'a> {
@@ -332,9 +333,9 @@ impl Apply<'_> {
 pub async fn start_all(found: &[&Found]) -> Vec<Result<u32, NodeError>> {
     join_all(found.iter().map(|found| async {
         let failed = |error: DeployError| NodeError::new(&found.node, "start {}", error);
-        let (Some(endpoint), Some(reached)) = (found.endpoint, found.reached()) else {
-            let trouble = Trouble::Mesh("its machine is not there".into());
-            return Err(NodeError::new(&found.node, "start {}", trouble));
+        let reached = must_be_reached(found, "start {}")?;
+        let Some(endpoint) = found.endpoint else {
+            return Err(NodeError::new(&found.node, "start {}", Trouble::Off(NO_ADDRESS)));
         };
         let pid = reached.service.start().await.map_err(failed)?;
         ready(&reached.service, &endpoint, &found.node).await.map_err(failed)?;

@@ -3,11 +3,11 @@
 use tokio_util::sync::CancellationToken;
 
 use super::{Cluster, Ended, Interrupt, reporter};
-use crate::apply::chain;
+use crate::apply::must_be_reached;
 use crate::cli::{Global, Kill, Output};
 use crate::drill::{Drill, DrillError, Outcome, Victim};
 use crate::failure::{Failure, Kind};
-use crate::observe::{Found, Look};
+use crate::observe::Found;
 use crate::report::{self, Event, Report, stdout_paint};
 use crate::topology::Endpoint;
 use crate::verify::{self, View};
@@ -87,11 +87,8 @@ fn victim(found: &Found, answers: bool) -> Result<Victim, Failure> {
     let cannot = |why: String| {
         Failure::new(Kind::Remote, format!("cannot kill {node}")).cause(why).hint("natsctl status")
     };
-    let reached = match &found.look {
-        Look::Reached(reached) => reached,
-        Look::Off => return Err(cannot("its machine is off".into())),
-        Look::Unreachable(error) => return Err(cannot(chain(error.as_ref()))),
-    };
+    let reached = must_be_reached(found, "kill {}")
+        .map_err(|error| Failure::from(&error).hint("natsctl status"))?;
     if reached.facts.pid.is_none() {
         return Err(cannot("its server is not running".into()));
     }

@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 
 use super::{Cluster, Ended, reporter};
-use crate::apply::{MESH, NodeError, Trouble, start_all};
+use crate::apply::{MESH, NodeError, Trouble, must_be_reached, start_all};
 use crate::cli::{Global, Output, Restart, Start, Stop};
 use crate::deploy::service::Ending;
 use crate::failure::{Failure, Kind};
@@ -33,6 +33,7 @@ pub(super) async fn restart(global: &Global, args: &Restart) -> Ended {
     let cluster = Cluster::known(global)?;
     let nodes = cluster.select_serving(&args.nodes.nodes).await?;
     let job = Job::new(global, cluster, nodes, "restart")?;
+    job.all_are_there().await?;
     let restarted = if args.rolling {
         job.roll(ending(args.lame_duck)).await
     } else {
@@ -105,8 +106,11 @@ impl Job {
 
     async fn stop(&self, nodes: &[String], ending: Ending) -> Result<(), Failure> {
         let found = self.cluster.look_at(nodes).await?;
-        // Remembered first: interrupted or not, these nodes were taken down by us.
-        self.cluster.rest(nodes, Some("stopped"))?;
+        // Remembered first: interrupted or not, these nodes were taken down by us. Who cannot be
+        // reached goes on.
+        let stops = found.iter().filter(|found| !matches!(found.look, Look::Unreachable(_)));
+        let stopping: Vec<String> = stops.map(|found| found.node.clone()).collect();
+        self.cluster.rest(&stopping, Some("stopped"))?;
         let stops = found.iter().map(|found| self.stop_one(found, ending));
         let errors: Vec<NodeError> =
             join_all(stops).await.into_iter().filter_map(Result::err).collect();
@@ -150,8 +154,23 @@ impl Job {
     }
 
     async fn restart(&self, nodes: &[String], ending: Ending) -> Result<(), Failure> {
-        self.stop(nodes, ending).await?;
-        self.start(nodes).await
+        let stopped = self.stop(nodes, ending).await;
+        // One that does not stop is no reason for the others to stay down.
+        let started = self.start(nodes).await;
+        stopped.and(started)
+    }
+
+    /// Refuses, before anything is stopped, nodes that could not be started again.
+    async fn all_are_there(&self) -> Result<(), Failure> {
+        let found = self.cluster.look_at(&self.nodes).await?;
+        let reached = found.iter().map(|found| must_be_reached(found, "restart {}"));
+        let errors: Vec<NodeError> = reached.filter_map(Result::err).collect();
+        if errors.is_empty() {
+            return Ok(());
+        }
+        // Not partly done: nothing was.
+        let failure = Failure::of_nodes(&errors, true).hint("natsctl status");
+        Err(failure.left("all as they were: nothing was stopped"))
     }
 
     /// Restarts one node after the other, each only while the mesh of all others is whole. Those

@@ -87,7 +87,7 @@ pub async fn deliver(subjects: &[Subject], login: &Login) -> Vec<Delivery> {
 }
 
 async fn open(subject: &Subject, login: &Login) -> Result<Client, String> {
-    let address = subject.client().ok_or("it has no machine")?;
+    let address = subject.client().ok_or(super::NOWHERE)?;
     let client = clients::pinned(address, login, "natsctl verify").await;
     // The node says where.
     let where_to = format!("connect to {address}: ");

@@ -13,12 +13,15 @@ use std::net::SocketAddr;
 
 use crate::topology::Endpoint;
 
+/// Why a node without an address cannot be asked.
+const NOWHERE: &str = "its machine is off, or there is none";
+
 /// A node to be judged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subject {
     /// Its name; also what its server must call itself.
     pub node: String,
-    /// Where it is; `None` when it has no machine.
+    /// Where it is; `None` when its machine is off, or there is none.
     pub endpoint: Option<Endpoint>,
 }
 

@@ -112,7 +112,7 @@ async fn view(subject: &Subject, all: &[Subject]) -> View {
         all.iter().map(|other| other.node.as_str()).filter(|name| *name != subject.node).collect();
     let mut view = View {
         node: subject.node.clone(),
-        peers: Err("it has no machine".into()),
+        peers: Err(super::NOWHERE.into()),
         missing: expected.iter().map(|name| (*name).to_owned()).collect(),
         strangers: Vec::new(),
         unwell: None,

@@ -65,6 +65,50 @@ async fn a_binary_that_was_given_up_is_never_installed() {
 
 #[tokio::test]
 #[ignore = "needs root and the lab: tests/lab/run"]
+async fn a_host_without_ssh_is_not_stopped_and_keeps_no_other_from_serving() {
+    let cluster = Cluster::of_hosts(&nats_server());
+    cluster.natsctl(&["up"]).ok();
+    let pids = || ["node1", "node2", "node3"].map(|node| cluster.pid(node));
+    let before = pids();
+    cluster.in_guest("node2", "systemctl stop ssh");
+    for words in [
+        &["stop", "node2"][..],
+        &["start", "node2"],
+        &["kill", "node2"],
+        &["restart", "all"],
+        &["restart", "all", "--rolling"],
+    ] {
+        let told = cluster.natsctl(words).code(4).stderr;
+        for word in [&format!("cannot {} node2", words[0]), "Connection refused", "ssh -p 22"] {
+            assert!(told.contains(word), "{words:?}: no `{word}` in {told}");
+        }
+        assert_eq!(pids(), before, "{words:?}");
+    }
+    cluster.in_guest("node2", "systemctl start ssh");
+    let status = cluster.natsctl(&["status", "--exit-code"]).ok().stdout;
+    assert!(!status.contains("stopped"), "{status}");
+}
+
+#[tokio::test]
+#[ignore = "needs root and the lab: tests/lab/run"]
+async fn a_machine_that_is_off_is_told_as_that() {
+    let cluster = Cluster::of_multipass(&nats_server());
+    cluster.natsctl(&["up"]).ok();
+    let pid = cluster.pid("demo-node1");
+    cluster.lab.script(&["cut", "demo-node3"]);
+    for words in [&["start", "node3"][..], &["kill", "node3"], &["restart", "all"]] {
+        let told = cluster.natsctl(words).code(4).stderr;
+        for word in ["cause: its machine is off", "hint: natsctl up\n"] {
+            assert!(told.contains(word), "{words:?}: no `{word}` in {told}");
+        }
+    }
+    assert_eq!(cluster.pid("demo-node1"), pid, "nobody was restarted");
+    cluster.natsctl(&["up"]).ok();
+    cluster.natsctl(&["verify"]).ok();
+}
+
+#[tokio::test]
+#[ignore = "needs root and the lab: tests/lab/run"]
 async fn other_settings_on_a_full_disk_are_not_blamed_on_the_settings() {
     let cluster = Cluster::of_hosts(&nats_server());
     cluster.natsctl(&["up"]).ok();
