@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::deploy::DeployError;
+use crate::deploy::service::Ending;
 use crate::observe::{self, Found, Look, LookError, Reached};
 use crate::plan::{Change, NodePlan, Plan, Update};
 use crate::provider::{Machine, Power, Progress, Provider, ProviderError};
@@ -304,6 +305,11 @@ impl Apply<'_> {
         for planned in plan.nodes.iter().filter(|planned| planned.change == Change::Remove) {
             let Some(old) = found.remove(&planned.node) else { continue };
             self.report.step(&planned.node, "removing");
+            if let Some(reached) = old.reached() {
+                // Of a machine that is just switched off, the others would keep the route until a
+                // ping fails. If it does not stop, it goes with its machine.
+                drop(reached.service.stop(Ending::Stop).await);
+            }
             match take_away(self.provider, &old).await {
                 Ok(()) => {
                     self.report.done(&planned.node, "removed");
@@ -313,9 +319,21 @@ impl Apply<'_> {
                         failures.push(NodeError::new(&planned.node, "forget {}", error));
                     }
                 }
+                // A host that is gone for good must not fail every `up`; the record of it stays,
+                // and the next one tries again.
+                Err(error) if self.may_wait(&old) => {
+                    let what = format!("warning: {}: {}", planned.node, chain(&error));
+                    self.report.note(format!("{what}; the next `up` tries again"));
+                }
                 Err(error) => failures.push(error),
             }
         }
+    }
+
+    /// Whether a machine of somebody else's, which cannot be reached, is left as it is for now.
+    fn may_wait(&self, old: &Found) -> bool {
+        let unreachable = matches!(old.look, Look::Unreachable(_));
+        unreachable && !self.provider.capabilities().creates_machines
     }
 }
 

@@ -13,7 +13,7 @@ use crate::deploy::service::Ending;
 use crate::deploy::{Binary, DeployError, Form, Wanted, listening_ports, ready};
 use crate::observe::{Found, Reached};
 use crate::plan::Installed;
-use crate::topology::Endpoint;
+use crate::topology::{Endpoint, ProviderKind};
 use crate::verify;
 
 /// How many nodes are tried as the first, one after the other.
@@ -65,7 +65,7 @@ impl Apply<'_> {
         for (_, outcome) in prepared {
             match outcome {
                 // Until here nothing was changed; from here on the cluster is what is wanted.
-                Ok(site) => match self.record(site.node, |_record| {}) {
+                Ok(site) => match self.remember(&site) {
                     Ok(()) => ready.push(site),
                     Err(error) => failures.push(error),
                 },
@@ -81,6 +81,19 @@ impl Apply<'_> {
         self.start_stopped(stopped, via, found, &mut up, failures).await;
         self.replace_running(running, found, &mut up, failures).await;
         up
+    }
+
+    /// Which machine is about to be ours to clean; and what runs is not at rest, whoever started
+    /// it.
+    fn remember(&self, site: &Site<'_>) -> Result<(), NodeError> {
+        // An `--provider` may leave a file's hosts alone.
+        let hosts = self.topology.provider == ProviderKind::Hosts;
+        let node = self.topology.node(site.node).filter(|_| hosts);
+        let host = node.and_then(|node| node.host.clone());
+        self.record(site.node, |record| {
+            record.host = host;
+            record.rest = record.rest.take().filter(|_| !site.installed.running);
+        })
     }
 
     /// Seed first, then file order.

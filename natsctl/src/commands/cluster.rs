@@ -16,7 +16,7 @@ use crate::provider::local::Local;
 use crate::provider::multipass::Multipass;
 use crate::provider::{Provider, ProviderError};
 use crate::state::{ClusterDir, Rest, State};
-use crate::topology::{Node, ProviderKind, Topology, file};
+use crate::topology::{Host, Node, ProviderKind, Topology, file};
 use crate::verify::{self, Subject};
 
 /// Where a cluster.yaml is looked for.
@@ -71,9 +71,12 @@ impl Cluster {
         }
         let had = state.as_ref().map(|state| state.topology.provider);
         refuse_other_provider(&topology, had.or_else(|| provider_left_behind(&dir)))?;
+        if let Some(state) = &state {
+            refuse_moved(&topology, state)?;
+        }
         refuse_hash(&topology)?;
         let file = std::path::absolute(&file).unwrap_or(file);
-        let provider = open(&topology, &dir)?;
+        let provider = open(&topology, &dir, state.as_ref())?;
         let address = Address::wanted(global, source);
         Ok(Self { dir, state, topology, file, provider_overridden, provider, address })
     }
@@ -122,7 +125,7 @@ impl Cluster {
             return Self::recalled(dir, Address::Bare);
         }
         let file = std::path::absolute(HERE).unwrap_or_else(|_| HERE.into());
-        let provider = open(&topology, &dir)?;
+        let provider = open(&topology, &dir, None)?;
         Ok(Self {
             dir,
             state: None,
@@ -137,7 +140,7 @@ impl Cluster {
     fn recalled(dir: ClusterDir, address: Address) -> Result<Self, Failure> {
         let Some(state) = dir.load()? else { return Self::left_behind(dir, address) };
         let topology = state.topology.clone();
-        let provider = open(&topology, &dir)?;
+        let provider = open(&topology, &dir, Some(&state))?;
         let (file, provider_overridden) = (state.file.clone(), state.provider_overridden);
         Ok(Self { dir, state: Some(state), topology, file, provider_overridden, provider, address })
     }
@@ -145,7 +148,7 @@ impl Cluster {
     /// A cluster whose record is lost, as far as the disk tells of it.
     fn left_behind(dir: ClusterDir, address: Address) -> Result<Self, Failure> {
         let topology = Local::left_behind(&dir).ok_or_else(|| lost(&dir))?;
-        let provider = open(&topology, &dir)?;
+        let provider = open(&topology, &dir, None)?;
         let (file, provider_overridden) = (HERE.into(), true);
         Ok(Self { dir, state: None, topology, file, provider_overridden, provider, address })
     }
@@ -265,11 +268,18 @@ impl Cluster {
 }
 
 /// Opens the provider of a cluster.
-fn open(topology: &Topology, dir: &ClusterDir) -> Result<Box<dyn Provider>, ProviderError> {
+fn open(
+    topology: &Topology,
+    dir: &ClusterDir,
+    state: Option<&State>,
+) -> Result<Box<dyn Provider>, ProviderError> {
     match topology.provider {
         ProviderKind::Local => Ok(Box::new(Local::new(topology, dir))),
         ProviderKind::Multipass => Ok(Box::new(Multipass::new(topology, dir)?)),
-        ProviderKind::Hosts => Ok(Box::new(Hosts::new(topology, dir)?)),
+        ProviderKind::Hosts => {
+            let recorded = state.map(State::hosts).unwrap_or_default();
+            Ok(Box::new(Hosts::new(topology, dir)?.and_former(recorded)))
+        }
     }
 }
 
@@ -342,6 +352,28 @@ fn refuse_other_provider(topology: &Topology, had: Option<ProviderKind>) -> Resu
     let what = format!("cluster `{}` is up with provider {had}, not {wanted}", topology.name);
     Err(Failure::new(Kind::Usage, what)
         .hint(format!("natsctl up --provider {had}    (to go on with it)"))
+        .hint(format!("natsctl down --cluster {}    (to begin anew)", topology.name)))
+}
+
+/// Refuses a node whose server runs on a machine that the file no longer names: one name would
+/// be in the mesh twice.
+fn refuse_moved(topology: &Topology, state: &State) -> Result<(), Failure> {
+    let named = |host: &Host| {
+        let mut hosts = topology.nodes.iter().filter_map(|node| node.host.as_ref());
+        hosts.any(|known| (&known.address, known.port) == (&host.address, host.port))
+    };
+    let mut recorded = state.hosts().into_iter();
+    let Some((node, host)) =
+        recorded.find(|(node, host)| topology.node(node).is_some() && !named(host))
+    else {
+        return Ok(());
+    };
+    let what = format!("node `{node}` is on {}, which cluster.yaml does not name", host.address);
+    Err(Failure::new(Kind::ClusterFile, what)
+        .cause("its server there would stay, with a name that another one has")
+        .hint(format!(
+            "give the new machine another name than {node}: natsctl up then takes {node} away"
+        ))
         .hint(format!("natsctl down --cluster {}    (to begin anew)", topology.name)))
 }
 

@@ -235,7 +235,11 @@ impl NodePlan {
     fn describe(&self, provider: &str) -> (char, String) {
         match &self.change {
             Change::Unchanged => (' ', "unchanged".into()),
-            Change::Remove => ('-', "no longer in the file: stop it and remove its machine".into()),
+            Change::Remove => {
+                // A host is its owner's: what natsctl put there goes, the machine stays.
+                let what = if provider == "hosts" { "server" } else { "machine" };
+                ('-', format!("no longer in the file: stop it and remove its {what}"))
+            }
             Change::Create => {
                 let seed = if self.seed { ", the seed" } else { "" };
                 let machine = match &self.vm {
@@ -321,6 +325,14 @@ mod tests {
         let plan = plan("local", &nodes);
         assert!(plan.is_empty());
         insta::assert_snapshot!(plan);
+    }
+
+    #[test]
+    fn a_host_that_is_not_wanted_any_more_keeps_its_machine() {
+        let old = plan("local", &[("old", well())]).nodes.pop().unwrap();
+        assert_eq!(old.change, Change::Remove);
+        assert!(old.describe("hosts").1.ends_with("stop it and remove its server"));
+        assert!(old.describe("multipass").1.ends_with("stop it and remove its machine"));
     }
 
     #[test]

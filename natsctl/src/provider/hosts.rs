@@ -57,6 +57,19 @@ impl Hosts {
         Ok(Self { cluster: topology.name.clone(), dir: dir.path().to_owned(), hosts })
     }
 
+    /// Adds machines that servers were put on: those that the file no longer names are still
+    /// ours to clean.
+    #[must_use]
+    pub fn and_former(mut self, recorded: Vec<(String, Host)>) -> Self {
+        let former = recorded.into_iter().filter(|(node, host)| {
+            let same = |known: &Host| (&known.address, known.port) == (&host.address, host.port);
+            !self.hosts.iter().any(|(name, known)| name == node || same(known))
+        });
+        let former: Vec<_> = former.collect();
+        self.hosts.extend(former);
+        self
+    }
+
     fn host(&self, node: &str) -> Result<&Host, ProviderError> {
         let found = self.hosts.iter().find(|(name, _)| name == node).map(|(_, host)| host);
         found.ok_or_else(|| ProviderError {
@@ -364,6 +377,23 @@ mod tests {
         let machine = machine("node1", &host(None), MachineState::Running, None);
         let error = provider.power(&machine, Power::Cut).await.unwrap_err();
         assert!(error.hint.unwrap().contains("natsctl kill node1"));
+    }
+
+    #[test]
+    fn machines_that_the_file_no_longer_names_are_known_until_they_are_clean() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |address: &str| Host { address: address.into(), ..host(None) };
+        let recorded = [
+            ("node1", at("10.0.0.1")),
+            // Renamed to node1: the machine is in use.
+            ("old1", host(None)),
+            ("node2", at("10.0.0.2")),
+        ];
+        let recorded = recorded.map(|(node, host)| (node.to_owned(), host)).to_vec();
+        let provider = hosts(folder.path(), None).and_former(recorded);
+        let names: Vec<&str> = provider.hosts.iter().map(|(node, _)| node.as_str()).collect();
+        assert_eq!(names, ["node1", "node2"]);
+        assert_eq!(provider.host("node1").unwrap().address, "127.0.0.1");
     }
 
     #[test]

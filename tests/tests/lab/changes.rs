@@ -33,6 +33,43 @@ impl Cluster {
 
 #[tokio::test]
 #[ignore = "needs root and the lab: tests/lab/run"]
+async fn a_host_that_leaves_the_file_is_cleaned_up() {
+    let cluster = Cluster::of_hosts(&nats_server());
+    cluster.natsctl(&["up"]).ok();
+    cluster.take_out("node3");
+    let plan = cluster.natsctl(&["plan"]).ok().stdout;
+    assert!(
+        plan.contains("- node3  no longer in the file: stop it and remove its server"),
+        "{plan}"
+    );
+    cluster.natsctl(&["up"]).ok();
+    cluster.natsctl(&["verify"]).ok();
+    assert_eq!(cluster.in_guest("node3", LEFT).trim(), "");
+    // One that does not answer is waited for: at the next `up`, or by `down`.
+    cluster.take_out("node2");
+    cluster.in_guest("node2", "systemctl stop ssh");
+    let told = cluster.natsctl(&["up"]).stderr;
+    assert!(told.contains("warning: node2: cannot remove node2: cannot reach"), "{told}");
+    cluster.in_guest("node2", "systemctl start ssh");
+    cluster.natsctl(&["down", "--yes"]).ok();
+    for node in ["node1", "node2"] {
+        assert_eq!(cluster.in_guest(node, LEFT).trim(), "", "{node}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs root and the lab: tests/lab/run"]
+async fn an_instance_that_leaves_the_file_is_no_stranger_to_the_others() {
+    let cluster = Cluster::of_multipass(&nats_server());
+    cluster.natsctl(&["up"]).ok();
+    cluster.take_out("node2");
+    cluster.natsctl(&["up"]).ok();
+    cluster.natsctl(&["verify"]).ok();
+    assert_eq!(cluster.lab.guests(), ["demo-node1", "demo-node3"]);
+}
+
+#[tokio::test]
+#[ignore = "needs root and the lab: tests/lab/run"]
 async fn an_upload_that_is_cut_off_leaves_nothing() {
     let cluster = Cluster::of_hosts(&nats_server());
     let mut up = cluster.spawn(&["up"]);
@@ -61,6 +98,22 @@ async fn a_binary_that_was_given_up_is_never_installed() {
     cluster.natsctl(&["up"]).ok();
     cluster.natsctl(&["verify"]).ok();
     assert_eq!(cluster.in_guest("node1", "ls /usr/local/bin").trim(), "natsd");
+}
+
+#[tokio::test]
+#[ignore = "needs root and the lab: tests/lab/run"]
+async fn a_node_that_moves_to_another_host_is_refused_before_anything_changes() {
+    let cluster = Cluster::of_hosts(&nats_server());
+    cluster.natsctl(&["up"]).ok();
+    let pid = cluster.pid("node1");
+    let url = cluster.url("node3");
+    let address = url.trim_start_matches("nats://").trim_end_matches(":4222");
+    cluster.rewrite(|text| text.replace(&format!("{address},"), "10.97.0.240,"));
+    let told = cluster.natsctl(&["up"]).code(3).stderr;
+    assert!(told.contains(&format!("node `node3` is on {address}")), "{told}");
+    assert_eq!(cluster.pid("node1"), pid);
+    cluster.natsctl(&["down", "--yes", "--cluster", "demo"]).ok();
+    assert_eq!(cluster.in_guest("node3", LEFT).trim(), "");
 }
 
 #[tokio::test]
