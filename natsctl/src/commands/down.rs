@@ -8,7 +8,7 @@ use super::{Cluster, Ended, aside, reporter};
 use crate::apply::{chain, take_away};
 use crate::cli::{Down, Global, Output};
 use crate::failure::{Failure, Kind};
-use crate::observe::Found;
+use crate::observe::{Found, Look};
 use crate::report::{self, Report, show_duration};
 use crate::state::ClusterDir;
 use crate::topology::ProviderKind;
@@ -25,9 +25,7 @@ pub(super) async fn run(global: &Global, args: &Down) -> Ended {
         return Ok(0);
     };
     let name = cluster.topology.name.clone();
-    // Hosts are there whether they are ours or not: without a record nothing was put on them.
-    let hosts = cluster.topology.provider == ProviderKind::Hosts;
-    if cluster.state.is_none() && (hosts || machines(&cluster).await?.is_empty()) {
+    if cluster.state.is_none() && machines(&cluster).await?.is_empty() {
         report::say(&format!("cluster {name} is not up: nothing to remove"));
         return Ok(0);
     }
@@ -55,7 +53,17 @@ pub(super) async fn run(global: &Global, args: &Down) -> Ended {
 }
 
 async fn machines(cluster: &Cluster) -> Result<Vec<Found>, Failure> {
-    Ok(cluster.look().await?.into_values().filter(|found| found.machine.is_some()).collect())
+    // Hosts are there whether they are ours or not. Where the record is lost, those are ours that
+    // carry a server of this cluster, and those of which it cannot be told.
+    let any = cluster.state.is_some() || cluster.topology.provider != ProviderKind::Hosts;
+    let is_ours = |found: &Found| match &found.look {
+        _ if any => true,
+        Look::Reached(reached) => reached.facts.is_of(&cluster.topology.name),
+        Look::Unreachable(_) => cluster.is_lost(),
+        Look::Off => false,
+    };
+    let found = cluster.look().await?.into_values();
+    Ok(found.filter(|found| found.machine.is_some() && is_ours(found)).collect())
 }
 
 async fn remove(

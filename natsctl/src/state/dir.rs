@@ -78,11 +78,12 @@ impl ClusterDir {
         self.path.join("state.json").is_file()
     }
 
-    /// Whether a provider left here what comes with a node: its folder, or the machines' key.
+    /// Whether a provider left here what comes with a node: its folder, or keys of machines.
     #[must_use]
     pub fn has_made_something(&self) -> bool {
         let nodes = fs::read_dir(self.path.join("nodes"));
-        nodes.is_ok_and(|mut nodes| nodes.next().is_some()) || self.host_key().is_file()
+        let keys = [self.host_key(), self.path.join("known_hosts")];
+        nodes.is_ok_and(|mut nodes| nodes.next().is_some()) || keys.iter().any(|key| key.is_file())
     }
 
     /// Name of the cluster.

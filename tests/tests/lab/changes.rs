@@ -118,6 +118,29 @@ async fn a_node_that_moves_to_another_host_is_refused_before_anything_changes() 
 
 #[tokio::test]
 #[ignore = "needs root and the lab: tests/lab/run"]
+async fn hosts_whose_record_is_lost_are_cleaned_by_what_is_on_them() {
+    let cluster = Cluster::of_hosts(&nats_server());
+    cluster.natsctl(&["up"]).ok();
+    std::fs::remove_file(cluster.state().join("demo/state.json")).unwrap();
+    let told = cluster.natsctl(&["stop", "node1"]).stderr;
+    assert!(told.contains("the record of cluster `demo` is lost"), "{told}");
+    // As an upload leaves it whose machine lost its power.
+    cluster.in_guest("node1", "touch /usr/local/bin/natsd.new.7.upload");
+    // A server of somebody else is left alone.
+    cluster
+        .in_guest("node2", "sed -i '1s/of cluster demo/of cluster other/' /etc/natsd/natsd.conf");
+    cluster.in_guest("node3", "systemctl stop ssh");
+    cluster.natsctl(&["down", "--yes"]).failed_saying(&["cannot remove node3", "natsctl down"]);
+    cluster.in_guest("node3", "systemctl start ssh");
+    cluster.natsctl(&["down", "--yes"]).ok();
+    for node in ["node1", "node3"] {
+        assert_eq!(cluster.in_guest(node, LEFT).trim(), "", "{node}");
+    }
+    assert_ne!(cluster.pid("node2"), "0");
+}
+
+#[tokio::test]
+#[ignore = "needs root and the lab: tests/lab/run"]
 async fn a_host_without_ssh_is_not_stopped_and_keeps_no_other_from_serving() {
     let cluster = Cluster::of_hosts(&nats_server());
     cluster.natsctl(&["up"]).ok();

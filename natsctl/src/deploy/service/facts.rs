@@ -88,6 +88,15 @@ impl Facts {
         }
     }
 
+    /// Whether a server of this cluster is installed, as its config says.
+    #[must_use]
+    pub fn is_of(&self, cluster: &str) -> bool {
+        let line = self.config.as_deref().and_then(|config| config.lines().next());
+        line.is_some_and(|line| {
+            line.contains(&format!(" of cluster {cluster}, written by natsctl"))
+        })
+    }
+
     /// Whether flags and config are stored exactly so.
     #[must_use]
     pub fn is_stored(&self, wanted: &Wanted) -> bool {
@@ -99,6 +108,15 @@ impl Facts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_is_of_the_cluster_that_its_config_names() {
+        let config = "# n of cluster demo, written by natsctl: `natsctl up` overwrites it.\n";
+        let facts = Facts { config: Some(config.into()), ..Facts::default() };
+        assert!(facts.is_of("demo"));
+        assert!(!facts.is_of("dem"));
+        assert!(!Facts::default().is_of("demo"));
+    }
 
     #[test]
     fn facts_are_read_by_section() {
