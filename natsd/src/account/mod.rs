@@ -275,6 +275,15 @@ impl Account {
         self.mappings.load_full()
     }
 
+    /// What it costs at most to ask where a message goes instead.
+    #[must_use]
+    pub fn mapping_steps(&self) -> usize {
+        if !self.has_mappings() {
+            return 0;
+        }
+        self.mappings.load().as_ref().map_or(0, |mappings| mappings.count())
+    }
+
     /// Where a message goes instead of this subject, if anywhere else.
     #[must_use]
     pub fn map(&self, subject: &[u8]) -> Option<Vec<u8>> {
@@ -419,13 +428,12 @@ impl Account {
         self.inner.write().links.retain(|held| !Arc::ptr_eq(held, link));
     }
 
-    /// Calls `visit` with every subscription that matches, and returns the generation of
-    /// interest for which that holds.
-    pub fn for_each_match(&self, subject: &[u8], visit: impl FnMut(&Arc<Subscription>)) -> u64 {
+    /// Calls `visit` with every subscription that matches.
+    pub fn for_each_match(&self, subject: &[u8], visit: impl FnMut(&Arc<Subscription>)) -> Lookup {
         let inner = self.inner.read();
-        inner.interest.for_each_match(subject, visit);
+        let steps = inner.interest.for_each_match(subject, visit);
         // Read under the lock: writers change it under the write lock only.
-        self.generation.load(Ordering::Acquire)
+        Lookup { generation: self.generation.load(Ordering::Acquire), steps }
     }
 
     /// Calls `visit` with every subscription.
@@ -447,6 +455,15 @@ impl Account {
         let (held, inserted) = (inner.interest.len(), inner.inserted);
         InterestCounts { held, inserted, removed: inserted.saturating_sub(held as u64) }
     }
+}
+
+/// What a look-up of a subject brought besides its subscriptions.
+#[derive(Clone, Copy, Debug)]
+pub struct Lookup {
+    /// The generation of interest for which they hold.
+    pub generation: u64,
+    /// What it cost: subscriptions and branches looked at.
+    pub steps: usize,
 }
 
 /// Counts of an account's subscriptions, those of peers included.

@@ -107,6 +107,7 @@ impl Client {
             return self.publish_traced(message, publisher);
         }
         self.entry.received.count(message.size());
+        publisher.note(self.account.mapping_steps());
         match self.account.map(message.subject) {
             None => self.publish_to(message, line.filter(|_| !invalid), frame, publisher),
             Some(subject) => {
@@ -196,6 +197,7 @@ impl Client {
         let is_again = self.matches.hold_for(&self.account, message.subject);
         if !is_again {
             self.matches.take(&self.account, message.subject);
+            publisher.note(self.matches.steps());
         }
         let (shared, large);
         let message = match share(message.body, frame) {
@@ -218,7 +220,7 @@ impl Client {
     /// Answers a request that nobody takes, on the requester's own subscription to the reply.
     pub(super) fn report_no_responders(&self, message: &Message<'_>, publisher: &mut Publisher) {
         let mut sid = None;
-        self.account.for_each_match(message.reply, |subscription| {
+        let lookup = self.account.for_each_match(message.reply, |subscription| {
             if let Target::Local(target) = &subscription.target
                 && subscription.queue.is_none()
                 && Arc::ptr_eq(&target.subscriber, &self.subscriber)
@@ -226,6 +228,7 @@ impl Client {
                 sid = Some(Sid::from_slice(target.sid()));
             }
         });
+        publisher.note(lookup.steps);
         let Some(sid) = sid else { return };
         let block = headers::no_responders(message.subject);
         let sizes = format!(" {0} {0}\r\n", block.len());

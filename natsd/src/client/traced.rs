@@ -89,6 +89,7 @@ impl Client {
     ) {
         if !self.matches.hold_for(&self.account, message.subject) {
             self.matches.take(&self.account, message.subject);
+            publisher.note(self.matches.steps());
         }
         let asker = Requester { entry: &self.entry, node: &self.node };
         let origin = Origin::Client { id: self.entry.id, echo: self.options.echo, asker: &asker };

@@ -133,13 +133,16 @@ impl<S: Interested> Interest<S> {
         }
     }
 
-    /// Calls `visit` with every value whose pattern matches the subject.
-    pub fn for_each_match<'a>(&'a self, subject: &[u8], mut visit: impl FnMut(&'a S)) {
+    /// Calls `visit` with every value whose pattern matches the subject. Returns what that cost:
+    /// values visited and branches looked at, of which there may be many that lead nowhere.
+    pub fn for_each_match<'a>(&'a self, subject: &[u8], mut visit: impl FnMut(&'a S)) -> usize {
+        let mut steps = 0;
         let hash = self.hasher.hash_one(subject);
         if let Some(held) = self.literals.find(hash, |held| held.pattern() == subject) {
+            steps += held.values.len();
             held.values.iter().for_each(&mut visit);
         }
-        self.wildcards.for_each_match(subject, &mut visit);
+        steps + self.wildcards.for_each_match(subject, &mut visit)
     }
 
     /// The values of exactly this pattern (wildcards taken literally).

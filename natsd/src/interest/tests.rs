@@ -33,6 +33,18 @@ fn an_empty_token_matches_nothing() {
     }
 }
 
+#[test]
+fn what_leads_nowhere_is_counted_as_well() {
+    let mut interest = Interest::new();
+    for pattern in ["a.*.x", "*.a.x", "*.*.x", "a.a.x"] {
+        interest.insert(Rc::new(pattern.to_owned()));
+    }
+    let steps = |subject: &str| interest.for_each_match(subject.as_bytes(), |_| {});
+    assert_eq!(steps("a.a.y"), 1 + 2 + 3, "the levels of no, one and two tokens");
+    assert_eq!(steps("a.a.x"), 1 + 2 + 3 + 4, "and those that are found");
+    assert_eq!(steps("b"), 1);
+}
+
 fn token() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec!["a", "b", "c", "*", "x*"])
 }

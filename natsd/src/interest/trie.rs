@@ -96,8 +96,13 @@ impl<S: Interested> Trie<S> {
         &[]
     }
 
-    pub(super) fn for_each_match<'a>(&'a self, subject: &[u8], visit: &mut impl FnMut(&'a S)) {
-        self.root.for_each_match(Some(subject), visit);
+    /// Returns how many levels and values it looked at.
+    pub(super) fn for_each_match<'a>(
+        &'a self,
+        subject: &[u8],
+        visit: &mut impl FnMut(&'a S),
+    ) -> usize {
+        self.root.for_each_match(Some(subject), visit)
     }
 
     pub(super) fn for_each_pattern<'a>(&'a self, visit: &mut impl FnMut(&'a [S])) {
@@ -161,18 +166,21 @@ impl<S: Interested> Level<S> {
 
     /// `rest` is what is left of the subject, `None` when all its tokens are used. An empty token
     /// matches nothing; that no literal is empty is known.
-    fn for_each_match<'a>(&'a self, rest: Option<&[u8]>, visit: &mut impl FnMut(&'a S)) {
-        let Some(rest) = rest else { return };
+    fn for_each_match<'a>(&'a self, rest: Option<&[u8]>, visit: &mut impl FnMut(&'a S)) -> usize {
+        let Some(rest) = rest else { return 0 };
+        let mut steps = 1;
         if !self.rest.is_empty() && !subject::has_empty_token(rest) {
+            steps += self.rest.len();
             self.rest.iter().for_each(&mut *visit);
         }
         let (token, rest) = split_token(rest);
         if let Some(branch) = self.literals.as_deref().and_then(|map| map.get(token)) {
-            branch.for_each_match(rest, visit);
+            steps += branch.for_each_match(rest, visit);
         }
         if let Some(branch) = self.star.as_deref().filter(|_| !token.is_empty()) {
-            branch.for_each_match(rest, visit);
+            steps += branch.for_each_match(rest, visit);
         }
+        steps
     }
 
     fn for_each_pattern<'a>(&'a self, visit: &mut impl FnMut(&'a [S])) {
@@ -193,9 +201,12 @@ impl<S: Interested> Branch<S> {
         }
     }
 
-    fn for_each_match<'a>(&'a self, rest: Option<&[u8]>, visit: &mut impl FnMut(&'a S)) {
+    fn for_each_match<'a>(&'a self, rest: Option<&[u8]>, visit: &mut impl FnMut(&'a S)) -> usize {
         match rest {
-            None => self.here.iter().for_each(visit),
+            None => {
+                self.here.iter().for_each(visit);
+                self.here.len()
+            }
             some => self.next.for_each_match(some, visit),
         }
     }

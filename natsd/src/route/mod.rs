@@ -244,6 +244,7 @@ impl Route {
         let Some(account) = account else { return };
         if !self.matches.hold_for(&account, message.subject) {
             self.matches.take(&account, message.subject);
+            publisher.note(self.matches.steps());
         }
         let shared = share(message.body, frame);
         let message = Message { shared: shared.as_ref(), ..message };

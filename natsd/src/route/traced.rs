@@ -19,6 +19,7 @@ impl Route {
     ) {
         if !self.matches.hold_for(account, message.subject) {
             self.matches.take(account, message.subject);
+            publisher.note(self.matches.steps());
         }
         let origin = Origin::Route { queues };
         let begun = self.begin_trace(account, message);

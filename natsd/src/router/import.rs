@@ -123,6 +123,7 @@ impl Publisher {
                 let mut matches =
                     if spare.len() < SPARE_MAX { Matches::default() } else { spare.remove(0) };
                 matches.take(account, message.subject);
+                self.stint.note(matches.steps());
                 matches
             }
         };

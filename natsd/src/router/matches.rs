@@ -4,11 +4,16 @@ use std::sync::Arc;
 
 use crate::account::{Account, Link, Subscription, Target};
 
+/// So many names of queue groups are looked at in the time of a delivery.
+const NAMES_PER_STEP: usize = 8;
+
 /// The receivers of one subject. Filled again and again without giving its memory back.
 #[derive(Debug, Default)]
 pub struct Matches {
     account: Option<Arc<Account>>,
     generation: u64,
+    /// What it cost to take them.
+    steps: usize,
     /// Clients and the server itself, without queue group.
     pub(super) plain: Vec<Arc<Subscription>>,
     /// One link per peer server with plain interest.
@@ -24,6 +29,8 @@ pub struct Matches {
 pub(super) struct Group {
     pub(super) name: Box<[u8]>,
     pub(super) members: Vec<Arc<Subscription>>,
+    /// Some of them are on peers, each of which may stand for several.
+    pub(super) reaches_peers: bool,
 }
 
 impl Matches {
@@ -55,16 +62,25 @@ impl Matches {
             self.account = Some(Arc::clone(account));
         }
         let (plain, links, groups) = (&mut self.plain, &mut self.links, &mut self.groups);
-        self.generation = account.for_each_match(subject, |subscription| {
+        let mut searched = 0;
+        let lookup = account.for_each_match(subject, |subscription| {
             if !subscription.takes(subject) {
                 return;
             }
             match (&subscription.queue, &subscription.target) {
-                (Some(queue), _) => join_group(groups, queue, subscription),
+                (Some(queue), _) => searched += join_group(groups, queue, subscription),
                 (None, Target::Peer(peer)) => add_link(links, &peer.link),
                 (None, _) => plain.push(Arc::clone(subscription)),
             }
         });
+        self.generation = lookup.generation;
+        self.steps = lookup.steps + searched / NAMES_PER_STEP;
+    }
+
+    /// What it cost to take them: see [`Publisher::note`](super::Publisher::note).
+    #[must_use]
+    pub const fn steps(&self) -> usize {
+        self.steps
     }
 
     /// Lets go of all receivers.
@@ -77,14 +93,22 @@ impl Matches {
     }
 }
 
-fn join_group(groups: &mut Vec<Group>, name: &[u8], subscription: &Arc<Subscription>) {
+/// Returns how many groups it looked at.
+fn join_group(groups: &mut Vec<Group>, name: &[u8], subscription: &Arc<Subscription>) -> usize {
     // Two patterns with the same queue name are one group for this message.
-    match groups.iter_mut().find(|group| *group.name == *name) {
-        Some(group) => group.members.push(Arc::clone(subscription)),
+    let reaches_peers = matches!(subscription.target, Target::Peer(_));
+    let index = groups.iter().position(|group| *group.name == *name);
+    match index.and_then(|index| groups.get_mut(index)) {
+        Some(group) => {
+            group.members.push(Arc::clone(subscription));
+            group.reaches_peers |= reaches_peers;
+        }
         None => {
-            groups.push(Group { name: name.into(), members: vec![Arc::clone(subscription)] });
+            let members = vec![Arc::clone(subscription)];
+            groups.push(Group { name: name.into(), members, reaches_peers });
         }
     }
+    index.unwrap_or(groups.len())
 }
 
 /// Adds a link unless its peer has one already; the younger one wins.

@@ -72,7 +72,7 @@ pub struct Publisher {
     /// Messages carried since somebody asked.
     carried: usize,
     /// What was done for the connection whose turn it is.
-    stint: Stint,
+    pub(super) stint: Stint,
     /// How deep in imports of imports it is, and matches for each depth.
     pub(super) nested: Nested,
 }
@@ -126,6 +126,11 @@ impl Publisher {
     /// To be called after every op: whether others of the thread should have their turn now.
     pub fn turn_is_over(&mut self) -> bool {
         self.stint.is_over(self.touched.len())
+    }
+
+    /// Notes work that the turn is for: about as much as so many deliveries.
+    pub const fn note(&mut self, steps: usize) {
+        self.stint.note(steps);
     }
 
     /// Whether the turn could have brought twice as much.
@@ -223,7 +228,11 @@ impl Publisher {
         origin: Origin<'_>,
         directed: &mut Directed<'m>,
     ) -> bool {
-        for member in candidates(&group.members, &mut self.dice) {
+        if group.reaches_peers {
+            self.stint.note(group.members.len());
+        }
+        for member in candidates(group, &mut self.dice) {
+            self.stint.note(1);
             match &member.target {
                 Target::Peer(peer) if peer.link.is_open() => {
                     direct(directed, &peer.link, &group.name);
@@ -251,14 +260,14 @@ impl Publisher {
         let mut count = 0;
         let origin = Origin::Route { queues: names };
         for group in matches.groups.iter().filter(named) {
-            let order: SmallVec<[&Arc<Subscription>; 8]> =
-                candidates(&group.members, &mut self.dice).collect();
-            let mut local = order.iter().filter(|member| member.is_local());
+            self.stint.note(group.members.len());
+            let mut order = candidates(group, &mut self.dice);
+            let mut local = order.clone().filter(|member| member.is_local());
             if local.any(|member| self.deliver(account, member, message, matches, origin)) {
                 count += 1;
                 continue;
             }
-            let link = order.iter().find_map(|member| match &member.target {
+            let link = order.find_map(|member| match &member.target {
                 Target::Peer(peer) if peer.link.is_open() => Some(&peer.link),
                 _ => None,
             });

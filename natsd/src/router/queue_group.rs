@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::matches::Group;
 use crate::account::{Subscription, Target};
 
 /// A small generator of random numbers (xorshift), one per reading thread. Queue groups need
@@ -31,22 +32,33 @@ impl Dice {
 
 /// The members in the order in which they are to be tried.
 pub(super) fn candidates<'a>(
-    members: &'a [Arc<Subscription>],
+    group: &'a Group,
     dice: &mut Dice,
-) -> impl Iterator<Item = &'a Arc<Subscription>> + use<'a> {
+) -> impl Iterator<Item = &'a Arc<Subscription>> + Clone + use<'a> {
+    let members = &*group.members;
+    let start = if group.reaches_peers { weighted(members, dice) } else { even(members, dice) };
+    let (before, after) = members.split_at_checked(start).unwrap_or((&[], members));
+    after.iter().chain(before)
+}
+
+/// A place among members of this server: the choice costs the same, however many there are.
+fn even(members: &[Arc<Subscription>], dice: &mut Dice) -> usize {
+    let count = u64::try_from(members.len()).unwrap_or(u64::MAX);
+    usize::try_from(dice.below(count)).unwrap_or_default()
+}
+
+/// A place among members of which some stand for several.
+fn weighted(members: &[Arc<Subscription>], dice: &mut Dice) -> usize {
     let total: u64 = members.iter().map(|member| weight(member)).sum();
     let mut place = dice.below(total);
-    let mut start = 0;
     for (index, member) in members.iter().enumerate() {
         let weight = weight(member);
         if place < weight {
-            start = index;
-            break;
+            return index;
         }
         place -= weight;
     }
-    let (before, after) = members.split_at_checked(start).unwrap_or((&[], members));
-    after.iter().chain(before)
+    0
 }
 
 fn weight(member: &Subscription) -> u64 {

@@ -15,6 +15,9 @@ use crate::router::publish::{Directed, direct};
 use crate::router::queue_group::candidates;
 use crate::router::{Matches, Origin, Publisher};
 
+/// To note a delivery costs as much as so many deliveries.
+const TRACED_STEPS: usize = 8;
+
 /// A client that matches.
 struct Receiver<'a> {
     account: &'a Account,
@@ -37,6 +40,7 @@ impl Publisher {
         trace: &mut Trace,
     ) -> usize {
         self.set_sizes(message);
+        self.note(matches.plain.len() * TRACED_STEPS);
         let mut count = 0;
         for held in &matches.plain {
             count += usize::from(self.trace_one(account, held, message, matches, origin, trace));
@@ -72,7 +76,7 @@ impl Publisher {
         trace: &mut Trace,
     ) -> bool {
         let mut order: SmallVec<[&Arc<Subscription>; 8]> =
-            candidates(&group.members, &mut self.dice).collect();
+            candidates(group, &mut self.dice).collect();
         if let Origin::Route { queues } = origin {
             if !queues.contains(&&*group.name) {
                 return false;
