@@ -159,9 +159,6 @@ impl Client {
         if let Some(session) = &self.session {
             complete(&mut connect, &session.cookies);
         }
-        if self.connected {
-            self.drop_subscriptions(publisher);
-        }
         self.last_line.forget();
         self.set_about(&connect, None);
         if !self.node.hears(self.entry.peer.ip()) {

@@ -358,6 +358,9 @@ impl Ops for Client {
             return Ok(progress);
         }
         match parse(input, &self.bounds, self.options.headers) {
+            Ok(Step::Op(ClientOp::Connect(_), _)) if self.still_leaves(publisher) => {
+                Ok(Progress::Again)
+            }
             Ok(Step::Op(ref op, used)) => {
                 if log::tracing_wire() {
                     self.log_op(op, input);
@@ -502,7 +505,8 @@ impl Conversation for Client {
 
     fn on_close(&mut self, reason: CloseReason, publisher: &mut Publisher) {
         self.node.registry.remove(&self.entry, reason);
-        self.leaving = Some(Box::new(self.subscriber.take_all()));
+        // Unless a further CONNECT is just ending them.
+        self.leaving.get_or_insert_with(|| Box::new(self.subscriber.take_all()));
         self.wind_down(publisher);
         self.leave_account();
         if log::debugging() {

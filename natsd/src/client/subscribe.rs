@@ -6,6 +6,7 @@ use super::Client;
 use crate::account::{LocalTarget, Subscription, Target};
 use crate::auth::{Denied, SubscribeLeave};
 use crate::log;
+use crate::net::Conversation;
 use crate::protocol::error;
 use crate::router::Publisher;
 use crate::subject;
@@ -141,11 +142,13 @@ impl Client {
         self.account.unsubscribe(subscription, publisher);
     }
 
-    /// Ends all subscriptions of the connection.
-    pub(super) fn drop_subscriptions(&self, publisher: &mut Publisher) {
-        for subscription in self.subscriber.take_all() {
-            self.drop_subscription(&subscription, publisher);
+    /// Ends subscriptions that a further CONNECT ends, a part of them; says whether there are more.
+    pub(super) fn still_leaves(&mut self, publisher: &mut Publisher) -> bool {
+        if !self.connected {
+            return false;
         }
+        self.leaving.get_or_insert_with(|| Box::new(self.subscriber.take_all()));
+        self.wind_down(publisher)
     }
 
     pub(super) fn drop_subscription(

@@ -229,4 +229,51 @@ async fn many_subscriptions_end_in_steps() {
     assert_eq!(account.subscriptions(), 1, "that of the other client");
 }
 
+#[tokio::test]
+async fn a_further_connect_ends_many_subscriptions_in_steps() {
+    let node = node();
+    let mut peer = Peer::connect(&node);
+    let count = 2 * LEAVING_AT_ONCE + 1;
+    peer.say(&(0..count).map(|sid| format!("SUB a {sid}\r\n")).collect::<String>());
+    let account = Arc::clone(&peer.client.account);
+    let input = "CONNECT {\"verbose\":true}\r\nSUB a 1\r\nPUB a 1\r\nx\r\n";
+    for cut in [input.len(), 10] {
+        let Peer { client, publisher, .. } = &mut peer;
+        publisher.begin_turn();
+        client.on_bytes(&input.as_bytes()[..cut], None, publisher).unwrap();
+        client.on_bytes(&input.as_bytes()[cut..], None, publisher).unwrap();
+        assert_eq!(account.subscriptions(), count - LEAVING_AT_ONCE);
+        client.go_on(publisher).unwrap();
+        assert_eq!((account.subscriptions(), client.left()), (1, input.len()));
+        client.go_on(publisher).unwrap();
+        assert_eq!((account.subscriptions(), client.left()), (1, 0), "the new one");
+        assert_eq!(peer.heard(), "+OK\r\n+OK\r\n+OK\r\nMSG a 1 1\r\nx\r\n");
+        peer.say("CONNECT {\"verbose\":false}\r\n");
+        peer.say(&(0..count).map(|sid| format!("SUB a {sid}\r\n")).collect::<String>());
+    }
+    let Peer { client, publisher, .. } = &mut peer;
+    client.on_bytes(input.as_bytes(), None, publisher).unwrap();
+    client.on_close(CloseReason::ClientClosed, publisher);
+    while client.wind_down(publisher) {}
+    assert_eq!(account.subscriptions(), 0, "an end in between leaves none behind");
+}
+
+#[tokio::test]
+async fn a_search_that_finds_nobody_counts_for_the_turn() {
+    let node = node();
+    let mut peer = Peer::connect(&node);
+    let pattern = |number: usize| {
+        let tokens = (0..12).map(|bit| if number >> bit & 1 == 1 { "*." } else { "a." });
+        format!("SUB {}x {number}\r\n", tokens.collect::<String>())
+    };
+    peer.say(&(0..1 << 12).map(pattern).collect::<String>());
+    let subject = "a.".repeat(12);
+    let input: String =
+        (0..1000).map(|number| format!("PUB {subject}{number} 1\r\nx\r\n")).collect();
+    let Peer { client, publisher, .. } = &mut peer;
+    publisher.begin_turn();
+    client.on_bytes(input.as_bytes(), None, publisher).unwrap();
+    assert!(client.left() > 0, "8,000,000 steps take longer than a turn");
+}
+
 mod security;

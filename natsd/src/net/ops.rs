@@ -17,6 +17,8 @@ pub enum Progress {
     Done(usize),
     /// The op goes on beyond the input.
     More(Need),
+    /// The op is not done with yet, and wants another turn.
+    Again,
 }
 
 /// A conversation that consists of ops.
@@ -93,6 +95,7 @@ fn work<'i, O: Ops + ?Sized>(
                 ops.stash().keep(input, need);
                 break;
             }
+            Progress::Again => return Ok(input),
         }
         if publisher.turn_is_over() {
             return Ok(input);
@@ -117,7 +120,12 @@ fn finish_stashed<'i, O: Ops + ?Sized>(
             match ops.step(&held, None, publisher)? {
                 Progress::Done(used) => ops.stash().finish(held, used),
                 Progress::More(need) => ops.stash().restore(held, need),
+                Progress::Again => ops.rest().append(&held),
             }
+        }
+        if ops.rest().waiting() > 0 {
+            ops.rest().append(input);
+            return Ok(&[]);
         }
         if input.len() == before {
             break; // nothing new to look at
@@ -133,6 +141,7 @@ fn finish_large<O: Ops + ?Sized>(
     publisher: &mut Publisher,
 ) -> Result<(), CloseReason> {
     let frame = held.freeze();
+    // Nothing that is as long wants another turn.
     match ops.step(&frame, Some(Frame::Own(&frame)), publisher)? {
         Progress::Done(used) if used == frame.len() => {}
         Progress::Done(used) => ops.stash().finish(BytesMut::from(&*frame), used),
@@ -140,6 +149,7 @@ fn finish_large<O: Ops + ?Sized>(
             let held = frame.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&*shared));
             ops.stash().restore(held, need);
         }
+        Progress::Again => ops.rest().append(&frame),
     }
     Ok(())
 }
