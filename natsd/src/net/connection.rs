@@ -454,6 +454,15 @@ impl Driver {
             return Poll::Pending;
         };
         desk::with(|desk| {
+            if frames.waiting() > 0 {
+                desk.begin_batch(frames.waiting());
+                let result = frames.take_kept(conversation, &mut desk.publisher);
+                desk.write_all();
+                *paused_until = pause_wanted(conversation, &mut desk.publisher);
+                result?;
+                frames.sink.flush_controls().map_err(|_lost| CloseReason::WriteError)?;
+                return desk.turns.give_way(cx);
+            }
             let got = match &frames.tls {
                 Some(tls) => ready!(poll_decrypted(read, cx, tls, desk, conversation))?,
                 None => ready!(poll_clear(read, cx, desk.buffer.first(pace.most())))?,
@@ -461,17 +470,18 @@ impl Driver {
             desk.begin_batch(got.bytes);
             let Desk { buffer, publisher, .. } = desk;
             let input = buffer.bytes().get_mut(..got.bytes).unwrap_or_default();
-            let result = frames.take(input, conversation, publisher);
+            let result = frames.take(input, got.ended, conversation, publisher);
             desk.write_all();
             *paused_until = pause_wanted(conversation, &mut desk.publisher);
-            pace.note(got.bytes, conversation.left(), desk.publisher.turn_was_easy());
+            let left = conversation.left() + frames.waiting();
+            pace.note(got.bytes, left, desk.publisher.turn_was_easy());
             result?;
             if got.ended {
                 conversation.finish(&mut desk.publisher)?;
                 desk.write_all();
             }
             frames.sink.flush_controls().map_err(|_lost| CloseReason::WriteError)?;
-            got.next(conversation.left(), cx, &mut desk.turns)
+            got.next(left, cx, &mut desk.turns)
         })
     }
 

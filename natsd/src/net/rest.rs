@@ -19,8 +19,8 @@ impl Rest {
         if bytes.is_empty() {
             return;
         }
-        let mut all = BytesMut::with_capacity(self.0.len() + bytes.len());
-        all.extend_from_slice(&self.0);
+        // In place, with room for more, unless queues hold a part of it.
+        let mut all = self.take().try_into_mut().unwrap_or_else(|held| BytesMut::from(&*held));
         all.extend_from_slice(bytes);
         self.0 = all.freeze();
     }
@@ -33,5 +33,25 @@ impl Rest {
     /// Puts the last so many of them back.
     pub(super) fn restore(&mut self, mut all: Bytes, left: usize) {
         self.0 = all.split_off(all.len() - left);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_queues_hold_is_not_written_to() {
+        let mut rest = Rest::default();
+        for byte in 0..100 {
+            rest.append(&[byte]);
+        }
+        assert_eq!(rest.waiting(), 100);
+        let all = rest.take();
+        let held = all.slice(90..);
+        rest.restore(all, 20);
+        rest.append(b"x");
+        assert_eq!((rest.waiting(), held.first(), held.len()), (21, Some(&90), 10));
+        assert!(rest.take().starts_with(&[80, 81]));
     }
 }

@@ -34,6 +34,8 @@ use crate::websocket::{
 
 /// Bytes that are compressed, or cut into small frames, at once.
 const FRAMED_AT_ONCE: usize = 256 * 1024;
+/// So many unpacked bytes cost about as much as one delivery.
+const UNPACKED_PER_STEP: usize = 256;
 /// Answers to pings that may wait, in bytes; a peer that sends more does not read.
 const CONTROLS_MAX: usize = 64 * 1024;
 /// Bytes of a request that are read at once.
@@ -110,6 +112,8 @@ impl Negotiation {
         let frames = Frames {
             decoder: Decoder::new(!session.unmasked, session.compression),
             inflater: Inflater::default(),
+            kept: Vec::new(),
+            kept_from: 0,
             tls: self.tls,
             sink: Arc::clone(&sink),
         };
@@ -203,6 +207,9 @@ fn http_date() -> String {
 pub(super) struct Frames {
     decoder: Decoder,
     inflater: Inflater,
+    /// Input that waits for the next turn, from so many bytes on.
+    kept: Vec<u8>,
+    kept_from: usize,
     pub(super) tls: Option<Arc<TlsSink>>,
     pub(super) sink: Arc<WebsocketSink>,
 }
@@ -220,17 +227,56 @@ impl From<Packed> for Untaken {
 }
 
 impl Frames {
-    /// Gives what the frames hold to the conversation.
+    /// How much input waits for the next turn.
+    pub(super) const fn waiting(&self) -> usize {
+        self.kept.len() - self.kept_from
+    }
+
+    /// Gives what the frames hold to the conversation, until the turn is over: frames of a few bytes
+    /// may hold millions. The rest is kept, unless it is the last that came.
     pub(super) fn take(
         &mut self,
         input: &mut [u8],
+        is_last: bool,
         conversation: &mut impl Conversation,
         publisher: &mut Publisher,
     ) -> Result<(), CloseReason> {
-        let mut at = 0;
+        let at = self.take_some(input, 0, is_last, conversation, publisher)?;
+        self.kept.extend_from_slice(input.get(at..).unwrap_or_default());
+        Ok(())
+    }
+
+    /// Goes on with input that was kept.
+    pub(super) fn take_kept(
+        &mut self,
+        conversation: &mut impl Conversation,
+        publisher: &mut Publisher,
+    ) -> Result<(), CloseReason> {
+        let mut kept = std::mem::take(&mut self.kept);
+        let from = std::mem::take(&mut self.kept_from);
+        let at = self.take_some(&mut kept, from, false, conversation, publisher)?;
+        if at < kept.len() {
+            (self.kept, self.kept_from) = (kept, at);
+        }
+        Ok(())
+    }
+
+    /// Takes what follows `at`; returns how far it came.
+    fn take_some(
+        &mut self,
+        input: &mut [u8],
+        mut at: usize,
+        is_last: bool,
+        conversation: &mut impl Conversation,
+        publisher: &mut Publisher,
+    ) -> Result<usize, CloseReason> {
         loop {
+            if !is_last && at < input.len() && (conversation.left() > 0 || publisher.turn_is_over())
+            {
+                return Ok(at);
+            }
             match self.decoder.next(input, &mut at) {
-                Ok(None) => return Ok(()),
+                Ok(None) => return Ok(input.len()),
                 Ok(Some(Piece::Data { bytes, compressed, last })) => {
                     let bytes = input.get(bytes).unwrap_or_default();
                     if compressed {
@@ -267,6 +313,7 @@ impl Frames {
         let mut result = self.inflater.push(bytes, most).map_err(Untaken::from);
         if last && result.is_ok() {
             result = self.inflater.finish(most, |plain| {
+                publisher.note(plain.len() / UNPACKED_PER_STEP);
                 conversation.on_bytes(plain, None, publisher).map_err(Untaken::Closed)
             });
         }

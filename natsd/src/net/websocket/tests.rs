@@ -3,6 +3,7 @@ use std::collections::VecDeque;
 use proptest::prelude::*;
 
 use super::*;
+use crate::outbound::Outbound;
 use crate::websocket::Terms;
 
 /// A socket that takes so many bytes at a time; 0 is a refusal.
@@ -178,4 +179,99 @@ async fn an_upgrade_that_takes_too_long_is_given_up() {
     };
     assert!(accept_websocket(stream, address, &plan).await.is_none());
     drop(peer);
+}
+
+/// Counts what it is given, as if that were work for as many deliveries.
+struct Counter {
+    outbound: Arc<Outbound>,
+    bytes: usize,
+    /// It wants another turn for what it has got.
+    left: usize,
+}
+
+impl Conversation for Counter {
+    fn outbound(&self) -> &Arc<Outbound> {
+        &self.outbound
+    }
+
+    fn on_open(&mut self, _: &mut Publisher) -> Result<(), CloseReason> {
+        Ok(())
+    }
+
+    fn on_secured(&mut self, _: Secured) -> Result<(), CloseReason> {
+        Ok(())
+    }
+
+    fn on_insecure(&mut self, _: &io::Error) {}
+
+    fn on_bytes(
+        &mut self,
+        input: &[u8],
+        _: Option<&bytes::Bytes>,
+        _: &mut Publisher,
+    ) -> Result<(), CloseReason> {
+        self.bytes += input.len();
+        self.left = 1;
+        Ok(())
+    }
+
+    fn left(&self) -> usize {
+        self.left
+    }
+
+    fn go_on(&mut self, _: &mut Publisher) -> Result<(), CloseReason> {
+        self.left = 0;
+        Ok(())
+    }
+
+    fn deadline(&self) -> Option<tokio::time::Instant> {
+        None
+    }
+
+    fn on_deadline(
+        &mut self,
+        _: tokio::time::Instant,
+        _: &mut Publisher,
+    ) -> Result<(), CloseReason> {
+        Ok(())
+    }
+
+    fn on_close(&mut self, _: CloseReason, _: &mut Publisher) {}
+
+    fn wind_down(&mut self, _: &mut Publisher) -> bool {
+        false
+    }
+}
+
+#[test]
+fn frames_that_one_turn_is_too_short_for_wait_in_order() {
+    let socket: Arc<dyn Sink> = Arc::new(Narrow::default());
+    let session = Session { compression: true, ..Session::default() };
+    let mut frames = Frames {
+        decoder: Decoder::new(false, true),
+        inflater: Inflater::default(),
+        kept: Vec::new(),
+        kept_from: 0,
+        tls: None,
+        sink: Arc::new(WebsocketSink::new(Arc::clone(&socket), &session)),
+    };
+    let frame = written(&session, &[b'x'; 20_000]);
+    let mut input = frame.repeat(3);
+    input.truncate(frame.len() * 3 - 1);
+    let outbound = Arc::new(Outbound::new(1, socket, 1 << 20));
+    let mut counter = Counter { outbound, bytes: 0, left: 0 };
+    let mut publisher = Publisher::new(1);
+    frames.take(&mut input.clone(), false, &mut counter, &mut publisher).unwrap();
+    assert_eq!((counter.bytes, frames.waiting()), (20_000, frame.len() * 2 - 1));
+    counter.go_on(&mut publisher).unwrap();
+    frames.take_kept(&mut counter, &mut publisher).unwrap();
+    assert_eq!((counter.bytes, frames.waiting()), (40_000, frame.len() - 1));
+    counter.go_on(&mut publisher).unwrap();
+    frames.take_kept(&mut counter, &mut publisher).unwrap();
+    assert_eq!((counter.bytes, frames.waiting()), (40_000, 0), "the last byte is missing");
+    let mut last = frame[frame.len() - 1..].to_vec();
+    frames.take(&mut last, false, &mut counter, &mut publisher).unwrap();
+    assert_eq!(counter.bytes, 60_000);
+    frames.take(&mut frame.repeat(3), true, &mut counter, &mut publisher).unwrap();
+    assert_eq!((counter.bytes, frames.waiting()), (120_000, 0), "no turn after the last one");
 }
