@@ -1,7 +1,7 @@
 //! What all connections of this server share.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -91,6 +91,8 @@ pub struct Node {
     route_ids: AtomicU64,
     /// Where reports of traced messages are published from.
     reports: OnceLock<mpsc::Sender<Box<Trace>>>,
+    /// Events of traces that wait there.
+    reported_events: AtomicUsize,
     /// Counts reloads.
     epoch: AtomicU64,
     lame_duck: AtomicBool,
@@ -107,6 +109,10 @@ struct TlsSetups {
 
 /// A control line on a route may be this much longer than one of a client (nats-server 2.15).
 const ROUTE_CONTROL_LINE_FACTOR: usize = 16;
+
+/// So many events of traces wait at most to be reported, some 100 bytes each; a single trace may
+/// have more.
+const REPORTED_EVENTS_MAX: usize = 100_000;
 
 impl Node {
     /// Makes the shared part of a server.
@@ -131,6 +137,7 @@ impl Node {
             ids: AtomicU64::new(5),
             route_ids: AtomicU64::new(5),
             reports: OnceLock::new(),
+            reported_events: AtomicUsize::new(0),
             epoch: AtomicU64::new(0),
             lame_duck: AtomicBool::new(false),
         }
@@ -243,9 +250,18 @@ impl Node {
     /// Hands over what became of a traced message. What does not fit the queue is not reported,
     /// nor is anything without a system account.
     pub fn report(&self, trace: Box<Trace>) {
-        if let Some(reports) = self.reports.get() {
-            drop(reports.try_send(trace));
+        let Some(reports) = self.reports.get() else { return };
+        let count = trace.events.len();
+        let waiting = self.reported_events.fetch_add(count, Ordering::Relaxed);
+        let fits = waiting == 0 || waiting + count <= REPORTED_EVENTS_MAX;
+        if !fits || reports.try_send(trace).is_err() {
+            self.note_reported(count);
         }
+    }
+
+    /// So many events of a trace wait no more.
+    pub fn note_reported(&self, events: usize) {
+        self.reported_events.fetch_sub(events, Ordering::Relaxed);
     }
 
     /// Clients look at what they are entitled to again, before they are read on.

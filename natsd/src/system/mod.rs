@@ -149,7 +149,7 @@ impl System {
             tokio::select! {
                 Some(request) = requests.recv() => self.take(request).await,
                 Some(event) = events.recv() => self.report(&event),
-                Some(trace) = traces.recv() => self.report_trace(*trace),
+                Some(trace) = traces.recv() => Arc::clone(&self).report_aside(*trace).await,
                 Some(measured) = measured.recv() => self.take_measured(*measured),
                 _ = unanswered.tick() => self.report_unanswered(),
                 () = sleep_until(pulse.next_stats()) => {

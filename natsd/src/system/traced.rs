@@ -1,14 +1,19 @@
 //! Reports of traced messages: what became of each on this server.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde::Serialize;
+use tokio::task::spawn_blocking;
 
 use super::System;
 use crate::monitor::json;
 use crate::monitor::view::ServerInfo;
 use crate::protocol::headers::TraceHeaders;
 use crate::router::{Egress, Event, Kind, Trace};
+
+/// More events than this take a millisecond.
+const AT_ONCE: usize = 1000;
 
 /// The report, in the reference's order.
 #[derive(Serialize)]
@@ -27,8 +32,21 @@ struct Request<'a> {
 }
 
 impl System {
+    /// Does so where nobody waits for it, if the text is a long one.
+    pub(super) async fn report_aside(self: Arc<Self>, trace: Trace) {
+        let count = trace.events.len();
+        if count > AT_ONCE {
+            let system = Arc::clone(&self);
+            // It cannot fail, and if it did nothing would follow from it.
+            drop(spawn_blocking(move || system.report_trace(trace)).await);
+        } else {
+            self.report_trace(trace);
+        }
+        self.node().note_reported(count);
+    }
+
     /// Publishes what became of a traced message, where its sender wanted to know.
-    pub(super) fn report_trace(&self, mut trace: Trace) {
+    fn report_trace(&self, mut trace: Trace) {
         let peers: HashMap<u64, String> = self
             .monitor
             .mesh()
