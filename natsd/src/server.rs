@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io;
 use std::net::{self, SocketAddr};
+use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
@@ -13,7 +14,7 @@ use jiff::Timestamp;
 use nkeys::{KeyPair, XKey};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::account::Account;
@@ -313,14 +314,18 @@ impl Server {
                         }
                     }
                     Trapped::Reload => {
-                        if let Err(error) = self.reload_as_launched() {
+                        let result;
+                        (self, result) = self.reload_as_launched().await;
+                        if let Err(error) = result {
                             tracing::error!("Failed to reload server configuration: {error}");
                         }
                     }
                 },
                 Some(Order::Reload(done)) = self.orders.recv() => {
+                    let result;
+                    (self, result) = self.reload_as_launched().await;
                     // Nobody waits any more when the requester's task is gone.
-                    drop(done.send(self.reload_as_launched().map_err(|error| error.to_string())));
+                    drop(done.send(result.map_err(|error| error.to_string())));
                 }
                 () = moved_away => break,
             }
@@ -328,9 +333,18 @@ impl Server {
         self.stop().await;
     }
 
-    fn reload_as_launched(&mut self) -> Result<(), ReloadError> {
-        let args = self.launch.args.clone();
-        self.reload(&args)
+    /// Reloads on a thread that serves nobody: a million subscriptions to be judged anew, or to be
+    /// taken to other accounts, take seconds.
+    async fn reload_as_launched(mut self) -> (Self, Result<(), ReloadError>) {
+        let aside = spawn_blocking(move || {
+            let args = self.launch.args.clone();
+            let result = self.reload(&args);
+            (self, result)
+        });
+        match aside.await {
+            Ok(done) => done,
+            Err(error) => resume_unwind(error.into_panic()),
+        }
     }
 
     fn reopen_log(&self) {
