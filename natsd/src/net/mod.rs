@@ -9,6 +9,7 @@ mod connection;
 mod crowding;
 mod descriptors;
 mod desk;
+mod driver;
 mod interfaces;
 mod listener;
 pub mod ops;
