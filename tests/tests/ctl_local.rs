@@ -652,11 +652,16 @@ fn logs_of_all_nodes_are_merged_by_time() {
     let mut follow = sandbox.command(&["logs", "-f", "-n", "0"]).spawn().unwrap();
     let mut lines = BufReader::new(follow.stdout.take().unwrap());
     // Nothing tells when the tail of a log is at work: so talk until something is heard.
-    let heard = std::thread::spawn(move || wait_for_line(&mut lines, "Client connection created"));
+    // The reader stays until the interrupt: without one it ends by itself.
+    let heard = std::thread::spawn(move || {
+        let line = wait_for_line(&mut lines, "Client connection created");
+        (line, lines)
+    });
     while !heard.is_finished() {
         sandbox.run(&["pub", "--node", "node1", "demo.hello", "x"]).expect_code(0);
     }
-    assert!(heard.join().unwrap().contains("Client connection created"));
+    let (line, _reader) = heard.join().unwrap();
+    assert!(line.contains("Client connection created"));
     interrupt(follow.id());
     assert_eq!(follow.wait().unwrap().code(), Some(130));
 }

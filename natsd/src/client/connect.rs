@@ -175,6 +175,14 @@ impl Client {
         self.take(step, judge, connect, publisher)
     }
 
+    /// Whether a CONNECT can be read.
+    pub(super) fn can_read(&self, json: &[u8]) -> bool {
+        if self.said.is_empty() {
+            return Connect::parse(json).is_ok();
+        }
+        Connect::parse_over(&self.said, json).is_ok()
+    }
+
     fn read_connect(&mut self, json: &[u8]) -> Result<Connect, serde_json::Error> {
         if self.said.is_empty() {
             let connect = Connect::parse(json)?;

@@ -358,7 +358,7 @@ impl Ops for Client {
             return Ok(progress);
         }
         match parse(input, &self.bounds, self.options.headers) {
-            Ok(Step::Op(ClientOp::Connect(_), _)) if self.still_leaves(publisher) => {
+            Ok(Step::Op(ClientOp::Connect(json), _)) if self.still_leaves(json, publisher) => {
                 Ok(Progress::Again)
             }
             Ok(Step::Op(ref op, used)) => {

@@ -143,8 +143,9 @@ impl Client {
     }
 
     /// Ends subscriptions that a further CONNECT ends, a part of them; says whether there are more.
-    pub(super) fn still_leaves(&mut self, publisher: &mut Publisher) -> bool {
-        if !self.connected {
+    /// One that cannot be read ends none: they are counted with the connection, which it ends.
+    pub(super) fn still_leaves(&mut self, json: &[u8], publisher: &mut Publisher) -> bool {
+        if !self.connected || !self.can_read(json) {
             return false;
         }
         self.leaving.get_or_insert_with(|| Box::new(self.subscriber.take_all()));

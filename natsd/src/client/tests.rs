@@ -259,6 +259,15 @@ async fn a_further_connect_ends_many_subscriptions_in_steps() {
 }
 
 #[tokio::test]
+async fn a_further_connect_that_cannot_be_read_ends_no_subscription() {
+    let node = node();
+    let mut peer = Peer::connect(&node);
+    peer.say("SUB a 1\r\n");
+    assert!(peer.try_say("CONNECT {\"protocol\":1.5}\r\n").is_err());
+    assert_eq!(peer.client.account.subscriptions(), 1, "it is counted with the connection");
+}
+
+#[tokio::test]
 async fn a_search_that_finds_nobody_counts_for_the_turn() {
     let node = node();
     let mut peer = Peer::connect(&node);
