@@ -4,8 +4,8 @@
 //! clock is looked at now and then, and when the turn is over what is left waits for the next one.
 //!
 //! Measured, two cores, how long another client waits for its own message at most while one
-//! publishes 16 B as fast as it can: to 10 receivers 9 ms instead of 99, to 100 17 instead of 700,
-//! to 1,000 102 instead of 4,900 (nats-server 9, 21 and 92; `bench/neighbour`). It costs a tenth more
+//! publishes 16 B as fast as it can: to 10 receivers 11 ms instead of 99, to 100 15 instead of 700,
+//! to 1,000 96 instead of 4,900 (nats-server 11, 13 and 39; `bench/neighbour`). It costs a tenth more
 //! CPU where 100 receive 128 B, and nothing that could be measured to 10, or to 100 of 1 KiB.
 
 use std::time::{Duration, Instant};
