@@ -284,12 +284,7 @@ impl Apply<'_> {
             }
             views = verify::wait_for_mesh(&subjects, &known, MESH).await;
         }
-        let dead: Vec<&str> = views
-            .iter()
-            .filter(|view| view.peers.is_err())
-            .map(|view| view.node.as_str())
-            .collect();
-        for view in views.iter().filter(|view| !view.whole_without(&dead)) {
+        for view in verify::not_whole(&views) {
             let trouble = Trouble::Mesh(mesh_trouble(view, begun.elapsed()));
             failures.push(NodeError::new(&view.node, "bring {} into the mesh", trouble));
         }
@@ -389,9 +384,7 @@ fn touches_machine(change: &Change) -> bool {
 /// Nodes that run and lack a route to another that runs, the last in file order first; one of
 /// them is left alone, since a route needs but one end to dial.
 fn apart(views: &[View]) -> Vec<String> {
-    let dead: Vec<&str> =
-        views.iter().filter(|view| view.peers.is_err()).map(|view| view.node.as_str()).collect();
-    let apart = views.iter().filter(|view| view.peers.is_ok() && !view.whole_without(&dead));
+    let apart = verify::apart(views).into_iter();
     let mut names: Vec<String> = apart.map(|view| view.node.clone()).skip(1).collect();
     names.reverse();
     names

@@ -360,7 +360,7 @@ fn refuse_other_provider(topology: &Topology, had: Option<ProviderKind>) -> Resu
 fn refuse_moved(topology: &Topology, state: &State) -> Result<(), Failure> {
     let named = |host: &Host| {
         let mut hosts = topology.nodes.iter().filter_map(|node| node.host.as_ref());
-        hosts.any(|known| (&known.address, known.port) == (&host.address, host.port))
+        hosts.any(|known| known.is_same_machine(host))
     };
     let mut recorded = state.hosts().into_iter();
     let Some((node, host)) =

@@ -177,17 +177,16 @@ impl Job {
     /// that do not answer come first: they serve nobody.
     async fn roll(&self, ending: Ending) -> Result<(), Failure> {
         let views = verify::views(&self.expected().await?).await;
-        let silent: Vec<&String> =
-            views.iter().filter(|view| view.peers.is_err()).map(|view| &view.node).collect();
+        let silent = verify::silent(&views);
         let mut nodes = self.nodes.clone();
-        nodes.sort_by_key(|node| !silent.contains(&node));
+        nodes.sort_by_key(|node| !silent.contains(&node.as_str()));
         for (nth, node) in nodes.iter().enumerate() {
             let left = nodes.get(nth..).unwrap_or_default();
             let to_be_woken: Vec<&String> =
-                left.iter().filter(|node| silent.contains(node)).collect();
+                left.iter().filter(|node| silent.contains(&node.as_str())).collect();
             self.others_are_whole(&to_be_woken, left).await?;
             // Who hangs moves no clients away.
-            let ending = if silent.contains(&node) { Ending::Stop } else { ending };
+            let ending = if silent.contains(&node.as_str()) { Ending::Stop } else { ending };
             self.restart(std::slice::from_ref(node), ending).await?;
         }
         self.others_are_whole(&[], &[]).await
@@ -198,12 +197,7 @@ impl Job {
         let mut subjects = self.expected().await?;
         subjects.retain(|subject| !asleep.contains(&&subject.node));
         let views = verify::wait_for_mesh(&subjects, &self.known(), MESH).await;
-        let silent: Vec<&str> = views
-            .iter()
-            .filter(|view| view.peers.is_err())
-            .map(|view| view.node.as_str())
-            .collect();
-        let bad: Vec<&View> = views.iter().filter(|view| !view.whole_without(&silent)).collect();
+        let bad = verify::not_whole(&views);
         if bad.is_empty() {
             return Ok(());
         }

@@ -62,8 +62,7 @@ impl Hosts {
     #[must_use]
     pub fn and_former(mut self, recorded: Vec<(String, Host)>) -> Self {
         let former = recorded.into_iter().filter(|(node, host)| {
-            let same = |known: &Host| (&known.address, known.port) == (&host.address, host.port);
-            !self.hosts.iter().any(|(name, known)| name == node || same(known))
+            !self.hosts.iter().any(|(name, known)| name == node || known.is_same_machine(host))
         });
         let former: Vec<_> = former.collect();
         self.hosts.extend(former);

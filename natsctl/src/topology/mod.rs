@@ -117,6 +117,14 @@ pub struct Host {
     pub identity: Option<PathBuf>,
 }
 
+impl Host {
+    /// Whether both are the same machine, whoever logs in.
+    #[must_use]
+    pub fn is_same_machine(&self, other: &Self) -> bool {
+        (&self.address, self.port) == (&other.address, other.port)
+    }
+}
+
 /// How the server is run on every node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Server {

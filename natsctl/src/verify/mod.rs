@@ -7,7 +7,7 @@ mod views;
 
 pub use delivery::{Delivery, Lost, deliver};
 pub use verdict::Verdict;
-pub use views::{View, views, wait_for_mesh};
+pub use views::{View, apart, not_whole, silent, views, wait_for_mesh};
 
 use std::net::SocketAddr;
 

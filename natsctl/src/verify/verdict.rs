@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Delivery, Subject, View, deliver, views};
+use super::{Delivery, Subject, View, deliver, silent, views};
 use crate::clients::Login;
 use crate::report::show_millis;
 
@@ -33,12 +33,7 @@ impl Verdict {
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
         let mut problems: Vec<String> = self.views.iter().filter_map(View::problem).collect();
-        let silent: Vec<&str> = self
-            .views
-            .iter()
-            .filter(|view| view.peers.is_err())
-            .map(|view| view.node.as_str())
-            .collect();
+        let silent = silent(&self.views);
         let mut causes: Vec<(String, Vec<String>)> = Vec::new();
         for delivery in &self.deliveries {
             let known = |node: &String| silent.contains(&node.as_str());

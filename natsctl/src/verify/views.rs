@@ -92,8 +92,8 @@ pub async fn wait_for_mesh(
         for view in &mut views {
             view.strangers.retain(|name| !known.contains(name));
         }
-        let time_is_up = begun.elapsed() > patience
-            || (begun.elapsed() > SILENCE && whole_but_for_the_silent(&views));
+        let time_is_up =
+            begun.elapsed() > patience || (begun.elapsed() > SILENCE && apart(&views).is_empty());
         if time_is_up || views.iter().all(View::whole) {
             return views;
         }
@@ -101,10 +101,24 @@ pub async fn wait_for_mesh(
     }
 }
 
-fn whole_but_for_the_silent(views: &[View]) -> bool {
-    let silent: Vec<&str> =
-        views.iter().filter(|view| view.peers.is_err()).map(|view| view.node.as_str()).collect();
-    views.iter().all(|view| view.peers.is_err() || view.whole_without(&silent))
+/// Nodes that do not answer.
+#[must_use]
+pub fn silent(views: &[View]) -> Vec<&str> {
+    views.iter().filter(|view| view.peers.is_err()).map(|view| view.node.as_str()).collect()
+}
+
+/// Views that are not whole, those of silent nodes among them; that these are missed by the others is
+/// not held against anybody.
+#[must_use]
+pub fn not_whole(views: &[View]) -> Vec<&View> {
+    let silent = silent(views);
+    views.iter().filter(|view| !view.whole_without(&silent)).collect()
+}
+
+/// Those that answer and are not whole.
+#[must_use]
+pub fn apart(views: &[View]) -> Vec<&View> {
+    not_whole(views).into_iter().filter(|view| view.peers.is_ok()).collect()
 }
 
 async fn view(subject: &Subject, all: &[Subject]) -> View {

@@ -54,12 +54,6 @@ impl Mappings {
         &self.list
     }
 
-    /// How many there are: one after the other is asked.
-    #[must_use]
-    pub const fn count(&self) -> usize {
-        self.list.len()
-    }
-
     /// Where a message goes instead; `None` when no mapping matches. An empty subject is nowhere:
     /// weights may leave a rest.
     #[must_use]

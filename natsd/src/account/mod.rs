@@ -275,13 +275,14 @@ impl Account {
         self.mappings.load_full()
     }
 
-    /// What it costs at most to ask where a message goes instead.
+    /// What it costs at most to ask where a message goes instead: one mapping after the other is
+    /// asked.
     #[must_use]
     pub fn mapping_steps(&self) -> usize {
         if !self.has_mappings() {
             return 0;
         }
-        self.mappings.load().as_ref().map_or(0, |mappings| mappings.count())
+        self.mappings.load().as_ref().map_or(0, |mappings| mappings.list().len())
     }
 
     /// Where a message goes instead of this subject, if anywhere else.

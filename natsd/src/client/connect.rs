@@ -177,21 +177,21 @@ impl Client {
 
     /// Whether a CONNECT can be read.
     pub(super) fn can_read(&self, json: &[u8]) -> bool {
-        if self.said.is_empty() {
-            return Connect::parse(json).is_ok();
-        }
-        Connect::parse_over(&self.said, json).is_ok()
+        self.said_with(json).is_ok()
     }
 
     fn read_connect(&mut self, json: &[u8]) -> Result<Connect, serde_json::Error> {
-        if self.said.is_empty() {
-            let connect = Connect::parse(json)?;
-            self.said = json.into();
-            return Ok(connect);
-        }
-        let (connect, said) = Connect::parse_over(&self.said, json)?;
+        let (connect, said) = self.said_with(json)?;
         self.said = said.into();
         Ok(connect)
+    }
+
+    /// What it has said with this CONNECT, and the JSON of that.
+    fn said_with(&self, json: &[u8]) -> Result<(Connect, Vec<u8>), serde_json::Error> {
+        if self.said.is_empty() {
+            return Ok((Connect::parse(json)?, json.to_vec()));
+        }
+        Connect::parse_over(&self.said, json)
     }
 
     /// Goes on with a client about whom something was found out.

@@ -397,10 +397,7 @@ impl Conversation for Client {
 
     fn on_secured(&mut self, secured: Secured) -> Result<(), CloseReason> {
         if log::debugging() {
-            let label = self.entry.label();
-            tracing::debug!("{label} - TLS handshake complete");
-            let (version, cipher) = (secured.version, &secured.cipher);
-            tracing::debug!("{label} - TLS version {version}, cipher suite {cipher}");
+            secured.log(&self.entry.label());
         }
         self.entry.note_secured(secured);
         self.gate.restart(self.node.config().limits.auth_timeout);

@@ -35,15 +35,10 @@ impl Places {
     pub(super) fn take<S: Interested>(&mut self, values: &mut Values<S>, value: &S) -> bool {
         let Some(place) = self.find(values, value) else { return false };
         values.swap_remove(place);
-        if values.len() > SEARCHED_MAX {
+        if values.len() >= SEARCHED_MAX {
             self.0.remove(&value.identity());
-            if let Some(moved) = values.get(place) {
-                self.0.insert(moved.identity(), place);
-            }
+            self.note_moved(values, place);
             self.give_back_memory();
-        } else if values.len() == SEARCHED_MAX {
-            self.0.remove(&value.identity());
-            self.forget(values);
         }
         if values.spilled() && values.len() <= values.inline_size() {
             values.shrink_to_fit();
@@ -51,18 +46,23 @@ impl Places {
         true
     }
 
+    /// The last value of a long list took the place of one that left.
+    fn note_moved<S: Interested>(&mut self, values: &mut Values<S>, place: usize) {
+        if values.len() == SEARCHED_MAX {
+            // It is long no more.
+            for value in values.iter() {
+                self.0.remove(&value.identity());
+            }
+            values.shrink_to_fit();
+        } else if let Some(moved) = values.get(place) {
+            self.0.insert(moved.identity(), place);
+        }
+    }
+
     fn note<S: Interested>(&mut self, values: &Values<S>, from: usize) {
         for (place, value) in values.iter().enumerate().skip(from) {
             self.0.insert(value.identity(), place);
         }
-    }
-
-    fn forget<S: Interested>(&mut self, values: &mut Values<S>) {
-        for value in values.iter() {
-            self.0.remove(&value.identity());
-        }
-        values.shrink_to_fit();
-        self.give_back_memory();
     }
 
     fn give_back_memory(&mut self) {

@@ -17,7 +17,6 @@ use super::pace::Pace;
 use super::patience::Patience;
 use super::tls::TlsSink;
 use super::websocket::Frames;
-use super::workers::Turns;
 use crate::close::CloseReason;
 use crate::config::show_duration;
 use crate::outbound::{Attend, Waiting};
@@ -40,6 +39,16 @@ pub(super) enum Flow {
     Clear,
     Tls(Arc<TlsSink>),
     Websocket(Box<Frames>),
+}
+
+impl Flow {
+    /// How much was read and waits for the next turn.
+    const fn waiting(&self) -> usize {
+        match self {
+            Self::Clear | Self::Tls(_) => 0,
+            Self::Websocket(frames) => frames.waiting(),
+        }
+    }
 }
 
 struct Driver {
@@ -176,8 +185,9 @@ impl Driver {
                 result
             });
         }
-        if conversation.left() > 0 {
-            return self.go_on(cx, conversation);
+        let left = conversation.left() + self.flow.waiting();
+        if left > 0 {
+            return self.go_on(left, cx, conversation);
         }
         match &self.flow {
             Flow::Clear => {}
@@ -202,19 +212,27 @@ impl Driver {
             let buffer = desk.buffer.first(self.pace.most());
             let got = ready!(poll_clear(&mut self.read, cx, buffer))?;
             self.hand_over(conversation, desk, Some(got.bytes))?;
-            got.next(conversation.left(), cx, &mut desk.turns)
+            let left = conversation.left();
+            got.next(conversation, left, cx, desk)
         })
     }
 
-    /// Lets the conversation go on with what it has got already.
+    /// Goes on with so many bytes that were read in an earlier turn: first with what the
+    /// conversation has got already.
     fn go_on(
         &mut self,
+        left: usize,
         cx: &mut Context<'_>,
         conversation: &mut impl Conversation,
     ) -> Poll<Result<(), CloseReason>> {
         desk::with(|desk| {
-            desk.begin_batch(conversation.left());
-            let result = conversation.go_on(&mut desk.publisher);
+            desk.begin_batch(left);
+            let result = match &mut self.flow {
+                Flow::Websocket(frames) if conversation.left() == 0 => {
+                    frames.take_rest(conversation, &mut desk.publisher)
+                }
+                _ => conversation.go_on(&mut desk.publisher),
+            };
             desk.write_all();
             self.paused_until = pause_wanted(conversation, &mut desk.publisher);
             result?;
@@ -234,11 +252,8 @@ impl Driver {
             if got.bytes > 0 {
                 self.hand_over(conversation, desk, Some(got.bytes))?;
             }
-            if got.ended {
-                conversation.finish(&mut desk.publisher)?;
-                desk.write_all();
-            }
-            got.next(conversation.left(), cx, &mut desk.turns)
+            let left = conversation.left();
+            got.next(conversation, left, cx, desk)
         })
     }
 
@@ -252,15 +267,6 @@ impl Driver {
             return Poll::Pending;
         };
         desk::with(|desk| {
-            if frames.waiting() > 0 {
-                desk.begin_batch(frames.waiting());
-                let result = frames.take_kept(conversation, &mut desk.publisher);
-                desk.write_all();
-                *paused_until = pause_wanted(conversation, &mut desk.publisher);
-                result?;
-                frames.sink.flush_controls().map_err(|_lost| CloseReason::WriteError)?;
-                return desk.turns.give_way(cx);
-            }
             let got = match &frames.tls {
                 Some(tls) => ready!(poll_decrypted(read, cx, tls, desk, conversation))?,
                 None => ready!(poll_clear(read, cx, desk.buffer.first(pace.most())))?,
@@ -274,12 +280,9 @@ impl Driver {
             let left = conversation.left() + frames.waiting();
             pace.note(got.bytes, left, desk.publisher.turn_was_easy());
             result?;
-            if got.ended {
-                conversation.finish(&mut desk.publisher)?;
-                desk.write_all();
-            }
+            let next = got.next(conversation, left, cx, desk);
             frames.sink.flush_controls().map_err(|_lost| CloseReason::WriteError)?;
-            got.next(left, cx, &mut desk.turns)
+            next
         })
     }
 
@@ -352,20 +355,21 @@ struct Got {
 }
 
 impl Got {
-    /// How to go on when the bytes are worked on, or some are left. After a full buffer other
-    /// connections of the thread get their turn first.
+    /// How to go on when the bytes are worked on but for so many. After a full buffer other
+    /// connections of the thread get their turn first; what came last is worked on whole.
     fn next(
         &self,
+        conversation: &mut impl Conversation,
         left: usize,
         cx: &mut Context<'_>,
-        turns: &mut Turns,
+        desk: &mut Desk,
     ) -> Poll<Result<(), CloseReason>> {
-        match self {
-            _ if left > 0 => turns.give_way(cx),
-            Self { ended: true, .. } => Poll::Ready(Err(CloseReason::ClientClosed)),
-            Self { is_full: true, .. } => turns.give_way(cx),
-            _ => Poll::Ready(Ok(())),
+        if self.ended {
+            let finished = conversation.finish(&mut desk.publisher);
+            desk.write_all();
+            return Poll::Ready(finished.and(Err(CloseReason::ClientClosed)));
         }
+        if self.is_full || left > 0 { desk.turns.give_way(cx) } else { Poll::Ready(Ok(())) }
     }
 }
 

@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
@@ -21,6 +22,7 @@ use tokio::time::timeout;
 
 use super::Conversation;
 use super::connection::{Carrier, Reader, TcpSink};
+use super::rest::Rest;
 use super::tls::TlsSink;
 use super::upgrade::TlsPlan;
 use crate::close::CloseReason;
@@ -112,8 +114,7 @@ impl Negotiation {
         let frames = Frames {
             decoder: Decoder::new(!session.unmasked, session.compression),
             inflater: Inflater::default(),
-            kept: Vec::new(),
-            kept_from: 0,
+            rest: Rest::default(),
             tls: self.tls,
             sink: Arc::clone(&sink),
         };
@@ -207,9 +208,7 @@ fn http_date() -> String {
 pub(super) struct Frames {
     decoder: Decoder,
     inflater: Inflater,
-    /// Input that waits for the next turn, from so many bytes on.
-    kept: Vec<u8>,
-    kept_from: usize,
+    rest: Rest,
     pub(super) tls: Option<Arc<TlsSink>>,
     pub(super) sink: Arc<WebsocketSink>,
 }
@@ -229,7 +228,7 @@ impl From<Packed> for Untaken {
 impl Frames {
     /// How much input waits for the next turn.
     pub(super) const fn waiting(&self) -> usize {
-        self.kept.len() - self.kept_from
+        self.rest.waiting()
     }
 
     /// Gives what the frames hold to the conversation, until the turn is over: frames of a few bytes
@@ -241,35 +240,33 @@ impl Frames {
         conversation: &mut impl Conversation,
         publisher: &mut Publisher,
     ) -> Result<(), CloseReason> {
-        let at = self.take_some(input, 0, is_last, conversation, publisher)?;
-        self.kept.extend_from_slice(input.get(at..).unwrap_or_default());
+        let at = self.take_some(input, is_last, conversation, publisher)?;
+        self.rest.append(input.get(at..).unwrap_or_default());
         Ok(())
     }
 
     /// Goes on with input that was kept.
-    pub(super) fn take_kept(
+    pub(super) fn take_rest(
         &mut self,
         conversation: &mut impl Conversation,
         publisher: &mut Publisher,
     ) -> Result<(), CloseReason> {
-        let mut kept = std::mem::take(&mut self.kept);
-        let from = std::mem::take(&mut self.kept_from);
-        let at = self.take_some(&mut kept, from, false, conversation, publisher)?;
-        if at < kept.len() {
-            (self.kept, self.kept_from) = (kept, at);
-        }
+        let mut rest = BytesMut::from(self.rest.take());
+        let at = self.take_some(&mut rest, false, conversation, publisher)?;
+        let left = rest.len().saturating_sub(at);
+        self.rest.restore(rest.freeze(), left);
         Ok(())
     }
 
-    /// Takes what follows `at`; returns how far it came.
+    /// Takes frames as long as the turn is; returns how far it came.
     fn take_some(
         &mut self,
         input: &mut [u8],
-        mut at: usize,
         is_last: bool,
         conversation: &mut impl Conversation,
         publisher: &mut Publisher,
     ) -> Result<usize, CloseReason> {
+        let mut at = 0;
         loop {
             if !is_last && at < input.len() && (conversation.left() > 0 || publisher.turn_is_over())
             {

@@ -373,10 +373,7 @@ impl Conversation for Route {
     }
 
     fn on_secured(&mut self, secured: Secured) -> Result<(), CloseReason> {
-        let label = self.entry.label();
-        tracing::debug!("{label} - TLS handshake complete");
-        let (version, cipher) = (secured.version, &secured.cipher);
-        tracing::debug!("{label} - TLS version {version}, cipher suite {cipher}");
+        secured.log(&self.entry.label());
         if let Some(certificate) = secured.certificate() {
             self.entry.note_key(certificate.key_digest.clone());
         }

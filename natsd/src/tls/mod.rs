@@ -98,6 +98,12 @@ impl Secured {
     pub fn certificate(&self) -> Option<&Certificate> {
         self.chain.first()
     }
+
+    /// Logs what was agreed on with the peer of this label, to those who debug.
+    pub fn log(&self, label: &str) {
+        tracing::debug!("{label} - TLS handshake complete");
+        tracing::debug!("{label} - TLS version {}, cipher suite {}", self.version, self.cipher);
+    }
 }
 
 /// TLS of one listener, and of the connections dialed under the same configuration.

@@ -250,8 +250,7 @@ fn frames_that_one_turn_is_too_short_for_wait_in_order() {
     let mut frames = Frames {
         decoder: Decoder::new(false, true),
         inflater: Inflater::default(),
-        kept: Vec::new(),
-        kept_from: 0,
+        rest: Rest::default(),
         tls: None,
         sink: Arc::new(WebsocketSink::new(Arc::clone(&socket), &session)),
     };
@@ -264,10 +263,10 @@ fn frames_that_one_turn_is_too_short_for_wait_in_order() {
     frames.take(&mut input.clone(), false, &mut counter, &mut publisher).unwrap();
     assert_eq!((counter.bytes, frames.waiting()), (20_000, frame.len() * 2 - 1));
     counter.go_on(&mut publisher).unwrap();
-    frames.take_kept(&mut counter, &mut publisher).unwrap();
+    frames.take_rest(&mut counter, &mut publisher).unwrap();
     assert_eq!((counter.bytes, frames.waiting()), (40_000, frame.len() - 1));
     counter.go_on(&mut publisher).unwrap();
-    frames.take_kept(&mut counter, &mut publisher).unwrap();
+    frames.take_rest(&mut counter, &mut publisher).unwrap();
     assert_eq!((counter.bytes, frames.waiting()), (40_000, 0), "the last byte is missing");
     let mut last = frame[frame.len() - 1..].to_vec();
     frames.take(&mut last, false, &mut counter, &mut publisher).unwrap();
