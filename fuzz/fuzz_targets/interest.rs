@@ -84,7 +84,9 @@ fuzz_target!(|data: &[u8]| {
     interest.for_each_pattern(|values| all += values.len());
     assert_eq!(all, naive.len());
     for held in &naive {
-        assert!(interest.of(held.pattern()).iter().any(|other| other.identity() == held.identity()));
+        assert!(
+            interest.of(held.pattern()).iter().any(|other| other.identity() == held.identity())
+        );
     }
     for held in &naive {
         assert!(interest.remove(held));
