@@ -25,6 +25,7 @@ ROOT = LAB_DIR / "root"
 GUESTS = LAB_DIR / "guests"
 CGROUPS = [Path("/sys/fs/cgroup/systemd"), Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup")]
 CGROUP_PREFIX = "natsctl-lab-"
+MAKING_SECONDS = 30
 
 
 class Guest:
@@ -98,8 +99,20 @@ class Guest:
         (seed / "vendor-data").write_text(vendor_data or "")
         (seed / "meta-data").write_text(f"instance-id: {self.name}\nlocal-hostname: {self.name}\n")
 
+    @property
+    def being_made(self):
+        """Its first boot is still to come; a maker that died does not count for ever."""
+        facts = self.facts
+        return "booted" not in facts and time.time() - facts["made"] < MAKING_SECONDS
+
+    def wait_until_made(self):
+        while self.being_made:
+            time.sleep(0.02)
+
     def start(self):
-        """Boots it; returns at once."""
+        """Boots it; returns at once. Two that boot from one disk would share its address, too."""
+        if self.alive:
+            raise RuntimeError(f"{self.name} is on already")
         console = open(self.dir / "console.log", "ab")
         groups = [group for group in map(self._cgroup, CGROUPS) if group]
 
