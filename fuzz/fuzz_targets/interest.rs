@@ -81,7 +81,7 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!(interest.len(), naive.len());
     }
     let mut all = 0;
-    interest.for_each_pattern(|values| all += values.len());
+    interest.go_on(&mut interest.walk(), usize::MAX, |values| all += values.len());
     assert_eq!(all, naive.len());
     for held in &naive {
         assert!(

@@ -10,7 +10,7 @@ use nkeys::{KeyPair, XKey};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::account::{Account, Accounts, Unheard};
+use crate::account::{Account, Accounts};
 use crate::auth::Authenticator;
 use crate::config::Config;
 use crate::config::nkey::{Kind, is_public};
@@ -154,7 +154,7 @@ impl Node {
         let resolver = &self.config.load().operators.resolver;
         let fetches = !matches!(resolver, None | Some(crate::config::Resolver::Memory));
         let name = std::str::from_utf8(name).ok().filter(|name| is_public(name, Kind::Account))?;
-        fetches.then(|| self.accounts.known_or_new(name, &mut Unheard))
+        fetches.then(|| self.accounts.known_or_new(name))
     }
 
     /// The configuration now.

@@ -118,6 +118,37 @@ async fn news_for_which_a_peer_had_no_connection_yet_come_with_it() {
     hear(&mut slot, NEWS).await.expect("the news come");
 }
 
+/// Being told of much interest takes several turns; what the peer asks for meanwhile waits, for an
+/// answer to it may come by any of what it was not told of yet.
+#[tokio::test]
+async fn a_peer_that_asks_at_once_hears_of_all_interest_before_the_first_message() {
+    const SUBJECTS: usize = 50_000;
+    let server = Setup::new(&Binary::natsd()).cluster("C1", -1).start().await;
+    let mut client = Conversation::dial(server.client()).await.unwrap();
+    let subjects = (0..SUBJECTS).map(|n| format!("SUB inbox.{n} {n}\r\n")).collect::<String>();
+    let said = format!("CONNECT {{\"verbose\":false}}\r\n{subjects}PING\r\n");
+    client.send(said.as_bytes()).await.unwrap();
+    hear(&mut client, "PONG").await.expect("it has subscribed");
+    let publishing = tokio::spawn(async move {
+        while client.send(b"PUB news 2\r\nok\r\n").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    let mut peer = Conversation::dial(server.cluster()).await.unwrap();
+    let said = format!("{}RS+ $G news\r\n", hello("P1", ""));
+    peer.send(said.as_bytes()).await.unwrap();
+    let mut told = 0;
+    loop {
+        let line = peer.line_within(Duration::from_secs(10)).await.unwrap();
+        told += usize::from(line.starts_with(b"RS+ $G inbox."));
+        if line.starts_with(b"RMSG $G news") {
+            break;
+        }
+    }
+    publishing.abort();
+    assert_eq!(told, SUBJECTS);
+}
+
 /// A way to a server that can be blocked, and each connection on it cut.
 #[derive(Clone)]
 struct Way {

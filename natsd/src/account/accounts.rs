@@ -8,7 +8,10 @@ use parking_lot::RwLock;
 use crate::config::{AccountLimits, Config};
 
 use super::imports;
-use super::{Account, ClusterOf, GLOBAL_ACCOUNT, Link, Mappings, SYSTEM_ACCOUNT, Touch, Unheard};
+use super::{
+    Account, Announcement, ClusterOf, GLOBAL_ACCOUNT, Link, Mappings, SYSTEM_ACCOUNT, Touch,
+    Unheard,
+};
 
 /// All accounts of this server, by name.
 #[derive(Debug)]
@@ -27,6 +30,13 @@ struct Inner {
     by_name: HashMap<Arc<str>, Arc<Account>>,
     /// All routes; a new account joins those that carry it.
     links: Vec<Arc<Link>>,
+}
+
+impl Inner {
+    fn carried_by(&self, link: &Link) -> Vec<Arc<Account>> {
+        let accounts = self.by_name.values();
+        accounts.filter(|account| link.scope.carries(&account.name)).cloned().collect()
+    }
 }
 
 impl Accounts {
@@ -77,7 +87,7 @@ impl Accounts {
             }
             let account = Arc::new(Account::configured(source));
             for link in inner.links.iter().filter(|link| link.scope.carries(&account.name)) {
-                account.add_link(link, touched);
+                account.add_link(link);
             }
             inner.by_name.insert(Arc::clone(&account.name), Arc::clone(&account));
             added.push(account);
@@ -138,7 +148,7 @@ impl Accounts {
 
     /// The account of a name, which is made if it is not there; nobody can use it before
     /// something is known of it.
-    pub fn known_or_new(&self, name: &str, touched: &mut dyn Touch) -> Arc<Account> {
+    pub fn known_or_new(&self, name: &str) -> Arc<Account> {
         if let Some(account) = self.find(name.as_bytes()) {
             return account;
         }
@@ -148,7 +158,7 @@ impl Accounts {
         }
         let account = Arc::new(Account::new(name));
         for link in inner.links.iter().filter(|link| link.scope.carries(name)) {
-            account.add_link(link, touched);
+            account.add_link(link);
         }
         inner.by_name.insert(Arc::clone(&account.name), Arc::clone(&account));
         account
@@ -160,27 +170,29 @@ impl Accounts {
         self.inner.read().by_name.values().cloned().collect()
     }
 
-    /// Tells a new route all local interest of all accounts, and every change from now on.
-    pub fn add_link(&self, link: &Arc<Link>, touched: &mut dyn Touch) {
+    /// Tells a new route every change of local interest in all accounts from now on; what there
+    /// is already is left to the caller.
+    pub fn add_link(&self, link: &Arc<Link>) -> Announcement {
         let mut inner = self.inner.write();
         inner.links.push(Arc::clone(link));
-        let carried = |account: &&Arc<Account>| link.scope.carries(&account.name);
-        for account in inner.by_name.values().filter(carried) {
-            account.add_link(link, touched);
-        }
+        let carried = inner.carried_by(link);
+        drop(inner);
+        carried.iter().for_each(|account| account.add_link(link));
+        let terms = Arc::clone(link);
+        let change = move |pattern: &[u8]| terms.may_announce(pattern).then_some(true);
+        Announcement::new(link, carried, change)
     }
 
-    /// Tells a route anew of local interest; see [`Account::announce_anew`].
+    /// Begins to tell a route anew of local interest: `change` says of each pattern whether it is
+    /// to be announced (true), taken back (false), or left as it is. Matches are taken anew.
     pub fn announce_anew(
         &self,
-        link: &Link,
-        change: impl Fn(&[u8]) -> Option<bool>,
-        touched: &mut dyn Touch,
-    ) {
-        let inner = self.inner.read();
-        for account in inner.by_name.values().filter(|held| link.scope.carries(&held.name)) {
-            account.announce_anew(link, &change, touched);
-        }
+        link: &Arc<Link>,
+        change: impl Fn(&[u8]) -> Option<bool> + Send + 'static,
+    ) -> Announcement {
+        let carried = self.inner.read().carried_by(link);
+        carried.iter().for_each(|account| account.renew());
+        Announcement::new(link, carried, change)
     }
 
     /// No longer tells this route anything.

@@ -87,8 +87,8 @@ impl Account {
 
 impl Accounts {
     /// From now on an account is what its JWT says. Imports take effect with [`Self::relink`].
-    pub fn apply(&self, claims: Arc<Claims>, touched: &mut dyn Touch) -> Applied {
-        let account = self.known_or_new(&claims.standard.subject, touched);
+    pub fn apply(&self, claims: Arc<Claims>) -> Applied {
+        let account = self.known_or_new(&claims.standard.subject);
         let source = claims.configured();
         account.set_limits(source.limits);
         account.set_trace(source.trace);

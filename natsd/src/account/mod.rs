@@ -6,6 +6,7 @@
 //! takes matches, lets go of the lock, and queues.
 
 mod accounts;
+mod announcement;
 mod answers;
 mod claimed;
 mod groups;
@@ -27,6 +28,7 @@ use jiff::Timestamp;
 use parking_lot::{Mutex, RwLock};
 
 pub use accounts::Accounts;
+pub use announcement::Announcement;
 pub use answers::{Answers, Asked};
 pub use claimed::Applied;
 pub use imports::{RenamedTarget, ServiceTarget};
@@ -52,9 +54,12 @@ pub const GLOBAL_ACCOUNT: &str = "$G";
 /// Name of the account of servers.
 pub const SYSTEM_ACCOUNT: &str = "$SYS";
 
-/// So many subscriptions of a connection that ended are removed before others of its thread get
-/// their turn: half a millisecond.
+/// So many subscriptions of a connection that ended, shadows in other accounts counted as well, are
+/// removed before others of its thread get their turn: half a millisecond.
 pub const LEAVING_AT_ONCE: usize = 1000;
+
+/// So many patterns are looked at before those who wait for the lock get it.
+pub const PATTERNS_AT_ONCE: usize = 1000;
 
 /// A subject space.
 #[derive(Debug)]
@@ -224,6 +229,12 @@ impl Account {
         self.imports.load().as_ref().is_some_and(|imports| imports.are_whole())
     }
 
+    /// Into how many accounts a subscription may reach: this one, and those that streams come from.
+    #[must_use]
+    pub fn reach(&self) -> usize {
+        1 + self.imports.load().as_ref().map_or(0, |imports| imports.streams())
+    }
+
     /// From now on it takes this from other accounts.
     fn set_imports(&self, imports: Option<Imports>, touched: &mut dyn Touch) {
         let new = imports.map(Arc::new);
@@ -382,46 +393,9 @@ impl Account {
         self.generation.fetch_add(1, Ordering::Release);
     }
 
-    /// Tells a new route all local interest, and from now on every change of it.
-    pub fn add_link(&self, link: &Arc<Link>, touched: &mut dyn Touch) {
-        let mut inner = self.inner.write();
-        let mut text = Vec::new();
-        inner.interest.for_each_pattern(|subscriptions| {
-            for (queue, count) in local_groups(subscriptions) {
-                let pattern = subscriptions.first().map_or(&[][..], |first| &first.pattern);
-                if link.may_announce(pattern) {
-                    link.write_interest(&mut text, &self.name, pattern, queue, count);
-                }
-            }
-        });
-        if !text.is_empty() {
-            link.send(&text, touched);
-        }
-        inner.links.push(Arc::clone(link));
-    }
-
-    /// Tells a route anew of local interest: `change` says of each pattern whether it is to be
-    /// announced (true), taken back (false), or left as it is. Matches are taken anew afterwards.
-    pub fn announce_anew(
-        &self,
-        link: &Link,
-        change: impl Fn(&[u8]) -> Option<bool>,
-        touched: &mut dyn Touch,
-    ) {
-        let inner = self.inner.write();
-        self.generation.fetch_add(1, Ordering::Release);
-        let mut text = Vec::new();
-        inner.interest.for_each_pattern(|subscriptions| {
-            let pattern = subscriptions.first().map_or(&[][..], |first| &first.pattern);
-            let Some(announce) = change(pattern) else { return };
-            for (queue, count) in local_groups(subscriptions) {
-                let count = if announce { count } else { 0 };
-                link.write_interest(&mut text, &self.name, pattern, queue, count);
-            }
-        });
-        if !text.is_empty() {
-            link.send(&text, touched);
-        }
+    /// Tells a route every change of local interest from now on.
+    fn add_link(&self, link: &Arc<Link>) {
+        self.inner.write().links.push(Arc::clone(link));
     }
 
     /// No longer tells this route anything.
@@ -437,10 +411,16 @@ impl Account {
         Lookup { generation: self.generation.load(Ordering::Acquire), steps }
     }
 
-    /// Calls `visit` with every subscription.
+    /// Calls `visit` with every subscription. Others may change them meanwhile: one that comes may
+    /// be missed, and one that goes may be seen.
     pub fn for_each(&self, mut visit: impl FnMut(&Arc<Subscription>)) {
-        let inner = self.inner.read();
-        inner.interest.for_each_pattern(|list| list.iter().for_each(&mut visit));
+        let mut walk = self.inner.read().interest.walk();
+        while !walk.is_over() {
+            let inner = self.inner.read();
+            inner
+                .interest
+                .go_on(&mut walk, PATTERNS_AT_ONCE, |list| list.iter().for_each(&mut visit));
+        }
     }
 
     /// Number of subscriptions, those of peers included.
@@ -534,13 +514,4 @@ impl Inner {
             link.announce(&text, touched);
         }
     }
-}
-
-/// The local queue groups (and `None` for plain subscriptions) of one pattern, with their size.
-fn local_groups(subscriptions: &[Arc<Subscription>]) -> Vec<(Option<&[u8]>, usize)> {
-    let announced = subscriptions.iter().filter(|held| held.is_announced());
-    let mut queues: Vec<Option<&[u8]>> = announced.map(|held| held.queue.as_deref()).collect();
-    queues.sort_unstable();
-    let groups = queues.chunk_by(|a, b| a == b);
-    groups.filter_map(|same| Some((*same.first()?, same.len()))).collect()
 }

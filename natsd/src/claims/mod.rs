@@ -237,7 +237,7 @@ impl Clerk {
         tracing::debug!("Updating account claims: {}", claims.label());
         let _one = self.changing.lock();
         let Applied { account, earlier, is_new, faults } = with_publisher(|publisher| {
-            let applied = self.node.accounts.apply(Arc::clone(&claims), publisher);
+            let applied = self.node.accounts.apply(Arc::clone(&claims));
             self.node.accounts.relink(&applied.account, now(), publisher);
             applied
         });

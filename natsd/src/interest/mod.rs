@@ -11,6 +11,7 @@
 mod places;
 mod set;
 mod trie;
+mod walk;
 
 use std::hash::BuildHasher;
 
@@ -22,6 +23,7 @@ use crate::subject;
 use places::Places;
 pub use set::PatternSet;
 use trie::Trie;
+pub use walk::Walk;
 
 /// A value that can be stored: it knows the pattern it stands for.
 pub trait Interested: Clone {
@@ -154,12 +156,6 @@ impl<S: Interested> Interest<S> {
         self.literals
             .find(hash, |held| held.pattern() == pattern)
             .map_or(&[], |held| held.values.as_slice())
-    }
-
-    /// Calls `visit` with the values of each pattern; never with an empty list.
-    pub fn for_each_pattern<'a>(&'a self, mut visit: impl FnMut(&'a [S])) {
-        self.literals.iter().for_each(|held| visit(&held.values));
-        self.wildcards.for_each_pattern(&mut visit);
     }
 }
 

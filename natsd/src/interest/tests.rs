@@ -141,7 +141,46 @@ proptest! {
             prop_assert_eq!(interest.len(), naive.len());
         }
         let mut all = 0;
-        interest.for_each_pattern(|values| all += values.len());
+        interest.go_on(&mut interest.walk(), usize::MAX, |values| all += values.len());
         prop_assert_eq!(all, naive.len());
+    }
+
+    /// Whatever is done between, a walk comes by all that has been there from its beginning to its
+    /// end, and shows nothing that is not there.
+    #[test]
+    fn a_walk_misses_nothing_that_stays(
+        first in prop::collection::vec(pattern(), 1..100),
+        steps in prop::collection::vec(step(), 1..100),
+        at_once in 1..5_usize,
+    ) {
+        let mut interest = Interest::new();
+        let mut there: Vec<Rc<String>> = first.into_iter().map(Rc::new).collect();
+        there.iter().for_each(|value| interest.insert(Rc::clone(value)));
+        let mut stays = there.clone();
+        let mut walk = interest.walk();
+        let mut seen: Vec<Rc<String>> = Vec::new();
+        let mut steps = steps.into_iter();
+        while !walk.is_over() {
+            let before = seen.len();
+            interest.go_on(&mut walk, at_once, |values| seen.extend_from_slice(values));
+            for value in &seen[before..] {
+                prop_assert!(there.iter().any(|held| Rc::ptr_eq(held, value)), "{}", value);
+            }
+            match steps.next() {
+                Some(Step::Insert(pattern)) => {
+                    there.push(Rc::new(pattern));
+                    interest.insert(Rc::clone(there.last().unwrap()));
+                }
+                Some(Step::Remove(index)) if !there.is_empty() => {
+                    let gone = there.swap_remove(index.index(there.len()));
+                    interest.remove(&gone);
+                    stays.retain(|value| !Rc::ptr_eq(value, &gone));
+                }
+                _ => {}
+            }
+        }
+        for value in stays {
+            prop_assert!(seen.iter().any(|held| Rc::ptr_eq(held, &value)), "{}", value);
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 
 use super::mesh::{Admission, Admitted};
 use super::{Phase, Remote, Role, Route};
-use crate::account::{Link, Scope, takes_interest};
+use crate::account::{Link, PATTERNS_AT_ONCE, Scope, takes_interest};
 use crate::auth::Verdict;
 use crate::close::CloseReason;
 use crate::protocol::error;
@@ -176,7 +176,7 @@ impl Route {
             CloseReason::ProtocolViolation
         })?;
         if self.phase == Phase::Registered {
-            return self.on_later_info(&info, publisher);
+            return self.on_later_info(&info);
         }
         self.introduce(info, publisher)
     }
@@ -232,7 +232,7 @@ impl Route {
             info,
         };
         match self.mesh.register(admission, publisher) {
-            Admitted::Member(link) => {
+            Admitted::Member(link, announcement) => {
                 tracing::debug!(
                     "{} - Registering remote route \"{}\"",
                     self.entry.label(),
@@ -240,7 +240,7 @@ impl Route {
                 );
                 self.link = Some(link);
                 self.phase = Phase::Registered;
-                self.take_early_interest(publisher);
+                self.announcement = Some(announcement);
                 Ok(())
             }
             Admitted::Duplicate => {
@@ -251,15 +251,15 @@ impl Route {
     }
 
     /// A member says something new of itself, or tells of another server.
-    fn on_later_info(&self, info: &Info, publisher: &mut Publisher) -> Result<(), CloseReason> {
-        let Some(link) = &self.link else { return Ok(()) };
+    fn on_later_info(&mut self, info: &Info) -> Result<(), CloseReason> {
+        let Some(link) = self.link.clone() else { return Ok(()) };
         if info.server_id == self.node.identity.id {
             return Err(CloseReason::DuplicateRoute);
         }
         if *info.server_id == *link.peer {
-            self.mesh.update_peer(link, info);
+            self.mesh.update_peer(&link, info);
             if !info.ldm {
-                self.note_terms_of_peer(link, info, publisher);
+                self.note_terms_of_peer(&link, info);
             }
         } else {
             self.mesh.learn(info);
@@ -268,7 +268,7 @@ impl Route {
     }
 
     /// A peer that takes interest which it did not take before is told it again.
-    fn note_terms_of_peer(&self, link: &Arc<Link>, info: &Info, publisher: &mut Publisher) {
+    fn note_terms_of_peer(&mut self, link: &Arc<Link>, info: &Info) {
         let mut remote = self.entry.remote();
         if remote.import == info.import && remote.export == info.export {
             return;
@@ -278,13 +278,31 @@ impl Route {
                 .as_ref()
                 .is_none_or(|export| takes_interest(&export.allow, &export.deny, pattern))
         };
-        let change = |pattern: &[u8]| {
-            let news = takes(&info.export, pattern) && !takes(&remote.export, pattern);
-            (news && link.may_announce(pattern)).then_some(true)
-        };
-        self.node.accounts.announce_anew(link, change, publisher);
+        let (before, now) = (remote.export.take(), info.export.clone());
         remote.import.clone_from(&info.import);
-        remote.export.clone_from(&info.export);
+        remote.export.clone_from(&now);
         self.entry.set_remote(remote);
+        let terms = Arc::clone(link);
+        let change = move |pattern: &[u8]| {
+            let news = takes(&now, pattern) && !takes(&before, pattern);
+            (news && terms.may_announce(pattern)).then_some(true)
+        };
+        self.announcement = Some(self.node.accounts.announce_anew(link, change));
+    }
+
+    /// Goes on telling the peer of interest, and says whether the turn was too short for that. It
+    /// is not heard meanwhile: what it hears of later cannot be asked for before.
+    pub(super) fn still_announces(&mut self, publisher: &mut Publisher) -> bool {
+        let Some(mut announcement) = self.announcement.take() else { return false };
+        while announcement.go_on(publisher) {
+            publisher.note(PATTERNS_AT_ONCE);
+            if publisher.turn_is_over() {
+                self.announcement = Some(announcement);
+                return true;
+            }
+        }
+        tracing::debug!("{} - Sent local subscriptions to route", self.entry.label());
+        self.take_early_interest(publisher);
+        false
     }
 }

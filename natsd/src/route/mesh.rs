@@ -386,11 +386,12 @@ impl Mesh {
         for held in members.values().flat_map(|member| &member.links) {
             held.link.set_terms(new.clone());
             held.link.send(&info, publisher);
-            let change = |pattern: &[u8]| {
+            let (old, new) = (old.clone(), new.clone());
+            let change = move |pattern: &[u8]| {
                 let (before, now) = (may(&old, pattern), may(&new, pattern));
                 (before != now).then_some(now)
             };
-            self.node.accounts.announce_anew(&held.link, change, publisher);
+            self.node.accounts.announce_anew(&held.link, change).finish(publisher);
         }
     }
 

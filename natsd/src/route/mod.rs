@@ -25,7 +25,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
-use crate::account::{Account, Link, Tally, is_measured};
+use crate::account::{Account, Announcement, Link, Tally, is_measured};
 use crate::close::CloseReason;
 use crate::heartbeat::{Beat, Heartbeat};
 use crate::log::{
@@ -66,6 +66,8 @@ pub(crate) struct Route {
     phase: Phase,
     /// The registered link, once the handshake is over.
     link: Option<Arc<Link>>,
+    /// What it is still to be told of interest.
+    announcement: Option<Announcement>,
     interest: RemoteInterest,
     /// Its password is being checked.
     waiting: Option<Box<Waiting>>,
@@ -142,6 +144,7 @@ impl Route {
             entry,
             role,
             link: None,
+            announcement: None,
             waiting: None,
             interest: RemoteInterest::default(),
             early_interest: EarlyInterest::default(),
@@ -348,11 +351,15 @@ impl Ops for Route {
         }
         match parse(input, &self.bounds, self.dedicated.is_some()) {
             Ok(Step::Op(op, used)) => {
-                if log::tracing_wire() {
-                    self.log_op(&op, input);
+                if self.announcement.is_none() {
+                    if log::tracing_wire() {
+                        self.log_op(&op, input);
+                    }
+                    self.on_op(op, frame, publisher)?;
                 }
-                self.on_op(op, frame, publisher)?;
-                Ok(Progress::Done(used))
+                // The op that began an announcement comes again until all of it is made.
+                let again = self.still_announces(publisher);
+                Ok(if again { Progress::Again } else { Progress::Done(used) })
             }
             Ok(Step::More(need)) => Ok(Progress::More(need)),
             Err(error) => Err(self.on_parse_error(&error, publisher)),

@@ -316,7 +316,7 @@ impl Operated {
         let jwt = signed(&self.account, nats, &self.operator);
         let now = jiff::Timestamp::now().as_second();
         let claims = self.node.trust.as_ref().unwrap().account(&jwt, now).unwrap();
-        self.node.accounts.apply(Arc::new(claims), &mut Unheard).account
+        self.node.accounts.apply(Arc::new(claims)).account
     }
 
     /// A client that has said who it is and was judged, but is not registered as that yet.

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::{HeldLink, Member, Mesh, ROUTE_PROTO, client_urls_of};
-use crate::account::{Link, PeerAbout, Scope};
+use crate::account::{Announcement, Link, PeerAbout, Scope};
 use crate::close::CloseReason;
 use crate::outbound::Outbound;
 use crate::protocol::info::Info;
@@ -38,15 +38,15 @@ struct Entered {
 
 /// What became of it.
 pub(in crate::route) enum Admitted {
-    /// It is one.
-    Member(Arc<Link>),
+    /// It is one, and is still to be told of interest.
+    Member(Arc<Link>, Announcement),
     /// It is one already, by another connection.
     Duplicate,
 }
 
 impl Mesh {
-    /// Makes a peer a member, tells it all local interest, and tells the others and the clients
-    /// of it if it is new.
+    /// Makes a peer a member, begins to tell it local interest, and tells the others and the
+    /// clients of it if it is new.
     pub(in crate::route) fn register(
         self: &Arc<Self>,
         admission: Admission<'_>,
@@ -61,7 +61,8 @@ impl Mesh {
         else {
             return Admitted::Duplicate;
         };
-        self.node.accounts.add_link(&link, publisher);
+        let mut announcement = self.node.accounts.add_link(&link);
+        announcement.go_on(publisher);
         // Of a pool the first connection speaks, and each dedicated one for its account.
         let is_news = link.is_dedicated() || begins_pool;
         if is_news && let Some(news) = News::of(info.clone(), &link.scope, role, peer_address) {
@@ -82,8 +83,7 @@ impl Mesh {
             self.complete_pool(&link, dialed, &info);
         }
         self.changed.notify_waiters();
-        tracing::debug!("rid:{} - Sent local subscriptions to route", link.outbound.id);
-        Admitted::Member(link)
+        Admitted::Member(link, announcement)
     }
 
     fn link_of(&self, admission: &Admission<'_>) -> Link {
