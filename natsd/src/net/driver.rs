@@ -13,6 +13,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::Conversation;
 use super::crowding::is_crowded;
 use super::desk::{self, CIPHER_BYTES, Desk};
+use super::owed::Owed;
 use super::pace::Pace;
 use super::patience::Patience;
 use super::tls::TlsSink;
@@ -30,8 +31,11 @@ pub(super) async fn converse(
 ) -> CloseReason {
     let mut alarm = pin!(sleep_until(Instant::now()));
     let pace = Pace::up_to(patience.most_at_once);
-    let mut driver = Driver { read, flow, paused_until: None, patience, pace, late: None };
-    poll_fn(|cx| driver.poll(cx, conversation, alarm.as_mut())).await
+    let owed = Owed::default();
+    let mut driver = Driver { read, flow, owed, paused_until: None, patience, pace, late: None };
+    let reason = poll_fn(|cx| driver.poll(cx, conversation, alarm.as_mut())).await;
+    driver.owed.pay().await;
+    reason
 }
 
 /// How bytes come in.
@@ -54,6 +58,7 @@ impl Flow {
 struct Driver {
     read: OwnedReadHalf,
     flow: Flow,
+    owed: Owed,
     paused_until: Option<Instant>,
     patience: Patience,
     pace: Pace,
@@ -174,6 +179,7 @@ impl Driver {
         cx: &mut Context<'_>,
         conversation: &mut impl Conversation,
     ) -> Poll<Result<(), CloseReason>> {
+        ready!(self.owed.poll_pay(cx));
         if self.paused_until.is_some_and(|until| Instant::now() < until) {
             return Poll::Pending;
         }
@@ -233,7 +239,7 @@ impl Driver {
                 }
                 _ => conversation.go_on(&mut desk.publisher),
             };
-            desk.write_all();
+            self.owed.add(desk.write_some());
             self.paused_until = pause_wanted(conversation, &mut desk.publisher);
             result?;
             desk.turns.give_way(cx)
@@ -263,7 +269,8 @@ impl Driver {
         cx: &mut Context<'_>,
         conversation: &mut impl Conversation,
     ) -> Poll<Result<(), CloseReason>> {
-        let Self { read, flow: Flow::Websocket(frames), paused_until, pace, .. } = self else {
+        let Self { read, flow: Flow::Websocket(frames), owed, paused_until, pace, .. } = self
+        else {
             return Poll::Pending;
         };
         desk::with(|desk| {
@@ -275,7 +282,7 @@ impl Driver {
             let Desk { buffer, publisher, .. } = desk;
             let input = buffer.bytes().get_mut(..got.bytes).unwrap_or_default();
             let result = frames.take(input, got.ended, conversation, publisher);
-            desk.write_all();
+            owed.add(desk.write_some());
             *paused_until = pause_wanted(conversation, &mut desk.publisher);
             let left = conversation.left() + frames.waiting();
             pace.note(got.bytes, left, desk.publisher.turn_was_easy());
@@ -299,8 +306,8 @@ impl Driver {
         let input = count.and_then(|count| buffer.get(..count)).unwrap_or_default();
         let result = conversation.on_bytes(input, Some(&buffer), &mut desk.publisher);
         match (&result, count) {
-            (Ok(()), Some(count)) => desk.end_batch(count),
-            _ => desk.write_all(),
+            (Ok(()), Some(count)) => self.owed.add(desk.end_batch(count)),
+            _ => self.owed.add(desk.write_some()),
         }
         self.paused_until = pause_wanted(conversation, &mut desk.publisher);
         let was_easy = desk.publisher.turn_was_easy();

@@ -13,6 +13,7 @@ mod driver;
 mod interfaces;
 mod listener;
 pub mod ops;
+mod owed;
 mod pace;
 mod patience;
 mod rest;

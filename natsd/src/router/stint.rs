@@ -64,6 +64,12 @@ impl Stint {
         self.done >= STEP && self.is_late(receivers, Instant::now())
     }
 
+    /// When the turn is over. So many receivers are still to be written to.
+    pub(super) fn end(&mut self, receivers: usize) -> Instant {
+        self.receivers = self.receivers.max(receivers);
+        *self.since.get_or_insert_with(Instant::now) + turn_with(self.receivers)
+    }
+
     /// Whether half of the turn was left.
     pub(super) fn was_easy(&self) -> bool {
         self.used == Used::Little
@@ -74,8 +80,7 @@ impl Stint {
         self.done = 0;
         self.receivers = self.receivers.max(receivers);
         let since = *self.since.get_or_insert(now);
-        let receivers = u32::try_from(self.receivers).unwrap_or(u32::MAX);
-        let turn = TURN + TURN_PER_RECEIVER.saturating_mul(receivers);
+        let turn = turn_with(self.receivers);
         self.used = match now.saturating_duration_since(since) {
             took if took >= turn => Used::All,
             took if took >= turn / 2 => Used::Half,
@@ -84,6 +89,12 @@ impl Stint {
         let has_written = std::mem::take(&mut self.has_written);
         self.used == Used::All || self.used == Used::Half && has_written
     }
+}
+
+/// How long a turn takes at most.
+pub(super) fn turn_with(receivers: usize) -> Duration {
+    let receivers = u32::try_from(receivers).unwrap_or(u32::MAX);
+    TURN + TURN_PER_RECEIVER.saturating_mul(receivers)
 }
 
 #[cfg(test)]
