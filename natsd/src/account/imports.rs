@@ -116,6 +116,11 @@ impl Imports {
         })
     }
 
+    /// How many streams it takes.
+    pub(super) const fn streams(&self) -> usize {
+        self.streams.len()
+    }
+
     /// Gives a subscription its shadows in the accounts that its subject comes from, once.
     pub(super) fn cast(&self, subscription: &Arc<Subscription>, touched: &mut dyn Touch) {
         if matches!(

@@ -513,7 +513,8 @@ impl Conversation for Client {
 
     fn wind_down(&mut self, publisher: &mut Publisher) -> bool {
         let Some(mut leaving) = self.leaving.take() else { return false };
-        for subscription in leaving.by_ref().take(LEAVING_AT_ONCE) {
+        let most = LEAVING_AT_ONCE.div_ceil(self.account.reach());
+        for subscription in leaving.by_ref().take(most) {
             self.drop_subscription(&subscription, publisher);
         }
         if leaving.len() > 0 {

@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
+use super::groups::Groups;
 use crate::account::{Account, Link, Subscription, Target};
-
-/// So many names of queue groups are looked at in the time of a delivery.
-const NAMES_PER_STEP: usize = 8;
 
 /// The receivers of one subject. Filled again and again without giving its memory back.
 #[derive(Debug, Default)]
@@ -19,18 +17,9 @@ pub struct Matches {
     /// One link per peer server with plain interest.
     pub(super) links: Vec<Arc<Link>>,
     /// Queue groups by name.
-    pub(super) groups: Vec<Group>,
+    pub(super) groups: Groups,
     /// `HMSG subject ` with the subject they were taken for; without its first byte it starts a MSG.
     pub(super) head: Vec<u8>,
-}
-
-/// The members of one queue group, here and on peers.
-#[derive(Debug)]
-pub(super) struct Group {
-    pub(super) name: Box<[u8]>,
-    pub(super) members: Vec<Arc<Subscription>>,
-    /// Some of them are on peers, each of which may stand for several.
-    pub(super) reaches_peers: bool,
 }
 
 impl Matches {
@@ -62,19 +51,18 @@ impl Matches {
             self.account = Some(Arc::clone(account));
         }
         let (plain, links, groups) = (&mut self.plain, &mut self.links, &mut self.groups);
-        let mut searched = 0;
         let lookup = account.for_each_match(subject, |subscription| {
             if !subscription.takes(subject) {
                 return;
             }
             match (&subscription.queue, &subscription.target) {
-                (Some(queue), _) => searched += join_group(groups, queue, subscription),
+                (Some(queue), _) => groups.join(queue, subscription),
                 (None, Target::Peer(peer)) => add_link(links, &peer.link),
                 (None, _) => plain.push(Arc::clone(subscription)),
             }
         });
         self.generation = lookup.generation;
-        self.steps = lookup.steps + searched / NAMES_PER_STEP;
+        self.steps = lookup.steps;
     }
 
     /// What it cost to take them: see [`Publisher::note`](super::Publisher::note).
@@ -91,24 +79,6 @@ impl Matches {
         self.groups.clear();
         self.generation = 0;
     }
-}
-
-/// Returns how many groups it looked at.
-fn join_group(groups: &mut Vec<Group>, name: &[u8], subscription: &Arc<Subscription>) -> usize {
-    // Two patterns with the same queue name are one group for this message.
-    let reaches_peers = matches!(subscription.target, Target::Peer(_));
-    let index = groups.iter().position(|group| *group.name == *name);
-    match index.and_then(|index| groups.get_mut(index)) {
-        Some(group) => {
-            group.members.push(Arc::clone(subscription));
-            group.reaches_peers |= reaches_peers;
-        }
-        None => {
-            let members = vec![Arc::clone(subscription)];
-            groups.push(Group { name: name.into(), members, reaches_peers });
-        }
-    }
-    index.unwrap_or(groups.len())
 }
 
 /// Adds a link unless its peer has one already; the younger one wins.

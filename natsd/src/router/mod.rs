@@ -6,6 +6,7 @@
 //! the batch. No lock is held while a message is queued. `trace.rs` is the same for messages whose
 //! way is to be reported, step by step.
 
+mod groups;
 mod import;
 mod matches;
 mod publish;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::matches::Group;
+use super::groups::Group;
 use crate::account::{Subscription, Target};
 
 /// A small generator of random numbers (xorshift), one per reading thread. Queue groups need

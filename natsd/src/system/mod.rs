@@ -178,7 +178,7 @@ impl System {
             return self.hear_of_elsewhere(&request);
         }
         if request.subject == DEBUG_SUBSCRIBERS {
-            return self.count_subscribers(request);
+            return self.count_subscribers(request).await;
         }
         if request.account.is_some() && !request.is_user_info() {
             return self.relay_request(request);

@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::System;
@@ -133,7 +134,7 @@ impl System {
     }
 
     /// Counts here, asks the other servers, and answers with the sum.
-    pub(super) fn count_subscribers(self: &Arc<Self>, request: Request) {
+    pub(super) async fn count_subscribers(self: &Arc<Self>, request: Request) {
         // Whoever asks, asks its own server.
         if request.client.is_none() || request.reply.is_empty() {
             return;
@@ -144,7 +145,7 @@ impl System {
             Some((pattern, rest)) => (pattern, rest.split(' ').next()),
             None => (&*text, None),
         };
-        let here = count(&account, pattern.as_bytes(), queue.map(str::as_bytes));
+        let here = count_aside(&account, pattern, queue).await;
         let others = self.monitor.mesh().map_or(0, |mesh| mesh.members());
         if others == 0 {
             return self.publish(&self.account, &request.reply, &[], here.to_string().as_bytes());
@@ -175,6 +176,16 @@ impl System {
         let name = if svc.is_empty() { acc } else { svc };
         self.node().accounts.find(name.as_bytes())
     }
+}
+
+/// The same on a thread that serves nobody: it may look at all there are.
+async fn count_aside(account: &Arc<Account>, wanted: &str, queue: Option<&str>) -> u64 {
+    let (account, wanted) = (Arc::clone(account), wanted.to_owned());
+    let queue = queue.map(str::to_owned);
+    let counted = spawn_blocking(move || {
+        count(&account, wanted.as_bytes(), queue.as_deref().map(str::as_bytes))
+    });
+    counted.await.unwrap_or_default()
 }
 
 /// Subscriptions of clients of this server: to a subject those that would get a message, to a

@@ -10,7 +10,7 @@ use super::{Trace, with_header, without_tracing};
 use crate::account::{Account, Link, LocalTarget, ServiceTarget, Subscription, Target};
 use crate::protocol::headers::{TRACE_DEST, TRACE_HOP};
 use crate::protocol::message::Message;
-use crate::router::matches::Group;
+use crate::router::groups::Group;
 use crate::router::publish::{Directed, direct};
 use crate::router::queue_group::candidates;
 use crate::router::{Matches, Origin, Publisher};
@@ -51,7 +51,7 @@ impl Publisher {
             let open = matches.links.iter().filter(|link| link.is_open());
             directed.extend(open.map(|link| (link, SmallVec::new())));
         }
-        for group in &matches.groups {
+        for group in matches.groups.iter() {
             let served =
                 self.trace_group(account, message, matches, group, origin, &mut directed, trace);
             count += usize::from(served);
