@@ -64,7 +64,7 @@ impl<'a> Append<'a> {
                 return Appended { first_touch: false, pending_bytes, pause };
             }
             if !queue.drops_when_choked {
-                pause = queue.bound.pause(pending_bytes, queue.silent());
+                pause = queue.bound.pause(pending_bytes, queue.idle());
             }
             queue.stalls += u64::from(!pause.is_none());
         }

@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use crate::close::CloseReason;
 pub use append::{Append, Appended};
 use batch::{Batch, Chunk};
-use bound::Bound;
+use bound::{Bound, Doubt, Idle};
 pub use bound::{Pause, Pauses};
 use pool::Block;
 pub use pool::{give_back_shared_spares, give_back_spares};
@@ -76,6 +76,8 @@ struct Queue {
     state: State,
     /// What waited when the socket was first full, until all of that is written.
     behind: Option<Behind>,
+    /// Since the socket was first full, until nothing waits.
+    doubt: Option<Doubt>,
     /// Some producer has it on its list and will flush it.
     touched: bool,
     closed: Option<CloseReason>,
@@ -157,6 +159,7 @@ impl Outbound {
             drops_when_choked: false,
             state: State::Idle,
             behind: None,
+            doubt: None,
             touched: false,
             closed: None,
             owner: None,
@@ -231,6 +234,7 @@ impl Outbound {
                 queue.state = State::Blocked(Instant::now());
                 queue.copy_what_is_lent();
                 queue.fall_behind();
+                queue.doubt.get_or_insert_with(|| Doubt::begin(Instant::now()));
                 queue.wake_owner();
                 Next::Stop(Flush::Blocked)
             }
@@ -413,6 +417,11 @@ impl Queue {
     }
 
     fn catch_up(&mut self, written: usize) {
+        if self.pending_bytes == 0 {
+            self.doubt = None;
+        } else if let Some(doubt) = &mut self.doubt {
+            doubt.note(written, Instant::now());
+        }
         if let Some(behind) = &mut self.behind {
             behind.left = behind.left.saturating_sub(written);
             if behind.left == 0 {
@@ -502,12 +511,13 @@ impl Queue {
         self.pending_bytes > self.bound.pause_above
     }
 
-    /// How long the socket has taken nothing although it should.
-    fn silent(&self) -> Duration {
-        match self.state {
+    /// How long the peer has done nothing although it should.
+    fn idle(&self) -> Idle {
+        let silent = match self.state {
             State::Blocked(since) => since.elapsed(),
             _ => Duration::ZERO,
-        }
+        };
+        Idle { silent, unread: self.doubt.as_ref().map_or(Duration::ZERO, Doubt::lasts) }
     }
 }
 

@@ -130,8 +130,12 @@ impl Publisher {
         std::mem::take(&mut self.touched)
     }
 
-    /// Writes touched queues in the middle of a batch, as long as its turn goes on.
-    fn flush_early(&mut self) {
+    /// Writes touched queues in the middle of a batch: those that hold parts of a large body, which
+    /// cost no memory, as long as the turn goes on.
+    fn flush_early(&mut self, message: &Message<'_>) {
+        if message.shared.is_none() {
+            return self.flush();
+        }
         let end = self.stint.end(self.touched.len());
         self.flush_until(end);
     }
@@ -154,8 +158,7 @@ impl Publisher {
 
     /// Writes a queue that has become long, unless what makes it so is large and the turn is over.
     fn flush_long(&mut self, outbound: &Outbound, message: &Message<'_>) {
-        let is_small = message.body.len() < LENT_BODY_BYTES;
-        if is_small || Instant::now() < self.stint.end(self.touched.len()) {
+        if message.shared.is_none() || Instant::now() < self.stint.end(self.touched.len()) {
             outbound.flush();
         }
     }
@@ -219,7 +222,7 @@ impl Publisher {
             count += self.publish_further(account, message, matches, origin);
         }
         if self.queued > BATCH_BYTES {
-            self.flush_early();
+            self.flush_early(message);
         }
         count
     }
@@ -389,7 +392,7 @@ impl Publisher {
         }
         self.queued += message.size();
         if self.queued > 2 * BATCH_BYTES {
-            self.flush_early();
+            self.flush_early(message);
         }
         if take == Take::Last {
             target.subscriber.remove(subscription);
