@@ -30,6 +30,8 @@ struct Row {
     /// `ok`, or what is wrong.
     health: String,
     healthy: bool,
+    /// Why natsctl can do nothing with its machine, though it may serve.
+    unreachable: Option<String>,
     machine: Option<String>,
     machine_state: &'static str,
     address: Option<String>,
@@ -102,6 +104,9 @@ async fn once(cluster: &Cluster, args: &cli::Status) -> Ended {
             let width = console::Term::stdout().size_checked().map(|(_rows, columns)| columns);
             let shown = sheet.show(stdout_paint(), width.map(usize::from));
             report::print(&cluster.address.in_text(&shown));
+            for warning in sheet.nodes.iter().filter_map(Row::warning) {
+                report::say(&cluster.address.in_text(&warning));
+            }
         }
         Output::Json => report::print_line(&pretty(&sheet)),
         Output::Jsonl => report::print_line(&serde_json::to_string(&sheet).unwrap_or_default()),
@@ -178,12 +183,12 @@ async fn row(cluster: &Cluster, node: &Node, machine: Option<&Machine>) -> Row {
     row.client_url = Some(format!("nats://{}", endpoint.client()));
     row.monitor_url = Some(format!("http://{}", endpoint.monitor()));
     let (pid, seen) = tokio::join!(pid(cluster, machine), ask(&endpoint));
-    let unreachable = pid.as_ref().err().cloned();
-    if machine.state == MachineState::Unknown && unreachable.is_none() {
+    row.unreachable = pid.as_ref().err().cloned();
+    if machine.state == MachineState::Unknown && row.unreachable.is_none() {
         row.machine_state = MachineState::Running.word();
     }
     row.pid = pid.ok().flatten();
-    row.judge(cluster, seen, unreachable);
+    row.judge(cluster, seen);
     row
 }
 
@@ -238,16 +243,11 @@ async fn ask(endpoint: &Endpoint) -> Result<Seen, String> {
 }
 
 impl Row {
-    fn judge(
-        &mut self,
-        cluster: &Cluster,
-        seen: Result<Seen, String>,
-        unreachable: Option<String>,
-    ) {
+    fn judge(&mut self, cluster: &Cluster, seen: Result<Seen, String>) {
         match seen {
             Ok(seen) => self.fill(cluster, seen),
             Err(why) => {
-                self.health = match (&self.rest, self.pid, unreachable) {
+                self.health = match (&self.rest, self.pid, &self.unreachable) {
                     (Some(rest), None, _) => format!("{} {} ago", rest.how, since(rest.at)),
                     (_, Some(_), _) => format!("not answering: {why}"),
                     (None, None, Some(why)) => format!("unreachable: {why}"),
@@ -255,6 +255,12 @@ impl Row {
                 }
             }
         }
+    }
+
+    /// What health does not say: a node that serves, and whose machine natsctl cannot reach.
+    fn warning(&self) -> Option<String> {
+        let why = self.unreachable.as_ref().filter(|_| self.server_version.is_some())?;
+        Some(format!("warning: {} serves, but its machine cannot be reached: {why}", self.node))
     }
 
     fn fill(&mut self, cluster: &Cluster, seen: Seen) {

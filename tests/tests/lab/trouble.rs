@@ -75,7 +75,10 @@ async fn a_refused_key_and_a_changed_host_key_are_told_apart() {
     let told = cluster.natsctl(&["up"]).code(7);
     told.failed_saying(&["node3", "host key SHA256:", "ssh-keygen"]);
     let status = cluster.natsctl(&["status"]);
-    assert!(status.stdout.contains("node3"), "{}", status.stdout);
+    assert!(status.stdout.contains("3 of 3 nodes healthy"), "{}", status.stdout);
+    let warning = "warning: node3 serves, but its machine cannot be reached: ";
+    let told = status.stderr.lines().find(|line| line.starts_with(warning));
+    assert!(told.is_some_and(|line| line.contains("host key")), "{}", status.stderr);
 }
 
 #[tokio::test]
