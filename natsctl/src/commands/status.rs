@@ -260,7 +260,8 @@ impl Row {
     /// What health does not say: a node that serves, and whose machine natsctl cannot reach.
     fn warning(&self) -> Option<String> {
         let why = self.unreachable.as_ref().filter(|_| self.server_version.is_some())?;
-        Some(format!("warning: {} serves, but its machine cannot be reached: {why}", self.node))
+        let what = "serves, but its machine cannot be reached";
+        Some(format!("warning: {} {what}: {why}; natsctl up says what to do", self.node))
     }
 
     fn fill(&mut self, cluster: &Cluster, seen: Seen) {

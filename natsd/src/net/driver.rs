@@ -305,10 +305,10 @@ impl Driver {
         let buffer = desk.buffer.lend();
         let input = count.and_then(|count| buffer.get(..count)).unwrap_or_default();
         let result = conversation.on_bytes(input, Some(&buffer), &mut desk.publisher);
-        match (&result, count) {
-            (Ok(()), Some(count)) => self.owed.add(desk.end_batch(count)),
-            _ => self.owed.add(desk.write_some()),
-        }
+        self.owed.add(match (&result, count) {
+            (Ok(()), Some(count)) => desk.end_batch(count),
+            _ => desk.write_some(),
+        });
         self.paused_until = pause_wanted(conversation, &mut desk.publisher);
         let was_easy = desk.publisher.turn_was_easy();
         self.pace.note(count.unwrap_or_default(), conversation.left(), was_easy);

@@ -4,13 +4,11 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::desk;
 use crate::outbound::Outbound;
-
-/// Others get their turn after so long.
-const TURN: Duration = Duration::from_millis(2);
+use crate::router::TURN;
 
 /// What is still to be written before the connection is read again. Nobody else writes these
 /// queues, so whatever becomes of the connection they are written.
@@ -59,6 +57,7 @@ impl Drop for Owed {
 mod tests {
     use std::io::{self, IoSlice};
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
 
     use super::*;
     use crate::outbound::Sink;

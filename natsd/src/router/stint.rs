@@ -11,7 +11,7 @@
 use std::time::{Duration, Instant};
 
 /// A turn takes no longer than this ..
-const TURN: Duration = Duration::from_millis(2);
+pub const TURN: Duration = Duration::from_millis(2);
 /// .. and this for each receiver: at the end of a turn each one is written to, which takes about as
 /// long.
 const TURN_PER_RECEIVER: Duration = Duration::from_micros(10);

@@ -178,7 +178,7 @@ impl System {
     }
 }
 
-/// The same on a thread that serves nobody: it may look at all there are.
+/// Counts on a thread that serves nobody: all there are may have to be looked at.
 async fn count_aside(account: &Arc<Account>, wanted: &str, queue: Option<&str>) -> u64 {
     let (account, wanted) = (Arc::clone(account), wanted.to_owned());
     let queue = queue.map(str::to_owned);
