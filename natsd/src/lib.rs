@@ -36,6 +36,7 @@ pub mod server;
 pub mod signal;
 pub mod subject;
 pub mod system;
+pub mod table;
 pub mod throttle;
 pub mod tls;
 pub mod trust;

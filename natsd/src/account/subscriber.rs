@@ -4,7 +4,7 @@ use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
-use hashbrown::{DefaultHashBuilder, HashTable, hash_table};
+use hashbrown::DefaultHashBuilder;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -13,6 +13,7 @@ use super::{LocalTarget, Subscription};
 use crate::auth::Denied;
 use crate::config::ResponsePermission;
 use crate::outbound::Outbound;
+use crate::table::{self, Hashed, Table};
 
 /// Who a connection is to readers of the log.
 pub trait Labelled: std::fmt::Debug + Send + Sync {
@@ -31,7 +32,7 @@ pub struct Subscriber {
     /// Some subjects are kept from it.
     filtered: AtomicBool,
     limits: Mutex<Option<Box<Limited>>>,
-    subscriptions: Mutex<HashTable<BySid>>,
+    subscriptions: Mutex<Table<BySid>>,
     hasher: DefaultHashBuilder,
     owner: OnceLock<Weak<dyn Labelled>>,
 }
@@ -43,9 +44,15 @@ struct BySid {
     subscription: Arc<Subscription>,
 }
 
+impl Hashed for BySid {
+    fn hash(&self) -> u64 {
+        self.hash
+    }
+}
+
 /// Subscriptions that their subscriber has no more.
 #[derive(Debug, Default)]
-pub struct Leaving(hash_table::IntoIter<BySid>);
+pub struct Leaving(table::IntoIter<BySid>);
 
 impl Iterator for Leaving {
     type Item = Arc<Subscription>;
@@ -79,7 +86,7 @@ impl Subscriber {
             tracks_replies: AtomicBool::new(false),
             filtered: AtomicBool::new(false),
             limits: Mutex::new(None),
-            subscriptions: Mutex::new(HashTable::new()),
+            subscriptions: Mutex::new(Table::new()),
             hasher: DefaultHashBuilder::default(),
             owner: OnceLock::new(),
         }
@@ -176,21 +183,17 @@ impl Subscriber {
     /// Adds a subscription under its sid, which must be free.
     pub fn add(&self, subscription: Arc<Subscription>) {
         let hash = self.hasher.hash_one(sid_of(&subscription));
-        let held = BySid { hash, subscription };
-        self.subscriptions.lock().insert_unique(hash, held, |held| held.hash);
+        self.subscriptions.lock().insert(BySid { hash, subscription });
     }
 
     /// Removes a subscription, never another one that has its sid by now.
     pub fn remove(&self, subscription: &Arc<Subscription>) {
         let hash = self.hasher.hash_one(sid_of(subscription));
         let mut subscriptions = self.subscriptions.lock();
-        if let Ok(found) =
-            subscriptions.find_entry(hash, |held| Arc::ptr_eq(&held.subscription, subscription))
-        {
-            drop(found.remove());
-        }
+        let it = |held: &BySid| Arc::ptr_eq(&held.subscription, subscription);
+        drop(subscriptions.remove(hash, it));
         if subscriptions.is_empty() {
-            *subscriptions = HashTable::new();
+            *subscriptions = Table::new();
         }
     }
 

@@ -15,11 +15,11 @@ mod walk;
 
 use std::hash::BuildHasher;
 
-use hashbrown::hash_table::Entry;
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::DefaultHashBuilder;
 use smallvec::SmallVec;
 
 use crate::subject;
+use crate::table::{Hashed, Table};
 use places::Places;
 pub use set::PatternSet;
 use trie::Trie;
@@ -50,7 +50,7 @@ struct Literal<S> {
 /// A set of values by pattern.
 #[derive(Debug)]
 pub struct Interest<S> {
-    literals: HashTable<Literal<S>>,
+    literals: Table<Literal<S>>,
     wildcards: Trie<S>,
     places: Places,
     hasher: DefaultHashBuilder,
@@ -62,7 +62,7 @@ impl<S: Interested> Interest<S> {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            literals: HashTable::new(),
+            literals: Table::new(),
             wildcards: Trie::new(),
             places: Places::default(),
             hasher: DefaultHashBuilder::default(),
@@ -90,12 +90,9 @@ impl<S: Interested> Interest<S> {
             return;
         }
         let hash = self.hasher.hash_one(value.pattern());
-        let is_same = |held: &Literal<S>| held.pattern() == value.pattern();
-        match self.literals.entry(hash, is_same, |held| held.hash) {
-            Entry::Occupied(mut found) => self.places.push(&mut found.get_mut().values, value),
-            Entry::Vacant(slot) => {
-                slot.insert(Literal { hash, values: SmallVec::from_iter([value]) });
-            }
+        match self.literals.find_mut(hash, |held| held.pattern() == value.pattern()) {
+            Some(found) => self.places.push(&mut found.values, value),
+            None => self.literals.insert(Literal { hash, values: SmallVec::from_iter([value]) }),
         }
     }
 
@@ -117,22 +114,13 @@ impl<S: Interested> Interest<S> {
 
     fn remove_literal(&mut self, value: &S) -> bool {
         let hash = self.hasher.hash_one(value.pattern());
-        let found = self.literals.find_entry(hash, |held| held.pattern() == value.pattern());
-        let Ok(mut found) = found else { return false };
-        let removed = self.places.take(&mut found.get_mut().values, value);
-        if found.get().values.is_empty() {
-            found.remove();
-            self.give_back_memory();
+        let found = self.literals.find_mut(hash, |held| held.pattern() == value.pattern());
+        let Some(found) = found else { return false };
+        let removed = self.places.take(&mut found.values, value);
+        if found.values.is_empty() {
+            self.literals.remove(hash, |held| held.values.is_empty());
         }
         removed
-    }
-
-    /// Shrinks the table after most of it has been removed, so that churn does not keep memory.
-    fn give_back_memory(&mut self) {
-        if self.literals.capacity() > 1024 && self.literals.len() * 4 < self.literals.capacity() {
-            let wanted = self.literals.len() * 2;
-            self.literals.shrink_to(wanted, |held| held.hash);
-        }
     }
 
     /// Calls `visit` with every value whose pattern matches the subject. Returns what that cost:
@@ -162,6 +150,12 @@ impl<S: Interested> Interest<S> {
 impl<S: Interested> Default for Interest<S> {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+impl<S> Hashed for Literal<S> {
+    fn hash(&self) -> u64 {
+        self.hash
     }
 }
 

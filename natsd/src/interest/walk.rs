@@ -33,8 +33,7 @@ impl<S: Interested> Interest<S> {
     pub fn go_on(&self, walk: &mut Walk<S>, most: usize, mut visit: impl FnMut(&[S])) {
         let before = walk.literals.len();
         for hash in walk.literals.by_ref().take(most) {
-            let alike = self.literals.iter_hash(hash).filter(|held| held.hash == hash);
-            alike.for_each(|held| visit(&held.values));
+            self.literals.of(hash).for_each(|held| visit(&held.values));
         }
         let left = most.saturating_sub(before - walk.literals.len());
         for first in walk.wildcards.by_ref().take(left) {

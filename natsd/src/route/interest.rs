@@ -4,7 +4,7 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use hashbrown::{DefaultHashBuilder, HashTable, hash_table};
+use hashbrown::DefaultHashBuilder;
 
 use super::Route;
 use crate::account::{Account, LEAVING_AT_ONCE, PeerTarget, Subscription, Target};
@@ -12,13 +12,14 @@ use crate::protocol::error;
 use crate::protocol::route::RoutedInterest;
 use crate::router::Publisher;
 use crate::subject;
+use crate::table::{self, Hashed, Table};
 
 /// All interest that one connection announced, by account, subject and queue group.
 #[derive(Debug, Default)]
 pub(super) struct RemoteInterest {
-    held: HashTable<Held>,
+    held: Table<Held>,
     /// What is still to be removed, after the end of the connection.
-    leaving: hash_table::IntoIter<Held>,
+    leaving: table::IntoIter<Held>,
     hasher: DefaultHashBuilder,
 }
 
@@ -67,6 +68,12 @@ impl Held {
     }
 }
 
+impl Hashed for Held {
+    fn hash(&self) -> u64 {
+        self.hash
+    }
+}
+
 impl RemoteInterest {
     fn hash(&self, key: Key<'_>) -> u64 {
         self.hasher.hash_one(key)
@@ -77,14 +84,12 @@ impl RemoteInterest {
     }
 
     fn add(&mut self, hash: u64, account: Arc<Account>, subscription: Arc<Subscription>) {
-        let held = Held { hash, account, subscription };
-        self.held.insert_unique(hash, held, |held| held.hash);
+        self.held.insert(Held { hash, account, subscription });
     }
 
     fn remove(&mut self, key: Key<'_>) -> Option<Held> {
         let hash = self.hash(key);
-        let found = self.held.find_entry(hash, |held| held.key() == key).ok()?;
-        Some(found.remove().0)
+        self.held.remove(hash, |held| held.key() == key)
     }
 
     pub(super) fn len(&self) -> usize {
