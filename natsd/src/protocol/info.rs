@@ -3,9 +3,11 @@
 //! Keys are matched in any case and unknown ones are ignored, as Go's decoder does; `<`, `>`
 //! and `&` are escaped on the way out, as Go's encoder does.
 
-use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use std::collections::BTreeMap;
+
+use serde::de::{DeserializeOwned, Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::{Map, Value};
+use serde_json::value::RawValue;
 
 /// INFO, in the order in which nats-server emits its keys. One shape for clients and routes;
 /// what is empty is left out.
@@ -65,9 +67,9 @@ pub struct Info {
     pub acc_is_sys: bool,
     #[serde(skip_serializing_if = "is_zero")]
     pub api_lvl: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "nested")]
     pub import: Option<SubjectPermission>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "nested")]
     pub export: Option<SubjectPermission>,
     #[serde(skip_serializing_if = "is_false")]
     pub lnoc: bool,
@@ -126,6 +128,12 @@ pub struct Connect {
     pub headers: bool,
     pub no_responders: bool,
     pub proxy_sig: String,
+    // Of routes and leaf nodes: a client may say them, if they are of the right kind.
+    #[serde(deserialize_with = "nested")]
+    pub import: Option<SubjectPermission>,
+    #[serde(deserialize_with = "nested")]
+    pub export: Option<SubjectPermission>,
+    pub remote_account: String,
 }
 
 impl Default for Connect {
@@ -151,6 +159,9 @@ impl Default for Connect {
             headers: false,
             no_responders: false,
             proxy_sig: none(),
+            import: None,
+            export: None,
+            remote_account: none(),
         }
     }
 }
@@ -188,6 +199,10 @@ pub struct RouteConnect {
     pub cluster_dynamic: bool,
     #[serde(skip_serializing_if = "is_false")]
     pub lnoc: bool,
+    #[serde(skip_serializing)]
+    pub lnocu: bool,
+    #[serde(skip_serializing)]
+    pub ln: bool,
     #[serde(skip_serializing)]
     pub lang: String,
     #[serde(skip_serializing)]
@@ -248,7 +263,7 @@ impl Connect {
         let mut said = entries::<Self>(before)?;
         said.append(&mut entries::<Self>(json)?);
         let both = serde_json::to_vec(&said)?;
-        Ok((serde_json::from_value(Value::Object(said))?, both))
+        Ok((read(&said)?, both))
     }
 }
 
@@ -259,11 +274,12 @@ impl RouteConnect {
         line("CONNECT", self, InfoEnd::Plain)
     }
 
-    /// Reads the JSON of a server's CONNECT.
+    /// Reads the JSON of a server's CONNECT, which could be a client's, too.
     ///
     /// # Errors
     /// When it is not a JSON object of these shapes.
     pub fn parse(json: &[u8]) -> Result<Self, serde_json::Error> {
+        Connect::parse(json)?;
         parse(json)
     }
 }
@@ -291,27 +307,92 @@ pub fn to_go_json(value: &impl Serialize) -> String {
     }
 }
 
+/// The entries of an object, as they are written.
+type Object = BTreeMap<String, Box<RawValue>>;
+
 fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, serde_json::Error> {
-    serde_json::from_value(Value::Object(entries::<T>(json)?))
+    read(&entries::<T>(json)?)
+}
+
+fn read<T: DeserializeOwned>(object: &Object) -> Result<T, serde_json::Error> {
+    serde_json::from_str(&serde_json::to_string(object)?)
 }
 
 /// The entries of an object as Go's decoder takes them: keys in any case, null says nothing, what
-/// is not UTF-8 is replaced, and of several with one key the last one counts, though the others
-/// must be of the right kind, too.
-fn entries<T: DeserializeOwned>(json: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
-    let Entries(written) = serde_json::from_str(&String::from_utf8_lossy(json))?;
-    let mut entries = Map::new();
-    for (key, value) in written.into_iter().filter(|(_, value)| !value.is_null()) {
-        let key = key.to_ascii_lowercase();
+/// is no character is replaced, and of several with one key the last one counts, though the others
+/// must be of the right kind, too. Nobody looks into the others.
+fn entries<T: DeserializeOwned>(json: &[u8]) -> Result<Object, serde_json::Error> {
+    let Entries(written) = serde_json::from_str(&whole_characters(&utf8(json)))?;
+    let mut entries = Object::new();
+    for (key, value) in written.into_iter().filter(|(_, value)| value.get() != "null") {
+        let key = in_lower_case(&key);
         if let Some(earlier) = entries.insert(key.clone(), value) {
-            serde_json::from_value::<T>(Value::Object(Map::from_iter([(key, earlier)])))?;
+            read::<T>(&Object::from([(key, earlier)]))?;
         }
     }
     Ok(entries)
 }
 
+/// As the names of fields are written; two letters that are not ASCII stand for one that is, too.
+fn in_lower_case(key: &str) -> String {
+    let lower = |letter| match letter {
+        '\u{17f}' => 's',
+        '\u{212a}' => 'k',
+        other => other.to_ascii_lowercase(),
+    };
+    key.chars().map(lower).collect()
+}
+
+/// Each byte that belongs to no character is replaced.
+fn utf8(json: &[u8]) -> String {
+    let mut text = String::with_capacity(json.len());
+    for chunk in json.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER));
+    }
+    text
+}
+
+/// Each escape that is half a character is replaced.
+fn whole_characters(json: &str) -> String {
+    let mut whole = String::with_capacity(json.len());
+    let mut rest = json;
+    while let Some(start) = rest.find('\\') {
+        let (before, escape) = rest.split_at(start);
+        whole.push_str(before);
+        let is_half = surrogate(escape).is_some();
+        let len = match (surrogate(escape), escape.get(ESCAPE_LEN..).and_then(surrogate)) {
+            (Some(..0xdc00), Some(0xdc00..)) => 2 * ESCAPE_LEN,
+            (Some(_), _) => ESCAPE_LEN,
+            (None, _) => escape.char_indices().nth(2).map_or(escape.len(), |(end, _)| end),
+        };
+        let (escape, behind) = escape.split_at(len);
+        whole.push_str(if is_half && len == ESCAPE_LEN { "\\ufffd" } else { escape });
+        rest = behind;
+    }
+    whole + rest
+}
+
+/// Bytes of `\ud83d`.
+const ESCAPE_LEN: usize = 6;
+
+/// The half character that a text begins with.
+fn surrogate(text: &str) -> Option<u16> {
+    let digits = text.strip_prefix("\\u")?.get(..ESCAPE_LEN - 2)?;
+    let unit = u16::from_str_radix(digits, 16).ok()?;
+    (0xd800..0xe000).contains(&unit).then_some(unit)
+}
+
+/// Reads an object within an object by the same rules.
+fn nested<'de, T: DeserializeOwned, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    let value = Box::<RawValue>::deserialize(deserializer)?;
+    parse(value.get().as_bytes()).map(Some).map_err(D::Error::custom)
+}
+
 /// An object in the order in which it is written; null is an empty one.
-struct Entries(Vec<(String, Value)>);
+struct Entries(Vec<(String, Box<RawValue>)>);
 
 impl<'de> Deserialize<'de> for Entries {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -361,6 +442,55 @@ mod tests {
         assert_eq!(connect.name, "x");
         assert!(Connect::parse(b"{").is_err());
         assert!(Connect::parse(br#"{"verbose":"yes"}"#).is_err());
+    }
+
+    #[test]
+    fn nobody_looks_into_what_is_unknown() {
+        let deep = format!("{}1e999{}", "[".repeat(1000), "]".repeat(1000));
+        let json = format!(r#"{{"name":"x","future":{deep},"half":"\ud800"}}"#);
+        assert_eq!(Connect::parse(json.as_bytes()).unwrap().name, "x");
+        assert_eq!(Info::parse(json.as_bytes()).unwrap(), Info::default());
+        assert_eq!(RouteConnect::parse(json.as_bytes()).unwrap().name, "x");
+        for form in ["01", "1.", "tru", r#""\x""#, "[1,]"] {
+            assert!(
+                Connect::parse(format!(r#"{{"future":{form}}}"#).as_bytes()).is_err(),
+                "{form}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_character_is_replaced() {
+        for (written, name) in [
+            (&br"\ud83d\ude00 \u00e9 \\ud800"[..], "\u{1f600} é \\ud800"),
+            (br"\ud800", "\u{fffd}"),
+            (br"\uD800\uD83D\uDE00\ude00x", "\u{fffd}\u{1f600}\u{fffd}x"),
+            (b"\xe2\x82x\xff", "\u{fffd}\u{fffd}x\u{fffd}"),
+        ] {
+            let json = [br#"{"name":""#, written, br#""}"#].concat();
+            assert_eq!(Connect::parse(&json).unwrap().name, name);
+        }
+        assert!(Connect::parse(br#"{"name":"\ud80"}"#).is_err());
+    }
+
+    #[test]
+    fn letters_that_stand_for_others_in_keys() {
+        let connect = Connect::parse("{\"verbo\u{17f}e\":false,\"n\u{212a}ey\":\"U\"}".as_bytes());
+        let connect = connect.unwrap();
+        assert!(!connect.verbose);
+        assert_eq!(connect.nkey, "U");
+    }
+
+    #[test]
+    fn objects_within_are_read_alike() {
+        let info = Info::parse(br#"{"Import":{"ALLOW":["a"],"deny":null,"more":1},"export":null}"#);
+        let info = info.unwrap();
+        let import = SubjectPermission { allow: vec!["a".into()], deny: Vec::new() };
+        assert_eq!((info.import, info.export), (Some(import), None));
+        for wrong in [r#"{"import":1}"#, r#"{"export":{"deny":"a"}}"#, r#"{"remote_account":1}"#] {
+            assert!(Connect::parse(wrong.as_bytes()).is_err(), "{wrong}");
+        }
+        assert!(RouteConnect::parse(br#"{"protocol":"x"}"#).is_err(), "it could be a client");
     }
 
     #[test]
