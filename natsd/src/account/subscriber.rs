@@ -68,6 +68,19 @@ impl Iterator for Leaving {
 
 impl ExactSizeIterator for Leaving {}
 
+/// Subscriptions that are still to be looked at, known by the hashes of their sids: see
+/// [`Walk`](crate::interest::Walk).
+#[derive(Debug)]
+pub struct SidWalk(std::vec::IntoIter<u64>);
+
+impl SidWalk {
+    /// Whether all have been looked at.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.0.len() == 0
+    }
+}
+
 /// What only clients with permissions need.
 #[derive(Debug, Default)]
 struct Limited {
@@ -131,13 +144,14 @@ impl Subscriber {
         filter.is_some_and(|filter| filter.covers(subject, queue))
     }
 
-    /// Forgets what was kept from it and sets on what terms it may answer requests.
-    pub fn track_replies(&self, terms: Option<ResponsePermission>) {
-        self.tracks_replies.store(terms.is_some(), Ordering::Relaxed);
-        let limits = terms
-            .map(|terms| Box::new(Limited { filter: None, replies: Some(Replies::new(terms)) }));
-        self.filtered.store(false, Ordering::Release);
-        *self.limits.lock() = limits;
+    /// Sets on what terms it may answer requests, and which subjects are kept from all its
+    /// subscriptions; forgets what held before.
+    pub fn restrict(&self, replies: Option<ResponsePermission>, filter: Option<Arc<Denied>>) {
+        let mut limits = self.limits.lock();
+        self.tracks_replies.store(replies.is_some(), Ordering::Relaxed);
+        self.filtered.store(filter.is_some(), Ordering::Release);
+        let limited = replies.is_some() || filter.is_some();
+        *limits = limited.then(|| Box::new(Limited { filter, replies: replies.map(Replies::new) }));
     }
 
     /// Whether [`Self::note_request`] wants to be called.
@@ -186,15 +200,17 @@ impl Subscriber {
         self.subscriptions.lock().insert(BySid { hash, subscription });
     }
 
-    /// Removes a subscription, never another one that has its sid by now.
-    pub fn remove(&self, subscription: &Arc<Subscription>) {
+    /// Removes a subscription, never another one that has its sid by now; false when it was gone
+    /// already.
+    pub fn remove(&self, subscription: &Arc<Subscription>) -> bool {
         let hash = self.hasher.hash_one(sid_of(subscription));
         let mut subscriptions = self.subscriptions.lock();
         let it = |held: &BySid| Arc::ptr_eq(&held.subscription, subscription);
-        drop(subscriptions.remove(hash, it));
+        let removed = subscriptions.remove(hash, it).is_some();
         if subscriptions.is_empty() {
             *subscriptions = Table::new();
         }
+        removed
     }
 
     /// Removes all subscriptions.
@@ -206,6 +222,22 @@ impl Subscriber {
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Subscription>> {
         self.some(usize::MAX)
+    }
+
+    /// Begins to look at all subscriptions that there are now.
+    #[must_use]
+    pub fn walk(&self) -> SidWalk {
+        let subscriptions = self.subscriptions.lock();
+        let hashes: Vec<u64> = subscriptions.iter().map(|held| held.hash).collect();
+        SidWalk(hashes.into_iter())
+    }
+
+    /// The next so many of a walk, without those that are gone.
+    #[must_use]
+    pub fn next_of(&self, walk: &mut SidWalk, most: usize) -> Vec<Arc<Subscription>> {
+        let subscriptions = self.subscriptions.lock();
+        let next = walk.0.by_ref().take(most).flat_map(|hash| subscriptions.of(hash));
+        next.map(|held| Arc::clone(&held.subscription)).collect()
     }
 
     /// So many of its subscriptions, if it has as many.

@@ -117,6 +117,13 @@ impl Permissions {
         }
     }
 
+    /// What is kept from subscriptions whose leave is [`SubscribeLeave::Filtered`], if anything is.
+    /// It covers nothing that the others deliver.
+    #[must_use]
+    pub fn kept(&self) -> Option<&Arc<Denied>> {
+        Some(&self.subscribe_deny).filter(|denied| !denied.subjects.is_empty())
+    }
+
     /// How requests that were received may be answered, beyond what may be published anyway.
     #[must_use]
     pub const fn responses(&self) -> Option<&ResponsePermission> {

@@ -368,7 +368,7 @@ impl Client {
             return Err(CloseReason::MaxAccountConnectionsExceeded);
         }
         let responses = identity.permissions.as_ref().and_then(|held| held.responses());
-        self.subscriber.track_replies(responses.copied());
+        self.subscriber.restrict(responses.copied(), None);
         self.permissions.clone_from(&identity.permissions);
         self.terms = Terms::of(identity);
         self.refresh_bounds();

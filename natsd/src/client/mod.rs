@@ -44,6 +44,7 @@ use crate::router::{Matches, Publisher};
 use crate::tls::{Secured, chain};
 use crate::websocket::Session;
 use connect::Gate;
+use permissions::Review;
 pub use permissions::enforce;
 use publish::LastLine;
 use terms::Terms;
@@ -86,8 +87,10 @@ pub struct Client {
     complained: bool,
     /// The first PONG after CONNECT was sent, and the INFO that follows it.
     introduced: bool,
-    /// The configuration that it was admitted under.
+    /// The configuration that it was admitted under, or has looked at since.
     epoch: u64,
+    /// What is still to be looked at since a reload.
+    review: Option<Box<Review>>,
 }
 
 /// What CONNECT chose. Without CONNECT the reference's defaults hold.
@@ -183,6 +186,7 @@ impl Client {
             complained: false,
             introduced: false,
             epoch: node.epoch(),
+            review: None,
             node,
         }
     }
@@ -423,8 +427,9 @@ impl Conversation for Client {
         self.heartbeat.heard(now);
         self.entry.vitals.note_activity(now);
         self.refresh_bounds();
-        if self.epoch != self.node.epoch() {
-            self.look_again(publisher);
+        if self.epoch != self.node.epoch() && self.still_looks_again(publisher) {
+            self.put_off(input);
+            return Ok(());
         }
         self.take_in(input, lent, publisher)
     }
@@ -450,6 +455,9 @@ impl Conversation for Client {
     }
 
     fn go_on(&mut self, publisher: &mut Publisher) -> Result<(), CloseReason> {
+        if self.review.is_some() && self.still_looks_again(publisher) {
+            return Ok(());
+        }
         self.take_in_rest(publisher)
     }
 

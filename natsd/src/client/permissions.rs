@@ -3,53 +3,107 @@
 use std::sync::Arc;
 
 use super::Client;
-use crate::auth::{Identity, SubscribeLeave};
+use crate::account::{Account, LEAVING_AT_ONCE, SidWalk, Subscription};
+use crate::auth::{Identity, Permissions, SubscribeLeave};
 use crate::protocol::error;
 use crate::registry::ClientEntry;
 use crate::router::Publisher;
 
+/// What a client has subscribed to, judged bit by bit by what it may subscribe to now.
+#[derive(Debug)]
+pub(super) struct Review {
+    identity: Identity,
+    rest: SidWalk,
+}
+
 impl Client {
-    /// Another configuration holds: what it may publish is what it is entitled to now.
-    pub(super) fn look_again(&mut self, publisher: &mut Publisher) {
-        self.epoch = self.node.epoch();
-        self.last_line.forget();
-        let about = self.entry.about();
-        let Some(identity) = about.identity else { return };
-        if self.permissions != identity.permissions {
-            self.permissions.clone_from(&identity.permissions);
-            // What it subscribed to since the reload was judged by the old ones.
-            enforce(&self.entry, &identity, publisher);
+    /// Another configuration holds: what it may publish is what it is entitled to now. Says whether
+    /// the turn was too short to look at all it subscribed to; it is not heard meanwhile.
+    pub(super) fn still_looks_again(&mut self, publisher: &mut Publisher) -> bool {
+        let epoch = self.node.epoch();
+        while let Some(mut review) = self.review.take().or_else(|| self.begin_review()) {
+            while let Some(judged) = review.go_on(&self.entry, publisher) {
+                publisher.note(judged);
+                if publisher.turn_is_over() {
+                    self.review = Some(review);
+                    return true;
+                }
+            }
         }
+        self.epoch = epoch;
+        false
+    }
+
+    /// What it subscribed to since the reload was judged by the permissions before.
+    fn begin_review(&mut self) -> Option<Box<Review>> {
+        self.last_line.forget();
+        let identity = self.entry.about().identity?;
+        if self.permissions == identity.permissions {
+            return None;
+        }
+        self.permissions.clone_from(&identity.permissions);
+        Some(Box::new(Review::begin(&self.entry, identity)))
     }
 }
 
 /// Takes away what a client may subscribe to no more, and keeps the rest from what is denied now.
 /// Called from any thread, by whoever has changed its identity.
 pub fn enforce(entry: &ClientEntry, identity: &Identity, publisher: &mut Publisher) {
-    let Some(account) = entry.about().account else { return };
-    let subscriber = &entry.subscriber;
-    let permissions = identity.permissions.as_deref();
-    subscriber.track_replies(permissions.and_then(|held| held.responses()).copied());
-    for subscription in subscriber.all() {
-        let (subject, queue) = (&subscription.pattern, subscription.queue.as_deref());
-        match permissions.map(|held| held.may_subscribe(subject, queue)) {
-            None | Some(SubscribeLeave::Granted) => {}
-            Some(SubscribeLeave::Filtered(filter)) => subscriber.keep_from_it(filter),
-            Some(SubscribeLeave::Denied) => {
-                let Some(target) = subscription.local() else { continue };
-                target.end();
-                subscriber.remove(&subscription);
-                account.unsubscribe(&subscription, publisher);
-                let sid = target.sid();
-                let text = error::subscription_removed(subject, queue, sid);
-                publisher.send(&subscriber.outbound, error::line(&text).as_bytes());
-                tracing::info!(
-                    "Removed sub {} for User {:?} - not authorized",
-                    error::removed(subject, queue, sid),
-                    Arc::as_ref(&identity.user)
-                );
-            }
+    let mut review = Review::begin(entry, identity.clone());
+    while review.go_on(entry, publisher).is_some() {}
+}
+
+impl Review {
+    /// At once nothing that is denied is delivered any more to what may stay.
+    fn begin(entry: &ClientEntry, identity: Identity) -> Self {
+        let permissions = identity.permissions.as_deref();
+        let replies = permissions.and_then(Permissions::responses).copied();
+        let kept = permissions.and_then(Permissions::kept).cloned();
+        entry.subscriber.restrict(replies, kept);
+        if let Some(account) = entry.about().account {
+            account.renew();
         }
+        Self { identity, rest: entry.subscriber.walk() }
     }
-    account.renew();
+
+    /// Judges some subscriptions, and returns how many; none when there are no more, or when the
+    /// client is somebody else by now, who is judged when he subscribes.
+    fn go_on(&mut self, entry: &ClientEntry, publisher: &mut Publisher) -> Option<usize> {
+        let about = entry.about();
+        let account = about.account.filter(|_| about.identity.as_ref() == Some(&self.identity))?;
+        if self.rest.is_over() {
+            return None;
+        }
+        let most = LEAVING_AT_ONCE.div_ceil(account.reach());
+        for subscription in entry.subscriber.next_of(&mut self.rest, most) {
+            self.judge(&subscription, &account, entry, publisher);
+        }
+        Some(most)
+    }
+
+    fn judge(
+        &self,
+        subscription: &Arc<Subscription>,
+        account: &Account,
+        entry: &ClientEntry,
+        publisher: &mut Publisher,
+    ) {
+        let (subject, queue) = (&subscription.pattern, subscription.queue.as_deref());
+        let leave = self.identity.permissions.as_ref().map(|p| p.may_subscribe(subject, queue));
+        let Some((SubscribeLeave::Denied, target)) = leave.zip(subscription.local()) else {
+            return;
+        };
+        target.end();
+        if !entry.subscriber.remove(subscription) {
+            return; // its client was quicker
+        }
+        account.unsubscribe(subscription, publisher);
+        let text = error::subscription_removed(subject, queue, target.sid());
+        publisher.send(&entry.subscriber.outbound, error::line(&text).as_bytes());
+        tracing::info!(
+            "Removed sub {} for User {:?} - not authorized",
+            error::removed(subject, queue, target.sid()),
+            Arc::as_ref(&self.identity.user)
+        );
+    }
 }

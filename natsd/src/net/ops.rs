@@ -68,6 +68,13 @@ pub trait Ops {
         Ok(())
     }
 
+    /// Keeps the input for a later turn, with the start of an op before it.
+    fn put_off(&mut self, input: &[u8]) {
+        let held = self.stash().take();
+        self.rest().append(&held);
+        self.rest().append(input);
+    }
+
     /// Goes on with the input that was kept, by one op at least.
     ///
     /// # Errors

@@ -399,3 +399,48 @@ async fn no_two_clients_take_the_last_place_of_an_account() {
     let full = Err(CloseReason::MaxAccountConnectionsExceeded);
     assert_eq!(second.go_on(of_second, step_of_second), full);
 }
+
+#[tokio::test]
+async fn many_subscriptions_are_judged_anew_in_turns_and_nothing_is_heard_meanwhile() {
+    let node = node(with_users(vec![user("a", "pa")]));
+    let (mut peer, mut other) = (Peer::login(&node, "a", "pa"), Peer::login(&node, "a", "pa"));
+    let count = 100_000;
+    let subject = |sid: usize| if sid.is_multiple_of(100) { "denied" } else { "a" };
+    peer.say(
+        &(0..count).map(|sid| format!("SUB {}.{sid} {sid}\r\n", subject(sid))).collect::<String>(),
+    );
+    peer.say("SUB w.* w\r\nPUB a.1 1\r");
+    let account = Arc::clone(&peer.client.account);
+    assert_eq!(account.subscriptions(), count + 1);
+
+    let held = peer.client.entry.about().identity.unwrap();
+    let narrow = subjects(&[], &["denied.*", "w.x"]);
+    let narrow = Permissions { subscribe: narrow, ..Permissions::default() };
+    let permissions = Some(Arc::new(crate::auth::Permissions::new(&narrow)));
+    let narrow = crate::auth::Identity { permissions, ..held.clone() };
+    assert!(peer.client.entry.change_identity(&held, narrow));
+    node.begin_epoch();
+    let input = "\nx\r\nSUB denied.0 0\r\nPING\r\n";
+    let Peer { client, publisher, .. } = &mut peer;
+    publisher.begin_turn();
+    client.on_bytes(input.as_bytes(), None, publisher).unwrap();
+    assert_eq!(client.left(), "PUB a.1 1\r".len() + input.len(), "no turn is long enough");
+    publisher.flush();
+    peer.heard();
+    other.say("PUB w.x 1\r\n1\r\nPUB w.y 1\r\n2\r\n");
+    assert_eq!(peer.heard(), "MSG w.y w 1\r\n2\r\n", "what is denied is kept from it at once");
+
+    let Peer { client, publisher, .. } = &mut peer;
+    let mut turns = 1;
+    while client.left() > 0 {
+        publisher.begin_turn();
+        client.go_on(publisher).unwrap();
+        turns += 1;
+    }
+    publisher.flush();
+    assert!(turns > 2, "{turns}");
+    assert_eq!(account.subscriptions(), count - count / 100 + 1);
+    let refused = "-ERR 'Permissions Violation for Subscription to \"denied.0\"'\r\n";
+    let heard = peer.heard();
+    assert!(heard.ends_with(&format!("MSG a.1 1 1\r\nx\r\n{refused}PONG\r\n")), "{heard}");
+}
