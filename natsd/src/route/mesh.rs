@@ -381,18 +381,27 @@ impl Mesh {
         let may = |terms: &Option<Arc<Terms>>, pattern: &[u8]| {
             terms.as_ref().is_none_or(|terms| terms.may_import(pattern))
         };
-        let members = self.members.lock();
-        self.terms.store(new.clone());
-        for held in members.values().flat_map(|member| &member.links) {
-            held.link.set_terms(new.clone());
-            held.link.send(&info, publisher);
+        for link in self.bring_under(new.as_ref()) {
+            link.send(&info, publisher);
             let (old, new) = (old.clone(), new.clone());
             let change = move |pattern: &[u8]| {
                 let (before, now) = (may(&old, pattern), may(&new, pattern));
                 (before != now).then_some(now)
             };
-            self.node.accounts.announce_anew(&held.link, change).finish(publisher);
+            self.node.accounts.announce_anew(&link, change).finish(publisher);
+            publisher.flush();
         }
+    }
+
+    /// From now on these terms hold; returns the links that were under the earlier ones. Whoever
+    /// becomes a member later is told by the new ones.
+    fn bring_under(&self, terms: Option<&Arc<Terms>>) -> Vec<Arc<Link>> {
+        let members = self.members.lock();
+        self.terms.store(terms.cloned());
+        let held = members.values().flat_map(|member| &member.links);
+        let links: Vec<Arc<Link>> = held.map(|held| Arc::clone(&held.link)).collect();
+        links.iter().for_each(|link| link.set_terms(terms.cloned()));
+        links
     }
 
     /// A configured route is no longer wanted: closes what serves it.
@@ -471,3 +480,6 @@ fn generated_name() -> String {
 fn client_urls_of(info: &Info) -> ClientUrls {
     ClientUrls { nats: info.connect_urls.clone(), websocket: info.ws_connect_urls.clone() }
 }
+
+#[cfg(test)]
+mod tests;
