@@ -45,8 +45,21 @@ impl Groups {
         }
     }
 
+    /// Whether there are more than are searched one by one.
+    pub(super) fn are_many(&self) -> bool {
+        self.list.len() > SEARCHED_MAX
+    }
+
+    /// The groups of these names, each once however often it is named.
+    pub(super) fn named(&self, names: &[&[u8]]) -> impl Iterator<Item = &Group> + use<'_> {
+        let mut places: Vec<usize> = names.iter().filter_map(|name| self.place(name)).collect();
+        places.sort_unstable();
+        places.dedup();
+        places.into_iter().filter_map(|place| self.list.get(place))
+    }
+
     fn place(&self, name: &[u8]) -> Option<usize> {
-        if self.list.len() > SEARCHED_MAX {
+        if self.are_many() {
             return self.places.get(name).copied();
         }
         self.list.iter().position(|group| *group.name == *name)
@@ -54,7 +67,7 @@ impl Groups {
 
     /// A group was added.
     fn note_places(&mut self) {
-        if self.list.len() > SEARCHED_MAX {
+        if self.are_many() {
             for (place, group) in self.list.iter().enumerate().skip(self.places.len()) {
                 self.places.insert(group.name.clone(), place);
             }
@@ -81,17 +94,21 @@ mod tests {
     use super::*;
     use crate::account::Answers;
 
+    fn name(number: usize) -> Vec<u8> {
+        format!("group-{number}").into_bytes()
+    }
+
+    fn member(number: usize) -> Arc<Subscription> {
+        Arc::new(Subscription {
+            pattern: (*b"a").into(),
+            queue: Some(name(number).into()),
+            target: Target::Answers(Arc::new(Answers::default())),
+        })
+    }
+
     #[test]
     fn each_member_is_in_the_group_of_its_name_however_many_there_are() {
         let mut groups = Groups::default();
-        let name = |number: usize| format!("group-{number}").into_bytes();
-        let member = |number: usize| {
-            Arc::new(Subscription {
-                pattern: (*b"a").into(),
-                queue: Some(name(number).into()),
-                target: Target::Answers(Arc::new(Answers::default())),
-            })
-        };
         for count in [1, SEARCHED_MAX, SEARCHED_MAX + 1, 3 * SEARCHED_MAX] {
             groups.clear();
             for number in (0..count).chain(0..count).chain(0..count) {
@@ -102,6 +119,21 @@ mod tests {
                 assert_eq!((&*group.name, group.members.len()), (&*name(number), 3));
                 assert!(group.members.iter().all(|held| held.queue.as_ref() == Some(&group.name)));
             }
+        }
+    }
+    #[test]
+    fn a_group_that_is_named_twice_is_found_once_however_many_there_are() {
+        for count in [3, SEARCHED_MAX, 3 * SEARCHED_MAX] {
+            let mut groups = Groups::default();
+            for number in 0..count {
+                groups.join(&name(number), &member(number));
+            }
+            let names = [name(2), name(count), name(0), name(2), name(count - 1)];
+            let names: Vec<&[u8]> = names.iter().map(Vec::as_slice).collect();
+            let found: Vec<&[u8]> = groups.named(&names).map(|group| &*group.name).collect();
+            let mut wanted = [name(0), name(2), name(count - 1)].to_vec();
+            wanted.dedup();
+            assert_eq!(found, wanted);
         }
     }
 }

@@ -307,25 +307,41 @@ impl Publisher {
         directed: &mut Directed<'m>,
     ) -> usize {
         let named = |group: &&Group| names.contains(&&*group.name);
-        let mut count = 0;
-        let origin = Origin::Route { queues: names };
-        for group in matches.groups.iter().filter(named) {
-            self.stint.note(group.members.len());
-            let mut order = candidates(group, &mut self.dice);
-            let mut local = order.clone().filter(|member| member.is_local());
-            if local.any(|member| self.deliver(account, member, message, matches, origin)) {
-                count += 1;
-                continue;
-            }
-            let link = order.find_map(|member| match &member.target {
-                Target::Peer(peer) if peer.link.is_open() => Some(&peer.link),
-                _ => None,
-            });
-            if let Some(link) = link {
-                direct(directed, link, &group.name);
-            }
+        let mut serve = |group: &'m Group| {
+            usize::from(self.serve_named_group(account, message, matches, group, names, directed))
+        };
+        if matches.groups.are_many() {
+            matches.groups.named(names).map(&mut serve).sum()
+        } else {
+            matches.groups.iter().filter(named).map(&mut serve).sum()
         }
-        count
+    }
+
+    /// True when a local member got it.
+    fn serve_named_group<'m>(
+        &mut self,
+        account: &Arc<Account>,
+        message: &Message<'_>,
+        matches: &'m Matches,
+        group: &'m Group,
+        names: &[&[u8]],
+        directed: &mut Directed<'m>,
+    ) -> bool {
+        self.stint.note(group.members.len());
+        let origin = Origin::Route { queues: names };
+        let mut order = candidates(group, &mut self.dice);
+        let mut local = order.clone().filter(|member| member.is_local());
+        if local.any(|member| self.deliver(account, member, message, matches, origin)) {
+            return true;
+        }
+        let link = order.find_map(|member| match &member.target {
+            Target::Peer(peer) if peer.link.is_open() => Some(&peer.link),
+            _ => None,
+        });
+        if let Some(link) = link {
+            direct(directed, link, &group.name);
+        }
+        false
     }
 
     /// Delivers to one local subscription; false when it does not want the message.

@@ -46,12 +46,14 @@ impl Publisher {
             count += usize::from(self.trace_one(account, held, message, matches, origin, trace));
         }
         let mut directed = Directed::new();
-        if let Origin::Route { .. } = origin {
+        let groups: Vec<&Group> = if let Origin::Route { queues } = origin {
+            matches.groups.named(queues).collect()
         } else {
             let open = matches.links.iter().filter(|link| link.is_open());
             directed.extend(open.map(|link| (link, SmallVec::new())));
-        }
-        for group in matches.groups.iter() {
+            matches.groups.iter().collect()
+        };
+        for group in groups {
             let served =
                 self.trace_group(account, message, matches, group, origin, &mut directed, trace);
             count += usize::from(served);
@@ -77,10 +79,7 @@ impl Publisher {
     ) -> bool {
         let mut order: SmallVec<[&Arc<Subscription>; 8]> =
             candidates(group, &mut self.dice).collect();
-        if let Origin::Route { queues } = origin {
-            if !queues.contains(&&*group.name) {
-                return false;
-            }
+        if let Origin::Route { .. } = origin {
             order.sort_by_key(|member| !member.is_local());
         }
         for member in order {
