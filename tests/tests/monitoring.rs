@@ -425,6 +425,27 @@ async fn paths_and_queries_may_be_as_people_type_them() {
 }
 
 #[tokio::test]
+async fn a_path_with_a_broken_escape_is_no_request() {
+    let server = server().await;
+    for target in ["/%zz", "/varz%", "//varz%2", "/%2f%u1234?a=1", "varz"] {
+        let mut peer =
+            Conversation::dial(([127, 0, 0, 1], server.port("monitoring")).into()).await.unwrap();
+        let request = format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n");
+        peer.send(request.as_bytes()).await.unwrap();
+        let answer = String::from_utf8(peer.closed().await.unwrap()).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{target}: {answer}");
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let head = head.to_lowercase();
+        for header in ["content-type: text/plain; charset=utf-8", "connection: close"] {
+            assert!(head.contains(header), "{target}: {answer}");
+        }
+        assert_eq!(body, "400 Bad Request", "{target}");
+    }
+    let (status, body) = server.monitor_text("/healthz?a=%zz").await;
+    assert_eq!((status, body.as_str()), (200, r#"{"status":"ok"}"#), "in a query it may stand");
+}
+
+#[tokio::test]
 async fn a_base_path_stands_for_the_index() {
     let config = "http_base_path: /nats";
     let server = Setup::new(&Binary::under_test()).config(config).start().await;

@@ -15,7 +15,8 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, HOST, HeaderValue, LOCATION, X_CONTENT_TYPE_OPTIONS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, CONNECTION, CONTENT_TYPE, HOST, HeaderValue, LOCATION,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -34,7 +35,7 @@ use super::options::{
     SubszOptions,
 };
 use super::query::{BadRequest, Query};
-use super::target::{Lenient, path_of};
+use super::target::{Astray, Lenient, path_of};
 use super::{Monitor, json, page};
 use crate::net::{Bound, Listener, accept_loop};
 use crate::tls::TlsSetup;
@@ -137,13 +138,14 @@ async fn converse(
 /// Makes the answer where it delays nobody.
 async fn respond(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answer, hyper::Error> {
     if request.version() == Version::HTTP_11 && !request.headers().contains_key(HOST) {
-        return Ok(plain(StatusCode::BAD_REQUEST, "400 Bad Request: missing required Host header"));
+        return Ok(no_request("400 Bad Request: missing required Host header"));
     }
     let uri = request.uri();
     let query = uri.query().unwrap_or_default().to_owned();
     let path = match path_of(uri.path()) {
         Ok(path) => path,
-        Err(clean) => return Ok(elsewhere(&clean, uri.query())),
+        Err(Astray::Nowhere) => return Ok(no_request("400 Bad Request")),
+        Err(Astray::Elsewhere(clean)) => return Ok(elsewhere(&clean, uri.query())),
     };
     drop(request);
     let Some(known) = known_path(&shared.base_path, &path) else { return Ok(not_found()) };
@@ -278,6 +280,13 @@ fn html(text: String) -> Answer {
 
 fn plain(status: StatusCode, text: &str) -> Answer {
     body(status, "text/plain; charset=utf-8", text.to_owned())
+}
+
+/// What was asked is no request: no other is expected from there.
+fn no_request(text: &str) -> Answer {
+    let mut answer = plain(StatusCode::BAD_REQUEST, text);
+    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    answer
 }
 
 /// Sends a client to where it meant to go.

@@ -95,9 +95,19 @@ impl<R: AsyncRead + Unpin> AsyncRead for Lenient<R> {
     }
 }
 
-/// The path that a target names; the error is the path to ask for instead, as Go has it: without
-/// doubled slashes and dots.
-pub(super) fn path_of(target: &str) -> Result<String, String> {
+/// Why a target names no path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Astray {
+    /// It is no path, or an escape is broken.
+    Nowhere,
+    /// This is to be asked for instead: the same without doubled slashes and dots.
+    Elsewhere(String),
+}
+
+/// The path that a target names, as Go has it.
+pub(super) fn path_of(target: &str) -> Result<String, Astray> {
+    let path = query::unescaped(target).filter(|path| path.starts_with('/'));
+    let path = path.ok_or(Astray::Nowhere)?;
     let mut parts = Vec::new();
     for part in target.split('/') {
         match part {
@@ -110,7 +120,7 @@ pub(super) fn path_of(target: &str) -> Result<String, String> {
     if target.ends_with('/') && clean != "/" {
         clean.push('/');
     }
-    if clean == target { Ok(query::unescaped(&clean).unwrap_or(clean)) } else { Err(clean) }
+    if clean == target { Ok(path) } else { Err(Astray::Elsewhere(clean)) }
 }
 
 #[cfg(test)]
@@ -163,19 +173,23 @@ mod tests {
 
     #[test]
     fn paths_are_decoded_and_clean() {
+        let elsewhere = |path: &str| Err(Astray::Elsewhere(path.to_owned()));
         for (target, path) in [
             ("/varz", Ok("/varz")),
             ("/%76arz", Ok("/varz")),
             ("/", Ok("/")),
             ("/nats/", Ok("/nats/")),
             ("/a+b", Ok("/a+b")),
-            ("//varz", Err("/varz")),
-            ("/./a/../varz", Err("/varz")),
-            ("/..//nats//", Err("/nats/")),
+            ("//varz", elsewhere("/varz")),
+            ("/./a/../varz", elsewhere("/varz")),
+            ("/..//nats//", elsewhere("/nats/")),
             ("/%2Fvarz", Ok("//varz")),
+            ("/%zz", Err(Astray::Nowhere)),
+            ("//varz%2", Err(Astray::Nowhere)),
+            ("", Err(Astray::Nowhere)),
+            ("*", Err(Astray::Nowhere)),
         ] {
-            let found = path_of(target);
-            assert_eq!(found.as_deref().map_err(String::as_str), path, "{target}");
+            assert_eq!(path_of(target), path.map(str::to_owned), "{target}");
         }
     }
 }
