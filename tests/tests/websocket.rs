@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use async_nats::ConnectOptions;
 use blackbox::operator::{account, in_memory, operator, user};
@@ -19,6 +20,7 @@ use futures_util::StreamExt;
 use nkeys::KeyPair;
 use rcgen::generate_simple_self_signed;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 fn setup(binary: &Binary, more: &str) -> Setup {
     // What stands behind a closing brace is outside of the block.
@@ -356,9 +358,8 @@ async fn an_official_client_works_by_ws() {
     works(&format!("ws://{}", listener(&server)), ConnectOptions::new(), &server).await;
 }
 
-#[tokio::test]
-async fn an_official_client_works_by_wss() {
-    let dir = tempfile::TempDir::new().unwrap();
+/// A certificate for `localhost`, and a configuration that shows it to WebSocket clients.
+fn secure(dir: &TempDir) -> (PathBuf, String) {
     let made = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
     std::fs::write(&cert, made.cert.pem()).unwrap();
@@ -366,6 +367,13 @@ async fn an_official_client_works_by_wss() {
     let text = format!(
         "websocket {{ listen: \"127.0.0.1:-1\"\n tls {{ cert_file: {cert:?}, key_file: {key:?} }} }}"
     );
+    (cert, text)
+}
+
+#[tokio::test]
+async fn an_official_client_works_by_wss() {
+    let dir = TempDir::new().unwrap();
+    let (cert, text) = secure(&dir);
     let server = Setup::new(&Binary::under_test()).config(text).start().await;
     assert_eq!(server.ports()["websocket"][0], format!("wss://{}", listener(&server)));
     let options = ConnectOptions::new().add_root_certificates(cert);
@@ -485,6 +493,36 @@ async fn gossip(binaries: [&Binary; 2]) {
     }
 }
 
+/// The same where the listeners have TLS: who comes by `wss` learns of both, and not of one that is
+/// gone.
+async fn gossip_by_wss(binaries: [&Binary; 2]) {
+    let dir = TempDir::new().unwrap();
+    let (cert, text) = secure(&dir);
+    let [first, second] = binaries.map(|binary| Setup::new(binary).config(&text).cluster("C", -1));
+    let first = first.start().await;
+    let mut second = second.routes(&[first.port("cluster")]).start().await;
+    let mut both = vec![listener(&first).to_string(), listener(&second).to_string()];
+    both.sort();
+    let url = format!("wss://localhost:{}", listener(&first).port());
+    let told = async |wanted: &[String]| {
+        eventually("a newcomer and monitoring are told", async || {
+            let options = ConnectOptions::new().add_root_certificates(cert.clone());
+            let info = options.connect(&url).await.unwrap().server_info();
+            let varz = first.monitor("/varz").await;
+            let listed = serde_json::from_value(varz["ws_connect_urls"].clone()).unwrap();
+            let told = [info.connect_urls, listed].map(|mut urls: Vec<String>| {
+                urls.sort();
+                urls == wanted
+            });
+            (told == [true, true]).then_some(())
+        })
+        .await;
+    };
+    told(&both).await;
+    second.kill();
+    told(&[listener(&first).to_string()]).await;
+}
+
 #[tokio::test]
 async fn a_cluster_tells_websocket_clients_of_websocket_listeners() {
     let binary = Binary::under_test();
@@ -492,9 +530,17 @@ async fn a_cluster_tells_websocket_clients_of_websocket_listeners() {
 }
 
 #[tokio::test]
+async fn a_cluster_tells_who_comes_by_wss_of_listeners_with_tls() {
+    let binary = Binary::under_test();
+    gossip_by_wss([&binary, &binary]).await;
+}
+
+#[tokio::test]
 #[ignore = "needs a stock nats-server in NATS_SERVER_BIN"]
 async fn so_does_a_cluster_mixed_with_the_stock_server() {
     let (ours, stock) = (Binary::under_test(), Binary::stock());
-    gossip([&ours, &stock]).await;
-    gossip([&stock, &ours]).await;
+    for pair in [[&ours, &stock], [&stock, &ours]] {
+        gossip(pair).await;
+        gossip_by_wss(pair).await;
+    }
 }
