@@ -54,11 +54,14 @@ impl Mixed {
     }
 
     async fn ask_with(&self, what: &str, options: Value, server: &str) -> Option<Value> {
+        self.ask_by(&format!("$SYS.REQ.SERVER.{what}"), options, server).await
+    }
+
+    async fn ask_by(&self, subject: &str, options: Value, server: &str) -> Option<Value> {
         let inbox = self.client.new_inbox();
         let mut answers = self.client.subscribe(inbox.clone()).await.unwrap();
-        let subject = format!("$SYS.REQ.SERVER.{what}");
         let payload = options.to_string().into();
-        self.client.publish_with_reply(subject, inbox, payload).await.unwrap();
+        self.client.publish_with_reply(subject.to_owned(), inbox, payload).await.unwrap();
         // IDZ knows no filter: all answer.
         while let Ok(Some(answer)) = timeout(Duration::from_millis(700), answers.next()).await {
             let document: Value = serde_json::from_slice(&answer.payload).unwrap_or_default();
@@ -142,7 +145,7 @@ async fn refusals_are_those_of_the_stock_server() {
         ("PING.CONNZ", json!({"state": "closed"})),
         ("PING.CONNZ", json!({"limit": 1.5})),
         ("PING.CONNZ", json!({"cid": -1})),
-        ("PING.CONNZ", json!({"auth": "x"})),
+        ("PING.CONNZ", json!({"Auth": "x"})),
         ("PING.SUBSZ", json!({"subscriptions": 1})),
         ("PING.ACCOUNTZ", json!({"account": true})),
         ("PING.VARZ", json!({"tags": "x"})),
@@ -174,6 +177,23 @@ async fn refusals_are_those_of_the_stock_server() {
         json!({"host": "10."}),
     ] {
         assert_eq!(mixed.ask_with("PING", filter.clone(), "ours").await, None, "{filter}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs a stock nats-server: NATS_SERVER_BIN; run by .ci/run"]
+async fn options_are_read_as_go_reads_them() {
+    let mixed = Mixed::start().await;
+    for server in ["stock", "ours"] {
+        // Surveyor asks so.
+        let all = json!({"accounts": null, "include_unused": true, "server_name": server});
+        let answer = mixed.ask_by("$SYS.REQ.ACCOUNT.PING.STATZ", all, server).await.unwrap();
+        assert!(answer["data"]["account_statz"].is_array(), "{answer}");
+        let some = json!({"LIMIT": 7, "sort": null, "tags": null, "Server_Name": server, "x": 1});
+        let answer = mixed.ask_with("PING.CONNZ", some, server).await.unwrap();
+        assert_eq!(answer["data"]["limit"], 7, "{answer}");
+        let other = json!({"SERVER_NAME": "nobody"});
+        assert_eq!(mixed.ask_with("PING.CONNZ", other, server).await, None);
     }
 }
 

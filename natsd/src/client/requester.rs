@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::auth::Proof;
 use crate::node::Node;
-use crate::protocol::info::to_go_json;
+use crate::protocol::go_json;
 use crate::registry::ClientEntry;
 use crate::router::Asker;
 
@@ -24,7 +24,7 @@ impl Asker for Requester<'_> {
     fn describe(&self, account: &str, share: bool) -> String {
         let rtt = self.entry.vitals.rtt_nanos();
         if !share {
-            return to_go_json(&RequestInfo { acc: account, rtt, ..RequestInfo::default() });
+            return go_json::encode(&RequestInfo { acc: account, rtt, ..RequestInfo::default() });
         }
         let about = self.entry.about();
         let name = &self.node.identity.name;
@@ -37,7 +37,7 @@ impl Asker for Requester<'_> {
             None if by_key => account,
             None => "",
         };
-        to_go_json(&RequestInfo {
+        go_json::encode(&RequestInfo {
             start: &self.entry.vitals.started.to_string(),
             host: &self.entry.peer.ip().to_canonical().to_string(),
             id: self.entry.id,

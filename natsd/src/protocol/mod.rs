@@ -8,6 +8,7 @@
 pub mod args;
 pub mod client;
 pub mod error;
+pub mod go_json;
 pub mod headers;
 pub mod info;
 pub mod line;

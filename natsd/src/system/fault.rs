@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::request::BAD_REQUEST;
 use crate::monitor::view::ApiError;
+use crate::protocol::go_json;
 
 const TEXTS: [&str; 14] = [
     "account",
@@ -51,7 +52,7 @@ pub(super) fn in_go_s_words(error: ApiError, payload: &[u8], name: &str) -> ApiE
     }
     let Ok(options) = serde_json::from_slice::<Map<String, Value>>(payload) else { return error };
     let wrong = options.iter().find_map(|(key, value)| {
-        let (wanted, fits) = wanted_of(key, value)?;
+        let (wanted, fits) = wanted_of(&go_json::in_lower_case(key), value)?;
         (!fits && !value.is_null()).then(|| {
             let (kind, options) = (kind_of(value, wanted), options_of(name));
             format!(
@@ -124,7 +125,7 @@ mod tests {
                 r#"{"cid":-1}"#,
                 "number -1 into Go struct field ConnzEventOptions.cid of type uint64",
             ),
-            (r#"{"auth":1}"#, "number into Go struct field ConnzEventOptions.auth of type bool"),
+            (r#"{"Auth":1}"#, "number into Go struct field ConnzEventOptions.Auth of type bool"),
         ] {
             let error = in_go_s_words(theirs(), payload.as_bytes(), "CONNZ");
             assert_eq!(error.description, format!("json: cannot unmarshal {wanted}"));

@@ -19,6 +19,7 @@ use crate::monitor::options::{
 };
 use crate::monitor::view::{ApiError, Empty, ServerId, Statsz, UserInfo};
 use crate::monitor::{BadRequest, Monitor};
+use crate::protocol::go_json;
 use crate::protocol::info::InfoEnd;
 
 /// HTTP statuses.
@@ -173,9 +174,7 @@ impl System {
     /// The client that KICK and LDM are about; who names none gets no answer (observed).
     fn order_of(&self, name: &str, request: &Request) -> Option<AboutClient> {
         let about = of_object(request.payload(), name).and_then(|()| {
-            serde_json::from_slice::<Option<AboutClient>>(request.payload())
-                .map(Option::unwrap_or_default)
-                .map_err(|error| bad(&error))
+            go_json::parse::<AboutClient>(request.payload()).map_err(|error| bad(&error))
         });
         about
             .inspect_err(|error| {
@@ -291,9 +290,7 @@ pub(super) fn parsed<T: Default + DeserializeOwned>(payload: &[u8]) -> Result<T,
     if payload.is_empty() {
         return Ok(T::default());
     }
-    serde_json::from_slice::<Option<T>>(payload)
-        .map(Option::unwrap_or_default)
-        .map_err(|error| bad(&error))
+    go_json::parse(payload).map_err(|error| bad(&error))
 }
 
 fn bad(error: &serde_json::Error) -> ApiError {
