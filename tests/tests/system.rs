@@ -197,6 +197,23 @@ async fn options_are_read_as_go_reads_them() {
     }
 }
 
+#[tokio::test]
+#[ignore = "needs a stock nats-server: NATS_SERVER_BIN; run by .ci/run"]
+async fn accounts_in_use_are_counted_alike() {
+    let mixed = Mixed::start().await;
+    let counts = async || {
+        let mut counts = Vec::new();
+        for server in ["stock", "ours"] {
+            let answer = mixed.ask("PING", server).await.unwrap();
+            counts.push(answer["statsz"]["active_accounts"].as_u64().unwrap());
+        }
+        counts
+    };
+    assert_eq!(counts().await, [1, 1], "the system itself");
+    let _clients = (client_of(&mixed.stock).await, client_of(&mixed.ours).await);
+    assert_eq!(counts().await, [2, 2]);
+}
+
 /// The answer to `$SYS.DEBUG.SUBSCRIBERS`.
 async fn subscribers(asker: &Client, what: &str) -> u64 {
     let answer = asker.request("$SYS.DEBUG.SUBSCRIBERS", what.to_owned().into()).await.unwrap();

@@ -139,9 +139,11 @@ impl Monitor {
         }
     }
 
-    /// Accounts with clients.
+    /// Accounts with clients; in that of the system the server itself is one.
     pub(super) fn active_accounts(&self) -> usize {
-        let used = |account: &&Arc<Account>| self.clients_of(account) > 0;
+        let system = &self.node.accounts.system;
+        let used =
+            |account: &&Arc<Account>| self.clients_of(account) > 0 || Arc::ptr_eq(account, system);
         self.accounts().iter().filter(used).count()
     }
 
