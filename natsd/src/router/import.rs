@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::Matches;
-use super::publish::{Origin, Publisher, share};
+use super::frame::share;
+use super::publish::{Origin, Publisher};
 use super::sample::sample;
 use super::trace::Trace;
 use crate::account::{

@@ -11,7 +11,7 @@ use crate::account::{Account, Link, LocalTarget, ServiceTarget, Subscription, Ta
 use crate::protocol::headers::{TRACE_DEST, TRACE_HOP};
 use crate::protocol::message::Message;
 use crate::router::groups::Group;
-use crate::router::publish::{Directed, direct};
+use crate::router::peer::{Directed, direct};
 use crate::router::queue_group::candidates;
 use crate::router::{Matches, Origin, Publisher};
 

@@ -198,6 +198,9 @@ impl Writer<'_> {
             "Verbose",
             "unknown",
             "proxy_sig",
+            "import",
+            "remote_account",
+            "verbo\u{17f}e",
             "",
             "vERBOSE",
         ];
@@ -224,6 +227,9 @@ impl Writer<'_> {
             "\"a\\nb\"",
             "\"\u{7f}\"",
             "tru",
+            "1e999",
+            "\"\\ud800\"",
+            "{\"allow\":null}",
         ];
         format!("\"{}\":{}", self.one_of(KEYS), self.one_of(VALUES))
     }
