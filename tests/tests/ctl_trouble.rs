@@ -10,6 +10,7 @@ use std::process::Child;
 
 use blackbox::ctl::Sandbox;
 use blackbox::eventually;
+use blackbox::server::{Binary, Setup};
 use rustix::process::{Pid, Signal, kill_process};
 
 const THREE: [&str; 3] = ["node1", "node2", "node3"];
@@ -246,6 +247,30 @@ fn a_refused_up_leaves_the_record_of_what_runs() {
     assert_eq!(record(&sandbox), before);
     let status = sandbox.run(&["status", "--exit-code"]).expect_code(0);
     assert!(status.stdout.contains("cluster demo (local) is up"), "{}", status.stdout);
+}
+
+#[tokio::test]
+async fn a_route_to_a_stranger_is_told_by_status_as_by_verify() {
+    let sandbox = up(&["node1", "node2"]);
+    let status = || sandbox.run(&["status", "-o", "json"]).expect_code(0).json();
+    let address = status()["nodes"][0]["address"].as_str().unwrap().to_owned();
+    let route = format!("nats://{address}:{}", sandbox.ports[1]);
+    let eve = Setup::new(&Binary::under_test()).name("eve").cluster("demo", -1);
+    let _eve = eve.args(["--routes", &route]).start().await;
+    let told = eventually("node1 tells of eve", async || {
+        let node = status()["nodes"][0].clone();
+        node["strangers"].as_array().is_some_and(|all| !all.is_empty()).then_some(node)
+    });
+    let told = told.await;
+    let eve = serde_json::json!([{"name": "eve", "address": "127.0.0.1"}]);
+    assert_eq!((&told["strangers"], &told["healthy"]), (&eve, &false.into()), "{told}");
+    assert_eq!((&told["routes"], &told["routes_expected"]), (&1.into(), &1.into()), "{told}");
+    let shown = sandbox.run(&["status", "--exit-code"]).expect_code(6).stdout;
+    for words in ["route to a stranger: eve (127.0.0.1)", "; end the stranger"] {
+        assert!(shown.contains(words), "{shown}");
+    }
+    let verify = sandbox.run(&["verify"]).expect_code(6);
+    assert!(verify.stderr.contains("node1 has a route to a stranger: eve"), "{}", verify.stderr);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `natsctl status`: every node as it is now.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,8 +20,6 @@ use crate::topology::{Endpoint, Node};
 
 /// How long reaching a machine for its pid may take: monitoring tells the rest.
 const PID_PATIENCE: Duration = Duration::from_secs(5);
-
-const NO_ROUTE: &str = "no route to ";
 
 /// One node.
 #[derive(Debug, Default, Serialize)]
@@ -44,6 +43,7 @@ struct Row {
     routes: usize,
     routes_expected: usize,
     missing: Vec<String>,
+    strangers: Vec<Stranger>,
     clients: u64,
     subscriptions: u64,
     in_msgs: u64,
@@ -54,6 +54,13 @@ struct Row {
     memory_bytes: u64,
     rtt_ms: Option<f64>,
     rest: Option<Rest>,
+}
+
+/// A server that a node has a route to and that is not of this cluster.
+#[derive(Clone, Debug, Serialize)]
+struct Stranger {
+    name: String,
+    address: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -129,7 +136,7 @@ async fn sheet(cluster: &Cluster) -> Result<Sheet, Failure> {
         row(cluster, node, machine)
     });
     let mut nodes: Vec<Row> = join_all(rows).await;
-    forgive(&mut nodes);
+    judge_routes(&mut nodes);
     let healthy = nodes.iter().filter(|row| row.healthy).count();
     let serving = nodes.iter().filter(|row| row.server_version.is_some()).count();
     let state = match (healthy == nodes.len(), serving) {
@@ -141,19 +148,17 @@ async fn sheet(cluster: &Cluster) -> Result<Sheet, Failure> {
     Ok(Sheet { cluster: cluster.topology.name.clone(), provider, state, nodes })
 }
 
-/// A missing route to a node that does not serve is that node's trouble, not this one's.
-fn forgive(nodes: &mut [Row]) {
+/// Routes can be judged once all nodes have been asked.
+fn judge_routes(nodes: &mut [Row]) {
     let serving: Vec<String> = nodes
         .iter()
         .filter(|row| row.server_version.is_some())
         .map(|row| row.node.clone())
         .collect();
-    for row in nodes.iter_mut().filter(|row| !row.missing.is_empty()) {
-        if row.health.starts_with(NO_ROUTE)
-            && !row.missing.iter().any(|node| serving.contains(node))
-        {
-            row.health = "ok".into();
-            row.healthy = true;
+    for row in nodes.iter_mut().filter(|row| row.healthy) {
+        if let Some(trouble) = row.route_trouble(&serving) {
+            row.health = trouble;
+            row.healthy = false;
         }
     }
 }
@@ -208,7 +213,7 @@ async fn pid(cluster: &Cluster, machine: &Machine) -> Result<Option<u32>, String
 /// What the server says of itself.
 struct Seen {
     varz: monitor::Varz,
-    peers: Vec<String>,
+    routez: monitor::Routez,
     subscriptions: u64,
     unwell: Option<String>,
     rtt: Duration,
@@ -235,7 +240,7 @@ async fn ask(endpoint: &Endpoint) -> Result<Seen, String> {
         connz.map(|connz| connz.connections.iter().map(|one| one.subscriptions).sum());
     Ok(Seen {
         varz: varz.map_err(|error| error.to_string())?,
-        peers: routez.map_err(|error| error.to_string())?.peers(),
+        routez: routez.map_err(|error| error.to_string())?,
         subscriptions: subscriptions.unwrap_or(0),
         unwell: healthz.err().map(|error| error.to_string()),
         rtt,
@@ -265,17 +270,12 @@ impl Row {
     }
 
     fn fill(&mut self, cluster: &Cluster, seen: Seen) {
-        let Seen { varz, peers, subscriptions, unwell, rtt } = seen;
-        let expected = cluster.topology.nodes.iter().map(|node| &node.name);
-        self.missing =
-            expected.filter(|name| **name != self.node && !peers.contains(name)).cloned().collect();
-        self.routes = peers.len();
+        let Seen { varz, routez, subscriptions, unwell, rtt } = seen;
+        self.look_at_routes(cluster, &routez);
         self.health = if varz.server_name != self.node {
             format!("a stranger answers: `{}`", varz.server_name)
         } else if let Some(why) = unwell {
             why
-        } else if !self.missing.is_empty() {
-            format!("{NO_ROUTE}{}", self.missing.join(", "))
         } else {
             self.healthy = true;
             "ok".into()
@@ -290,6 +290,29 @@ impl Row {
         self.slow_consumers = varz.slow_consumers;
         self.memory_bytes = varz.mem;
         self.rtt_ms = Some(rtt.as_secs_f64() * 1e3);
+    }
+
+    fn look_at_routes(&mut self, cluster: &Cluster, routez: &monitor::Routez) {
+        let nodes = cluster.topology.nodes.iter().map(|node| &node.name);
+        let expected: Vec<&String> = nodes.filter(|name| **name != self.node).collect();
+        let (known, strange): (Vec<String>, Vec<String>) =
+            routez.peers().into_iter().partition(|peer| expected.contains(&peer));
+        self.missing =
+            expected.iter().filter(|name| !known.contains(name)).copied().cloned().collect();
+        self.routes = expected.len().saturating_sub(self.missing.len());
+        let stranger =
+            |name: String| Stranger { address: routez.ip_of(&name).map(str::to_owned), name };
+        self.strangers = strange.into_iter().map(stranger).collect();
+    }
+
+    /// What `verify` would say of its routes. A missing one to a node that does not serve is that
+    /// node's trouble, not this one's.
+    fn route_trouble(&self, serving: &[String]) -> Option<String> {
+        if self.missing.iter().any(|node| serving.contains(node)) {
+            return Some(format!("no route to {}", self.missing.join(", ")));
+        }
+        let strangers: Vec<String> = self.strangers.iter().map(Stranger::to_string).collect();
+        (!strangers.is_empty()).then(|| format!("route to a stranger: {}", strangers.join(", ")))
     }
 
     fn cells(&self, shared_ports: bool) -> Vec<String> {
@@ -316,6 +339,15 @@ impl Row {
             or_dash(format!("{}/{}", size(self.in_bytes), size(self.out_bytes))),
             self.rtt_ms.map_or_else(dash, |ms| show_millis(Duration::from_secs_f64(ms / 1e3))),
         ]
+    }
+}
+
+impl fmt::Display for Stranger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.address {
+            Some(address) => write!(f, "{} ({address})", self.name),
+            None => f.write_str(&self.name),
+        }
     }
 }
 
@@ -387,6 +419,11 @@ impl Sheet {
         text
     }
 
+    /// Whether `up` can help: a stranger is not ours to end.
+    fn heals(&self) -> bool {
+        self.nodes.iter().any(|row| !row.healthy && row.strangers.is_empty())
+    }
+
     fn summary(&self, paint: Paint) -> String {
         let healthy = self.nodes.iter().filter(|row| row.healthy).count();
         let word = match self.state {
@@ -394,7 +431,11 @@ impl Sheet {
             "degraded" => paint.warn("degraded"),
             _ => paint.bad("down"),
         };
-        let hint = if self.state == "up" { "" } else { "; natsctl up heals" };
+        let hint = match self.state {
+            "up" => "",
+            _ if self.heals() => "; natsctl up heals",
+            _ => "; end the stranger, or give it another cluster name",
+        };
         let (name, provider, all) = (&self.cluster, &self.provider, self.nodes.len());
         format!("cluster {name} ({provider}) is {word}: {healthy} of {all} nodes healthy{hint}")
     }
@@ -530,6 +571,22 @@ mod tests {
         insta::assert_snapshot!(sheet().show(stdout_paint(), Some(80)));
         let narrow = sheet().show(stdout_paint(), Some(60));
         assert!(narrow.contains("\nno room for 8 columns: see -o json\n"), "{narrow}");
+    }
+
+    #[test]
+    fn a_route_is_missed_where_the_other_serves_and_a_stranger_is_told_of_else() {
+        let eve = Stranger { name: "eve".into(), address: Some("10.0.0.9".into()) };
+        let mut nodes = sheet().nodes;
+        nodes[0].missing = vec!["node2".into()];
+        nodes[1].missing = vec!["node3".into()];
+        for row in &mut nodes[..2] {
+            row.strangers = vec![eve.clone()];
+        }
+        judge_routes(&mut nodes);
+        let told: Vec<&str> = nodes.iter().map(|row| row.health.as_str()).collect();
+        let stranger = "route to a stranger: eve (10.0.0.9)";
+        assert_eq!(told, ["no route to node2", stranger, "killed 3s ago"]);
+        assert!(nodes.iter().all(|row| !row.healthy));
     }
 
     #[test]

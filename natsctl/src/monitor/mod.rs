@@ -100,6 +100,8 @@ pub struct Route {
     pub remote_id: String,
     /// Its name.
     pub remote_name: String,
+    /// Where it is, without a port: that of the connection may be anyone's.
+    pub ip: String,
 }
 
 impl Routez {
@@ -114,6 +116,13 @@ impl Routez {
         names.sort_unstable();
         names.dedup();
         names.into_iter().map(|(name, _)| name.to_owned()).collect()
+    }
+
+    /// Where a peer is, as far as its routes tell.
+    #[must_use]
+    pub fn ip_of(&self, peer: &str) -> Option<&str> {
+        let route = self.routes.iter().find(|route| route.remote_name == peer)?;
+        Some(route.ip.as_str()).filter(|ip| !ip.is_empty())
     }
 }
 
@@ -197,9 +206,11 @@ mod tests {
         let routez: Routez = serde_json::from_str(
             r#"{"server_name":"a","routes":[
                 {"remote_id":"N1","remote_name":"c"},{"remote_id":"N1","remote_name":"c"},
-                {"remote_id":"N2","remote_name":"b","rid":7}]}"#,
+                {"remote_id":"N2","remote_name":"b","rid":7,"ip":"10.0.0.2"}]}"#,
         )
         .unwrap();
         assert_eq!(routez.peers(), ["b", "c"]);
+        assert_eq!(routez.ip_of("b"), Some("10.0.0.2"));
+        assert_eq!(routez.ip_of("c"), None);
     }
 }
