@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use blackbox::ctl::Sandbox;
+use blackbox::server::{Binary, HeldPort, Setup};
 
 /// One machine refuses, as one whose sshd is gone; the others take a connection and say nothing,
 /// as one behind a firewall or in the middle of its death.
@@ -37,4 +38,32 @@ fn the_status_of_hosts_that_are_off_costs_one_timeout_and_says_so_by_node() {
         assert_eq!(row["healthy"], false);
     }
     assert!(took < Duration::from_secs(15), "three nodes at once cost {took:?}");
+}
+
+#[tokio::test]
+async fn the_warning_of_a_machine_that_cannot_be_reached_names_the_command_that_helps() {
+    let sandbox = Sandbox::new();
+    let [client, cluster, monitor] = sandbox.ports;
+    let ports =
+        format!("{{client_port: {client}, cluster_port: {cluster}, monitor_port: {monitor}}}");
+    // Where nobody listens.
+    let held = HeldPort::take();
+    let ssh = held.port();
+    sandbox.write(
+        "cluster.yaml",
+        &format!(
+            "version: 1\nname: off\nprovider: hosts\nserver: {ports}\nnodes:\n  \
+             - {{ name: node1, address: 127.0.0.1, user: u, port: {ssh} }}\n"
+        ),
+    );
+    let monitor = monitor.to_string();
+    let server = Setup::new(&Binary::under_test()).name("node1").unmonitored();
+    let _server = server.args(["-m", &monitor]).start().await;
+    let status = sandbox.run(&["status", "--exit-code"]).expect_code(0);
+    let warning = "warning: node1 serves, but its machine cannot be reached: ";
+    let told = status.stderr.lines().find(|line| line.starts_with(warning)).unwrap();
+    let hint = format!("ssh -p {ssh} u@127.0.0.1");
+    assert!(told.ends_with(&format!("; {hint}")), "{told}");
+    let told = sandbox.run(&["status", "-o", "json"]).expect_code(0).json();
+    assert_eq!(told["nodes"][0]["unreachable_hint"], hint, "{told}");
 }

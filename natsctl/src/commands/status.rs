@@ -9,6 +9,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::{Cluster, Ended};
+use crate::apply::{NodeError, Trouble, chain};
 use crate::cli::{self, Global, Output};
 use crate::deploy::Service;
 use crate::failure::{Failure, Kind};
@@ -31,6 +32,8 @@ struct Row {
     healthy: bool,
     /// Why natsctl can do nothing with its machine, though it may serve.
     unreachable: Option<String>,
+    /// What to do about that, where it is known.
+    unreachable_hint: Option<String>,
     machine: Option<String>,
     machine_state: &'static str,
     address: Option<String>,
@@ -188,7 +191,9 @@ async fn row(cluster: &Cluster, node: &Node, machine: Option<&Machine>) -> Row {
     row.client_url = Some(format!("nats://{}", endpoint.client()));
     row.monitor_url = Some(format!("http://{}", endpoint.monitor()));
     let (pid, seen) = tokio::join!(pid(cluster, machine), ask(&endpoint));
-    row.unreachable = pid.as_ref().err().cloned();
+    let pid = pid.map_err(|unreached| {
+        (row.unreachable, row.unreachable_hint) = (Some(unreached.why), unreached.hint);
+    });
     if machine.state == MachineState::Unknown && row.unreachable.is_none() {
         row.machine_state = MachineState::Running.word();
     }
@@ -197,17 +202,30 @@ async fn row(cluster: &Cluster, node: &Node, machine: Option<&Machine>) -> Row {
     row
 }
 
-async fn pid(cluster: &Cluster, machine: &Machine) -> Result<Option<u32>, String> {
-    let look = async {
-        let remote = cluster.provider.reach(machine).await;
-        let (machine, remote) = remote.map_err(|error| crate::apply::chain(&error))?;
-        let service = Service::new(Arc::from(remote), cluster.provider.home(&machine));
-        service.pid().await.map_err(|error| crate::apply::chain(&error))
-    };
-    match tokio::time::timeout(PID_PATIENCE, look).await {
-        Ok(pid) => pid,
-        Err(_elapsed) => Err(format!("no answer within {}s", PID_PATIENCE.as_secs())),
+/// Why natsctl can do nothing with a machine, and what to do about it.
+struct Unreached {
+    why: String,
+    hint: Option<String>,
+}
+
+impl Unreached {
+    fn of(node: &str, trouble: impl Into<Trouble>) -> Self {
+        let error = NodeError::new(node, "reach {}", trouble);
+        let hints = Failure::from(&error).stories.into_iter().flat_map(|story| story.hints);
+        Self { why: chain(&error.trouble), hint: hints.into_iter().next() }
     }
+}
+
+async fn pid(cluster: &Cluster, machine: &Machine) -> Result<Option<u32>, Unreached> {
+    let look = async {
+        let reached = cluster.provider.reach(machine).await;
+        let (machine, remote) = reached.map_err(|error| Unreached::of(&machine.node, error))?;
+        let service = Service::new(Arc::from(remote), cluster.provider.home(&machine));
+        service.pid().await.map_err(|error| Unreached::of(&machine.node, error))
+    };
+    tokio::time::timeout(PID_PATIENCE, look).await.unwrap_or_else(|_elapsed| {
+        Err(Unreached { why: format!("no answer within {}s", PID_PATIENCE.as_secs()), hint: None })
+    })
 }
 
 /// What the server says of itself.
@@ -266,7 +284,8 @@ impl Row {
     fn warning(&self) -> Option<String> {
         let why = self.unreachable.as_ref().filter(|_| self.server_version.is_some())?;
         let what = "serves, but its machine cannot be reached";
-        Some(format!("warning: {} {what}: {why}; natsctl up says what to do", self.node))
+        let hint = self.unreachable_hint.as_deref().unwrap_or("natsctl up says what to do");
+        Some(format!("warning: {} {what}: {why}; {hint}", self.node))
     }
 
     fn fill(&mut self, cluster: &Cluster, seen: Seen) {
