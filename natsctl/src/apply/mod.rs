@@ -9,7 +9,7 @@ mod silent;
 mod wanted;
 
 pub use servers::start_all;
-pub use wanted::{Binaries, findings};
+pub use wanted::{Aim, Binaries};
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -103,35 +103,36 @@ fn same_flags(stored: &str, settled: &str) -> bool {
     stored.split(" --routes ").next() == Some(settled)
 }
 
-/// What the plan needs to know of all nodes. Servers that should answer are asked.
-pub async fn findings(
-    topology: &Topology,
-    provider: &dyn Provider,
-    state: Option<&State>,
-    found: &BTreeMap<String, Found>,
-    binaries: &Binaries,
-) -> BTreeMap<String, Findings> {
-    let mut findings = seen(topology, provider, state, found, binaries);
-    let silences = silences(&findings, found).await;
-    for (node, findings) in &mut findings {
-        findings.silence = silences.get(node).copied();
-    }
-    findings
+/// A cluster as it is to be, and what is remembered of it.
+pub struct Aim<'a> {
+    /// What is wanted.
+    pub topology: &'a Topology,
+    /// Where machines come from.
+    pub provider: &'a dyn Provider,
+    /// What is remembered; `None` when it was never brought up.
+    pub state: Option<&'a State>,
+    /// The binaries to deploy.
+    pub binaries: &'a Binaries,
 }
 
-/// What a look at the machines tells.
-fn seen(
-    topology: &Topology,
-    provider: &dyn Provider,
-    state: Option<&State>,
-    found: &BTreeMap<String, Found>,
-    binaries: &Binaries,
-) -> BTreeMap<String, Findings> {
-    // Who is to be made will be a peer of everybody, though its address is not known yet.
-    let fresh = |name: &str| found.get(name).is_none_or(|found| found.machine.is_none());
-    let grows = topology.nodes.iter().any(|node| fresh(&node.name));
-    let one = |node: &Found| {
-        let record = state.and_then(|state| state.nodes.get(&node.node));
+impl Aim<'_> {
+    /// What the plan needs to know of all nodes. Servers that should answer are asked.
+    pub async fn findings(&self, found: &BTreeMap<String, Found>) -> BTreeMap<String, Findings> {
+        let mut findings = self.seen(found);
+        let silences = silences(&findings, found).await;
+        for (node, findings) in &mut findings {
+            findings.silence = silences.get(node).copied();
+        }
+        findings
+    }
+
+    /// What a look at the machines tells.
+    fn seen(&self, found: &BTreeMap<String, Found>) -> BTreeMap<String, Findings> {
+        found.values().map(|node| (node.node.clone(), self.seen_of(node, found))).collect()
+    }
+
+    fn seen_of(&self, node: &Found, found: &BTreeMap<String, Found>) -> Findings {
+        let record = self.state.and_then(|state| state.nodes.get(&node.node));
         let mut findings = Findings {
             machine: node.machine.as_ref().map(|machine| machine.state),
             made_with: record.and_then(|record| record.vm.clone()),
@@ -142,19 +143,28 @@ fn seen(
             Look::Off => {}
             Look::Unreachable(error) => findings.unreachable = Some(super::chain(error.as_ref())),
             Look::Reached(reached) => {
-                let facts = &reached.facts;
-                let binary = binaries.of(&facts.arch).ok();
-                findings.server = node.endpoint.map(|endpoint| {
-                    let form = Form::Settled;
-                    let wanted = wanted(topology, provider, found, &node.node, &endpoint, form);
-                    let sha256 = binary.as_ref().map(|binary| binary.sha256.as_str());
-                    let mut installed = installed(topology, &node.node, facts, &wanted, sha256);
-                    installed.peers &= !grows;
-                    installed
-                });
+                let server = |endpoint| self.server(&node.node, &reached.facts, &endpoint, found);
+                findings.server = node.endpoint.map(server);
             }
         }
-        (node.node.clone(), findings)
-    };
-    found.values().map(one).collect()
+        findings
+    }
+
+    fn server(
+        &self,
+        node: &str,
+        facts: &Facts,
+        endpoint: &Endpoint,
+        found: &BTreeMap<String, Found>,
+    ) -> Installed {
+        let form = Form::Settled;
+        let wanted = wanted(self.topology, self.provider, found, node, endpoint, form);
+        let binary = self.binaries.of(&facts.arch).ok();
+        let sha256 = binary.as_ref().map(|binary| binary.sha256.as_str());
+        let mut installed = installed(self.topology, node, facts, &wanted, sha256);
+        // Who is to be made will be a peer of everybody, though its address is not known yet.
+        let fresh = |name: &str| found.get(name).is_none_or(|found| found.machine.is_none());
+        installed.peers &= !self.topology.nodes.iter().any(|node| fresh(&node.name));
+        installed
+    }
 }

@@ -1,9 +1,12 @@
 //! `natsctl plan`: what `up` would do.
 
+use std::collections::BTreeMap;
+
 use super::{Cluster, Ended};
-use crate::apply::{Binaries, findings};
+use crate::apply::{Aim, Binaries};
 use crate::cli::{self, Global};
 use crate::failure::Failure;
+use crate::observe::Found;
 use crate::plan::Plan;
 use crate::report;
 
@@ -19,8 +22,16 @@ pub(super) async fn make(cluster: &Cluster) -> Result<Plan, Failure> {
     cluster.provider.preflight().await?;
     let found = cluster.look().await?;
     let binaries = Binaries::new(cluster.topology.server.binary.clone());
-    let state = cluster.state.as_ref();
-    let provider = cluster.provider.as_ref();
-    let findings = findings(&cluster.topology, provider, state, &found, &binaries).await;
-    Ok(Plan::new(&cluster.topology, &findings))
+    Ok(compare(cluster, &found, &binaries).await)
+}
+
+/// What is wanted against what was found.
+pub(super) async fn compare(
+    cluster: &Cluster,
+    found: &BTreeMap<String, Found>,
+    binaries: &Binaries,
+) -> Plan {
+    let (topology, provider) = (&cluster.topology, cluster.provider.as_ref());
+    let aim = Aim { topology, provider, state: cluster.state.as_ref(), binaries };
+    Plan::new(topology, &aim.findings(found).await)
 }

@@ -6,11 +6,10 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::{Cluster, Ended, plan, reporter};
-use crate::apply::{Applied, Apply, Binaries, findings, subjects, take_away, touches_machines};
+use crate::apply::{Applied, Apply, Binaries, subjects, take_away, touches_machines};
 use crate::cli::{Global, Output, Up};
 use crate::failure::{Failure, Kind};
 use crate::observe::Found;
-use crate::plan::Plan;
 use crate::report::{self, Event, Report, show_duration, stderr_paint};
 use crate::verify::{self, Subject, Verdict};
 
@@ -43,20 +42,17 @@ async fn bring_up(cluster: &Cluster, args: &Up, report: &Report) -> Result<Verdi
     let found = cluster.look().await?;
     let binaries = Binaries::new(cluster.topology.server.binary.clone());
     check_binary_first(cluster, &binaries)?;
-    let provider = cluster.provider.as_ref();
-    let state = cluster.state.as_ref();
-    let found_of_nodes = findings(&cluster.topology, provider, state, &found, &binaries).await;
-    let plan = Plan::new(&cluster.topology, &found_of_nodes);
+    let plan = plan::compare(cluster, &found, &binaries).await;
     let record = Mutex::new(cluster.record());
     // What is made has to be found again. Else the record of what runs stands until a server is
     // about to be changed: it may be refused.
-    if state.is_none() || touches_machines(&plan) {
+    if cluster.state.is_none() || touches_machines(&plan) {
         cluster.dir.save(&record.lock())?;
     }
     let before: Vec<String> = made(&found).map(|found| found.node.clone()).collect();
     let apply = Apply {
         topology: &cluster.topology,
-        provider,
+        provider: cluster.provider.as_ref(),
         dir: &cluster.dir,
         state: &record,
         report,
