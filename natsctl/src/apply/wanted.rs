@@ -9,10 +9,10 @@ use parking_lot::Mutex;
 
 use super::silent::silences;
 use crate::deploy::service::{Layout, unit};
-use crate::deploy::{Binary, BinaryError, Facts, Form, Wanted, without_routes};
+use crate::deploy::{Binary, BinaryError, Facts, Form, Wanted, further_routes, without_routes};
 use crate::observe::{Found, Look};
 use crate::plan::{Findings, Installed};
-use crate::provider::Provider;
+use crate::provider::{MachineState, Provider};
 use crate::state::State;
 use crate::topology::{Endpoint, Topology};
 
@@ -98,6 +98,14 @@ pub(super) fn installed(
     }
 }
 
+/// Whether it is all stored, with the routes of as many further peers.
+fn stores_but_for(facts: &Facts, settled: &Wanted, further: usize) -> bool {
+    let Some(config) = facts.config.as_deref() else { return false };
+    without_routes(config) == without_routes(&settled.config)
+        && further_routes(config, &settled.config) == Some(further)
+        && facts.flags.as_deref() == Some(&settled.flags.join(" "))
+}
+
 /// Flags are the same but for the routes a node joined by.
 fn same_flags(stored: &str, settled: &str) -> bool {
     stored.split(" --routes ").next() == Some(settled)
@@ -162,9 +170,96 @@ impl Aim<'_> {
         let binary = self.binaries.of(&facts.arch).ok();
         let sha256 = binary.as_ref().map(|binary| binary.sha256.as_str());
         let mut installed = installed(self.topology, node, facts, &wanted, sha256);
-        // Who is to be made will be a peer of everybody, though its address is not known yet.
-        let fresh = |name: &str| found.get(name).is_none_or(|found| found.machine.is_none());
-        installed.peers &= !self.topology.nodes.iter().any(|node| fresh(&node.name));
+        installed.peers = match self.awaited(found) {
+            Some(0) => installed.peers,
+            Some(awaited) => stores_but_for(facts, &wanted, awaited),
+            None => false,
+        };
         installed
+    }
+
+    /// How many nodes' addresses are not known until their machines are on, where each is taken to
+    /// come back with its old one; `None` when a machine is to be made: everybody will be told of it.
+    fn awaited(&self, found: &BTreeMap<String, Found>) -> Option<usize> {
+        let places = self.topology.nodes.iter().map(|node| {
+            let found = found.get(&node.name)?;
+            let machine = found.machine.as_ref()?;
+            (machine.state != MachineState::Deleted).then_some(found.endpoint)
+        });
+        let places: Vec<Option<Endpoint>> = places.collect::<Option<_>>()?;
+        Some(places.iter().filter(|place| place.is_none()).count())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::provider::Machine;
+    use crate::provider::local::Local;
+    use crate::state::ClusterDir;
+    use crate::topology::file;
+
+    fn found(node: &str, state: MachineState, place: u8) -> (String, Found) {
+        let endpoint = Endpoint {
+            address: [127, 0, 0, place].into(),
+            client_port: 4222,
+            cluster_port: 6222,
+            monitor_port: 8222,
+        };
+        let on = state == MachineState::Running;
+        let address = on.then_some(endpoint.address);
+        let machine = Machine { node: node.into(), id: node.into(), state, address };
+        let found = Found {
+            node: node.into(),
+            machine: Some(machine),
+            endpoint: on.then_some(endpoint),
+            look: Look::Off,
+        };
+        (node.into(), found)
+    }
+
+    /// Whether node1, which stores the peers `then`, is found to store those it is to have `now`.
+    fn stores_its_peers(then: BTreeMap<String, Found>, now: BTreeMap<String, Found>) -> bool {
+        let text = "version: 1\nname: demo\nprovider: local\nnodes:\n  - name: node1\n  - name: \
+                    node2\n  - name: node3\n";
+        let topology = file::parse(text, Path::new("cluster.yaml"), None).unwrap();
+        let provider = Local::new(&topology, &ClusterDir::at("demo").unwrap());
+        let aim = Aim {
+            topology: &topology,
+            provider: &provider,
+            state: None,
+            binaries: &Binaries::default(),
+        };
+        let endpoint = then["node1"].endpoint.unwrap();
+        let stored = wanted(&topology, &provider, &then, "node1", &endpoint, Form::Settled);
+        let facts = Facts {
+            config: Some(stored.config),
+            flags: Some(stored.flags.join(" ")),
+            ..Facts::default()
+        };
+        aim.server("node1", &facts, &endpoint, &now).peers
+    }
+
+    #[test]
+    fn the_peers_of_a_machine_that_is_off_are_stored_until_it_comes_back_elsewhere() {
+        use MachineState::{Deleted, Running, Stopped};
+        let nodes = |second, third| {
+            let first = found("node1", Running, 11);
+            BTreeMap::from([first, found("node2", second, 12), found("node3", third, 13)])
+        };
+        let all = || nodes(Running, Running);
+        assert!(stores_its_peers(all(), all()));
+        assert!(stores_its_peers(all(), nodes(Stopped, Running)));
+        assert!(stores_its_peers(all(), nodes(Stopped, Stopped)));
+        assert!(!stores_its_peers(nodes(Stopped, Running), nodes(Stopped, Running)), "one lacks");
+        assert!(!stores_its_peers(all(), nodes(Deleted, Running)), "it is made anew");
+        let moved = BTreeMap::from([
+            found("node1", Running, 11),
+            found("node2", Stopped, 12),
+            found("node3", Running, 14),
+        ]);
+        assert!(!stores_its_peers(all(), moved));
     }
 }

@@ -177,6 +177,25 @@ pub fn without_routes(config: &str) -> String {
     kept
 }
 
+/// How many routes a config names that another one does not, when it names all of that one's in
+/// the same order; `None` otherwise.
+#[must_use]
+pub fn further_routes(config: &str, other: &str) -> Option<usize> {
+    let mut further = 0;
+    let mut shared = routes(other).peekable();
+    for route in routes(config) {
+        if shared.next_if_eq(&route).is_none() {
+            further += 1;
+        }
+    }
+    shared.peek().is_none().then_some(further)
+}
+
+fn routes(config: &str) -> impl Iterator<Item = &str> {
+    let lines = config.lines().map(|line| line.strip_prefix("  ").unwrap_or(line));
+    lines.skip_while(|line| *line != ROUTES_BEGIN).skip(1).take_while(|line| *line != ROUTES_END)
+}
+
 /// The ports that a config written here listens on: client, monitoring, cluster.
 #[must_use]
 pub fn listening_ports(config: &str) -> Vec<u16> {

@@ -12,7 +12,7 @@ pub mod ready;
 pub mod service;
 
 pub use binary::{Binary, BinaryError};
-pub use config::{Form, Wanted, listening_ports, without_routes};
+pub use config::{Form, Wanted, further_routes, listening_ports, without_routes};
 pub use ready::ready;
 pub use service::{Facts, Layout, Service};
 

@@ -172,6 +172,10 @@ async fn a_machine_that_is_off_is_told_as_that() {
     cluster.natsctl(&["up"]).ok();
     let pid = cluster.pid("demo-node1");
     cluster.lab.script(&["cut", "demo-node3"]);
+    let plan = cluster.natsctl(&["plan"]).ok().stdout;
+    for line in ["  node1  unchanged", "  node2  unchanged", "~ node3  power on (is stopped)"] {
+        assert!(plan.contains(line), "no `{line}` in {plan}");
+    }
     for words in [&["start", "node3"][..], &["kill", "node3"], &["restart", "all"]] {
         let told = cluster.natsctl(words).code(4).stderr;
         for word in ["cause: its machine is off", "hint: natsctl up\n"] {
