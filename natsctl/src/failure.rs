@@ -334,7 +334,7 @@ fn deploy_hint(error: &DeployError, node: &str) -> Option<String> {
             format!("end that program, or choose another `server.{purpose}` in cluster.yaml")
         }
         DeployError::ConfigRefused { .. } => {
-            "correct `server.config` in cluster.yaml; the server runs on as it was".to_owned()
+            "correct `server.config` in cluster.yaml; what ran runs on as it was".to_owned()
         }
         DeployError::Binary(_) => {
             "set `server.binary` in cluster.yaml (or NATSCTL_NATSD) to a natsd or nats-server for \

@@ -249,6 +249,31 @@ fn a_refused_up_leaves_the_record_of_what_runs() {
     assert!(status.stdout.contains("cluster demo (local) is up"), "{}", status.stdout);
 }
 
+#[test]
+fn a_new_node_does_not_bring_a_refused_configuration_into_the_record() {
+    let sandbox = up(&["node1", "node2"]);
+    let topology = || {
+        let record: serde_json::Value = serde_json::from_str(&record(&sandbox)).unwrap();
+        record["topology"].clone()
+    };
+    let (recorded, before) = (topology(), pids(&sandbox));
+    sandbox.cluster("demo", &THREE, "  config: {no_such_key: 1}\n");
+    let refused = sandbox.run(&["up"]).expect_code(5);
+    for node in THREE {
+        assert!(refused.stderr.contains(&format!("cannot prepare {node}")), "{}", refused.stderr);
+    }
+    assert_eq!(topology(), recorded);
+    sandbox.run(&["status", "--exit-code"]).expect_code(0);
+    assert_eq!(pids(&sandbox), before);
+    // The node that was made for nothing is found again.
+    sandbox.cluster("demo", &["node1", "node2"], "");
+    let plan = sandbox.run(&["plan"]).expect_code(0);
+    assert!(plan.stdout.contains("- node3"), "{}", plan.stdout);
+    sandbox.cluster("demo", &THREE, "");
+    sandbox.run(&["up"]).expect_code(0);
+    sandbox.run(&["verify"]).expect_code(0);
+}
+
 #[tokio::test]
 async fn a_route_to_a_stranger_is_told_by_status_as_by_verify() {
     let sandbox = up(&["node1", "node2"]);

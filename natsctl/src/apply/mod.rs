@@ -44,6 +44,8 @@ pub struct Apply<'a> {
     pub dir: &'a ClusterDir,
     /// What is saved.
     pub state: &'a Mutex<State>,
+    /// What is saved from the moment on when servers are changed, what is known of nodes aside.
+    pub wanted: &'a State,
     /// Who is told.
     pub report: &'a Report,
     /// The binaries to deploy.
@@ -360,12 +362,6 @@ pub fn subjects(found: &BTreeMap<String, Found>) -> Vec<Subject> {
         .values()
         .map(|found| Subject { node: found.node.clone(), endpoint: found.endpoint })
         .collect()
-}
-
-/// Whether a plan makes or changes machines.
-#[must_use]
-pub fn touches_machines(plan: &Plan) -> bool {
-    plan.nodes.iter().any(|planned| touches_machine(&planned.change))
 }
 
 fn touches_machine(change: &Change) -> bool {

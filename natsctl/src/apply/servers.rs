@@ -13,6 +13,7 @@ use crate::deploy::service::Ending;
 use crate::deploy::{Binary, DeployError, Form, Wanted, listening_ports, ready};
 use crate::observe::{Found, Reached};
 use crate::plan::Installed;
+use crate::state::State;
 use crate::topology::{Endpoint, ProviderKind};
 use crate::verify;
 
@@ -31,9 +32,14 @@ struct Site<'a> {
 }
 
 impl Site<'_> {
+    /// It is to have another binary or other settings.
+    fn is_to_change(&self) -> bool {
+        !(self.installed.binary && self.installed.settings)
+    }
+
     /// Its server must be restarted to become what is wanted.
     fn is_stale(&self) -> bool {
-        self.installed.running && !(self.installed.binary && self.installed.settings)
+        self.installed.running && self.is_to_change()
     }
 
     /// The ports its running server has.
@@ -56,13 +62,14 @@ impl Apply<'_> {
         failures: &mut Vec<NodeError>,
     ) -> Vec<String> {
         let sites = self.sites(found);
+        let replaces = sites.iter().any(Site::is_stale);
         let prepared: Vec<_> = stream::iter(sites)
-            .map(|site| async { (site.node, self.prepare(&site).await.map(|()| site)) })
+            .map(|site| async { self.prepare(&site, replaces).await.map(|()| site) })
             .buffer_unordered(PARALLEL)
             .collect()
             .await;
         let mut ready = Vec::new();
-        for (_, outcome) in prepared {
+        for outcome in prepared {
             match outcome {
                 // Until here nothing was changed; from here on the cluster is what is wanted.
                 Ok(site) => match self.remember(&site) {
@@ -83,17 +90,24 @@ impl Apply<'_> {
         up
     }
 
-    /// Which machine is about to be ours to clean; and what runs is not at rest, whoever started
-    /// it.
+    /// That the cluster is what is wanted now; which machine is about to be ours to clean; and what
+    /// runs is not at rest, whoever started it.
     fn remember(&self, site: &Site<'_>) -> Result<(), NodeError> {
         // An `--provider` may leave a file's hosts alone.
         let hosts = self.topology.provider == ProviderKind::Hosts;
         let node = self.topology.node(site.node).filter(|_| hosts);
         let host = node.and_then(|node| node.host.clone());
+        self.adopt();
         self.record(site.node, |record| {
             record.host = host;
             record.rest = record.rest.take().filter(|_| !site.installed.running);
         })
+    }
+
+    fn adopt(&self) {
+        let mut state = self.state.lock();
+        let nodes = std::mem::take(&mut state.nodes);
+        *state = State { nodes, ..self.wanted.clone() };
     }
 
     /// Seed first, then file order.
@@ -119,8 +133,9 @@ impl Apply<'_> {
     }
 
     /// Everything that does not touch a running server: checks, the upload beside it, and whether
-    /// it will take its new configuration.
-    async fn prepare(&self, site: &Site<'_>) -> Result<(), NodeError> {
+    /// it will take its new configuration. Where that of servers that run is replaced, those that do
+    /// not run are asked as well: what one refuses is not started in another's place.
+    async fn prepare(&self, site: &Site<'_>, replaces: bool) -> Result<(), NodeError> {
         let failed = |error: DeployError| NodeError::new(site.node, "prepare {}", error);
         let binary = self.binaries.of(&site.reached.facts.arch);
         let binary = binary.map_err(|error| failed(error.into()))?;
@@ -130,7 +145,7 @@ impl Apply<'_> {
         } else if site.reached.facts.uploaded {
             site.reached.service.forget_upload().await.map_err(failed)?;
         }
-        if site.is_stale() {
+        if replaces && site.is_to_change() {
             self.report.step(site.node, "checking the new configuration");
             site.reached.service.check(&site.settled).await.map_err(failed)?;
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::{Cluster, Ended, plan, reporter};
-use crate::apply::{Applied, Apply, Binaries, subjects, take_away, touches_machines};
+use crate::apply::{Applied, Apply, Binaries, subjects, take_away};
 use crate::cli::{Global, Output, Up};
 use crate::failure::{Failure, Kind};
 use crate::observe::Found;
@@ -43,10 +43,10 @@ async fn bring_up(cluster: &Cluster, args: &Up, report: &Report) -> Result<Verdi
     let binaries = Binaries::new(cluster.topology.server.binary.clone());
     check_binary_first(cluster, &binaries)?;
     let plan = plan::compare(cluster, &found, &binaries).await;
-    let record = Mutex::new(cluster.record());
-    // What is made has to be found again. Else the record of what runs stands until a server is
-    // about to be changed: it may be refused.
-    if cluster.state.is_none() || touches_machines(&plan) {
+    // The record of what runs stands until a server is about to be changed: it may be refused.
+    // Where there is none yet, what is made has to be found again.
+    let record = Mutex::new(cluster.state.clone().unwrap_or_else(|| cluster.record()));
+    if cluster.state.is_none() {
         cluster.dir.save(&record.lock())?;
     }
     let before: Vec<String> = made(&found).map(|found| found.node.clone()).collect();
@@ -55,6 +55,7 @@ async fn bring_up(cluster: &Cluster, args: &Up, report: &Report) -> Result<Verdi
         provider: cluster.provider.as_ref(),
         dir: &cluster.dir,
         state: &record,
+        wanted: &cluster.record(),
         report,
         binaries: &binaries,
     };
