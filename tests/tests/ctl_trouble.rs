@@ -274,6 +274,17 @@ fn a_new_node_does_not_bring_a_refused_configuration_into_the_record() {
     sandbox.run(&["verify"]).expect_code(0);
 }
 
+#[test]
+fn a_node_that_was_removed_is_not_missed_where_the_others_refuse_what_is_new() {
+    let sandbox = up(&["node1", "node2"]);
+    sandbox.cluster("demo", &["node1"], "  config: {no_such_key: 1}\n");
+    sandbox.run(&["up"]).expect_code(5);
+    assert_eq!(sandbox.processes().len(), 1);
+    sandbox.run(&["verify"]).expect_code(0);
+    let status = sandbox.run(&["status", "--exit-code"]).expect_code(0);
+    assert!(!status.stdout.contains("node2"), "{}", status.stdout);
+}
+
 #[tokio::test]
 async fn a_route_to_a_stranger_is_told_by_status_as_by_verify() {
     let sandbox = up(&["node1", "node2"]);

@@ -312,6 +312,8 @@ impl Apply<'_> {
                     self.report.done(&planned.node, "removed");
                     let mut state = self.state.lock();
                     state.nodes.remove(&planned.node);
+                    // Still that of what ran before, where what is wanted was refused.
+                    state.topology.nodes.retain(|node| node.name != planned.node);
                     if let Err(error) = self.dir.save(&state) {
                         failures.push(NodeError::new(&planned.node, "forget {}", error));
                     }
