@@ -15,6 +15,9 @@ use crate::topology::{Endpoint, Topology};
 
 /// How long reaching a machine and looking at it may take.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+/// The same for the machine of a node that is no longer wanted, when its provider found nobody
+/// there: it may be gone for good, and each `up` looks again.
+const LEFT_PATIENCE: Duration = Duration::from_secs(2);
 
 /// One node as found.
 #[derive(Clone)]
@@ -59,10 +62,12 @@ pub enum LookError {
     #[error(transparent)]
     Deploy(#[from] DeployError),
     /// It took too long.
-    #[error("{machine} did not answer within {}s", PATIENCE.as_secs())]
+    #[error("{machine} did not answer within {}s", limit.as_secs())]
     Timeout {
         /// Which machine.
         machine: String,
+        /// The deadline.
+        limit: Duration,
     },
 }
 
@@ -105,12 +110,13 @@ pub async fn look(
 pub async fn one(provider: &dyn Provider, topology: &Topology, mut machine: Machine) -> Found {
     let look = match machine.state {
         MachineState::Running | MachineState::Starting | MachineState::Unknown => {
-            match tokio::time::timeout(PATIENCE, reach(provider, &mut machine)).await {
+            let limit = patience(topology, &machine);
+            match tokio::time::timeout(limit, reach(provider, &mut machine)).await {
                 Ok(Ok(reached)) => Look::Reached(Box::new(reached)),
                 Ok(Err(error)) => Look::Unreachable(Arc::new(error)),
                 Err(_elapsed) => {
                     let machine = machine.id.clone();
-                    Look::Unreachable(Arc::new(LookError::Timeout { machine }))
+                    Look::Unreachable(Arc::new(LookError::Timeout { machine, limit }))
                 }
             }
         }
@@ -120,10 +126,36 @@ pub async fn one(provider: &dyn Provider, topology: &Topology, mut machine: Mach
     Found { node: machine.node.clone(), machine: Some(machine), endpoint, look }
 }
 
+fn patience(topology: &Topology, machine: &Machine) -> Duration {
+    let wanted = topology.node(&machine.node).is_some();
+    if wanted || machine.state != MachineState::Unknown { PATIENCE } else { LEFT_PATIENCE }
+}
+
 async fn reach(provider: &dyn Provider, machine: &mut Machine) -> Result<Reached, LookError> {
     let (found, remote) = provider.reach(machine).await?;
     *machine = found;
     let mut service = Service::new(Arc::from(remote), provider.home(machine));
     let facts = service.facts().await?;
     Ok(Reached { service, facts })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::topology::file;
+
+    #[test]
+    fn a_machine_that_is_not_wanted_and_not_there_is_not_waited_for_as_the_others_are() {
+        let text = "version: 1\nname: demo\nprovider: local\nnodes: [{name: node1}]\n";
+        let topology = file::parse(text, Path::new("cluster.yaml"), None).unwrap();
+        let patience = |node: &str, state| {
+            let machine = Machine { node: node.into(), id: node.into(), state, address: None };
+            patience(&topology, &machine)
+        };
+        assert_eq!(patience("old", MachineState::Unknown), LEFT_PATIENCE);
+        assert_eq!(patience("old", MachineState::Running), PATIENCE, "it is to be cleaned");
+        assert_eq!(patience("node1", MachineState::Unknown), PATIENCE);
+    }
 }

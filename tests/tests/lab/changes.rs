@@ -1,7 +1,7 @@
 //! Nodes that leave the file, machines that cannot be reached, a record that is lost: nothing is
 //! left behind, and nobody else is harmed.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::cluster::{Cluster, eventually, nats_server};
 
@@ -55,6 +55,25 @@ async fn a_host_that_leaves_the_file_is_cleaned_up() {
     for node in ["node1", "node2"] {
         assert_eq!(cluster.in_guest(node, LEFT).trim(), "", "{node}");
     }
+}
+
+#[tokio::test]
+#[ignore = "needs root and the lab: tests/lab/run"]
+async fn a_host_that_left_and_is_dead_is_tried_by_each_up_and_does_not_hold_it_long() {
+    let cluster = Cluster::of_hosts(&nats_server());
+    cluster.natsctl(&["up"]).ok();
+    cluster.in_guest("node3", "systemctl stop natsd");
+    cluster.lab.script(&["cut", "node3"]);
+    cluster.take_out("node3");
+    for _ in 0..2 {
+        let begun = Instant::now();
+        let told = cluster.natsctl(&["up"]).ok().stderr;
+        assert!(told.contains("; the next `up` tries again"), "{told}");
+        assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    }
+    cluster.lab.script(&["boot", "node3"]);
+    cluster.natsctl(&["up"]).ok();
+    assert_eq!(cluster.in_guest("node3", LEFT).trim(), "");
 }
 
 #[tokio::test]
