@@ -321,6 +321,16 @@ fn state_hint(error: &std::io::Error) -> Option<&'static str> {
 const MAKE_ROOM: &str =
     "make room there (df -h); a virtual machine grows with its `vm.disk` in cluster.yaml";
 
+const MAKE_WRITABLE: &str = "let that file system be written to (mount -o remount,rw); \
+     the kernel makes one read-only whose disk has errors (dmesg)";
+
+/// Whether the machine said that a file system is mounted read-only. To a server most of it is, as
+/// its unit says: of its own words this cannot be told.
+fn is_read_only(error: &DeployError) -> bool {
+    matches!(error, DeployError::Remote(_) | DeployError::Step { .. })
+        && crate::apply::chain(error).contains("Read-only file system")
+}
+
 /// Whether a disk is full, as found beforehand or as the machine said half way.
 fn is_full(error: &DeployError) -> bool {
     matches!(error, DeployError::DiskFull { .. })
@@ -330,6 +340,7 @@ fn is_full(error: &DeployError) -> bool {
 fn deploy_hint(error: &DeployError, node: &str) -> Option<String> {
     Some(match error {
         _ if is_full(error) => MAKE_ROOM.to_owned(),
+        _ if is_read_only(error) => MAKE_WRITABLE.to_owned(),
         DeployError::PortTaken { purpose, .. } => {
             format!("end that program, or choose another `server.{purpose}` in cluster.yaml")
         }
@@ -388,6 +399,19 @@ mod tests {
         let said = "sh: printf: write error: No space left on device".into();
         let step = DeployError::Step { attempt: "installing".into(), status: 1, said };
         assert_eq!(deploy_hint(&step, "node1").as_deref(), Some(MAKE_ROOM));
+    }
+
+    #[test]
+    fn a_file_system_that_is_read_only_is_told_as_that() {
+        let source = Box::new(std::io::Error::from_raw_os_error(30));
+        let (label, what) = ("u@h".into(), "copy natsd to /usr/local/bin/natsd.new".into());
+        let broken = DeployError::Remote(RemoteError::Broken { label, what, source });
+        assert_eq!(deploy_hint(&broken, "node1").as_deref(), Some(MAKE_WRITABLE));
+        let said = "sh: 3: cannot create /etc/natsd/natsd.conf.new: Read-only file system".into();
+        let step = DeployError::Step { attempt: "installing".into(), status: 1, said };
+        assert_eq!(deploy_hint(&step, "node1").as_deref(), Some(MAKE_WRITABLE));
+        let died = DeployError::Died { said: "log file: Read-only file system".into() };
+        assert_eq!(deploy_hint(&died, "node1").as_deref(), Some("natsctl logs node1"));
     }
 
     #[test]
