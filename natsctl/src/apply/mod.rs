@@ -321,8 +321,7 @@ impl Apply<'_> {
                 // A host that is gone for good must not fail every `up`; the record of it stays,
                 // and the next one tries again.
                 Err(error) if self.may_wait(&old) => {
-                    let what = format!("warning: {}: {}", planned.node, chain(&error));
-                    self.report.note(format!("{what}; the next `up` tries again"));
+                    self.report.note(not_removed(&error));
                 }
                 Err(error) => failures.push(error),
             }
@@ -398,6 +397,19 @@ fn wants_making(change: &Change) -> bool {
     }
 }
 
+/// What is said of a node that could not be removed for now.
+fn not_removed(error: &NodeError) -> String {
+    let why = match &error.trouble {
+        Trouble::Look(look) => match &**look {
+            // What the provider attempted names the node again.
+            LookError::Provider(ProviderError { cause: Some(cause), .. }) => chain(cause.as_ref()),
+            look => chain(look),
+        },
+        trouble => chain(trouble),
+    };
+    format!("warning: {error}: {why}; the next `up` tries again")
+}
+
 fn mesh_trouble(view: &View, waited: Duration) -> String {
     let why = view.problem().unwrap_or_else(|| "it is not whole".into());
     format!("{why}, {} after all servers ran", show_duration(waited))
@@ -422,6 +434,29 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_could_not_be_removed_is_named_once() {
+        let unreached = ProviderError {
+            attempt: "cannot reach 10.0.0.3 for node `node3`".into(),
+            node: Some("node3".into()),
+            cause: Some("cannot connect to u@10.0.0.3:22".into()),
+            hint: None,
+            transient: true,
+        };
+        let told = |look: LookError| {
+            not_removed(&NodeError::new("node3", "remove {}", Trouble::Look(look.into())))
+        };
+        assert_eq!(
+            told(unreached.into()),
+            "warning: cannot remove node3: cannot connect to u@10.0.0.3:22; the next `up` tries again"
+        );
+        let limit = Duration::from_secs(2);
+        assert_eq!(
+            told(LookError::Timeout { machine: "10.0.0.3".into(), limit }),
+            "warning: cannot remove node3: 10.0.0.3 did not answer within 2s; the next `up` tries again"
+        );
+    }
 
     #[test]
     fn the_time_that_is_told_is_the_time_that_was_waited() {
