@@ -40,6 +40,20 @@ fn the_status_of_hosts_that_are_off_costs_one_timeout_and_says_so_by_node() {
     assert!(took < Duration::from_secs(15), "three nodes at once cost {took:?}");
 }
 
+#[test]
+fn a_host_that_cannot_be_reached_is_not_said_to_be_made() {
+    let sandbox = Sandbox::new();
+    let held = HeldPort::take();
+    let node = format!("{{ name: node1, address: 127.0.0.1, user: u, port: {} }}", held.port());
+    sandbox.write(
+        "cluster.yaml",
+        &format!("version: 1\nname: off\nprovider: hosts\nnodes:\n  - {node}\n"),
+    );
+    let told = sandbox.run(&["up"]).expect_code(4).stderr;
+    assert!(told.contains("error: cannot reach node1\ncause: cannot reach 127.0.0.1"), "{told}");
+    assert!(!told.contains("creating") && !told.contains("make a machine"), "{told}");
+}
+
 #[tokio::test]
 async fn the_warning_of_a_machine_that_cannot_be_reached_names_the_command_that_helps() {
     let sandbox = Sandbox::new();

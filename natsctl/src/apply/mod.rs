@@ -212,11 +212,13 @@ impl Apply<'_> {
         machine: Option<Machine>,
     ) -> Result<Found, NodeError> {
         let steps = Steps { report: self.report, node: &node.name };
-        let failed = |error| NodeError::new(&node.name, "make a machine for {}", error);
+        let failed = |attempt| move |error| NodeError::new(&node.name, attempt, error);
         let mut machine = match machine.filter(|_| !wants_making(&planned.change)) {
             None => {
-                self.report.step(&node.name, "creating");
-                let machine = self.provider.create(node, &steps).await.map_err(failed)?;
+                let (step, attempt) = making(&planned.change);
+                self.report.step(&node.name, step);
+                let machine = self.provider.create(node, &steps).await;
+                let machine = machine.map_err(failed(attempt))?;
                 self.record(&node.name, |record| {
                     record.vm.get_or_insert_with(|| node.vm.clone());
                 })?;
@@ -227,12 +229,14 @@ impl Apply<'_> {
         if let Change::Update(updates) = &planned.change {
             if updates.iter().any(|update| matches!(update, Update::Resize(_))) {
                 self.report.step(&node.name, "changing the size of its machine");
-                machine = self.provider.resize(&machine, node).await.map_err(failed)?;
+                let resized = self.provider.resize(&machine, node).await;
+                machine = resized.map_err(failed("change the size of {}"))?;
                 self.record(&node.name, |record| record.vm = Some(node.vm.clone()))?;
             }
             if updates.iter().any(|update| matches!(update, Update::PowerOn(_))) {
                 self.report.step(&node.name, "powering on");
-                machine = self.provider.power(&machine, Power::On).await.map_err(failed)?;
+                let powered = self.provider.power(&machine, Power::On).await;
+                machine = powered.map_err(failed("power {} on"))?;
             }
         }
         self.report.step(&node.name, "looking at the machine");
@@ -394,6 +398,15 @@ fn wants_making(change: &Change) -> bool {
         Change::Create => true,
         Change::Update(updates) => updates.iter().any(|update| matches!(update, Update::Reach(_))),
         Change::Unchanged | Change::Remove => false,
+    }
+}
+
+/// What `create` is called for, as a step and as an attempt. A machine that is there is not made,
+/// but waited for or checked.
+fn making(change: &Change) -> (&'static str, &'static str) {
+    match change {
+        Change::Create => ("creating", "make a machine for {}"),
+        _ => ("reaching", "reach {}"),
     }
 }
 
