@@ -322,7 +322,8 @@ impl Apply<'_> {
         ready(&reached.service, &endpoint, node).await.map_err(failed)
     }
 
-    /// Stores all peers on every node that does not have them yet; no restart.
+    /// Stores all peers on every node that does not have them yet, and enables units that were
+    /// disabled; no restart.
     pub(super) async fn settle(
         &self,
         found: &BTreeMap<String, Found>,
@@ -347,10 +348,11 @@ impl Apply<'_> {
             return Ok(());
         };
         let settled = wanted(self.topology, self.provider, found, node, &endpoint, Form::Settled);
-        if reached.facts.is_stored(&settled) {
-            return Ok(());
+        match (reached.facts.is_stored(&settled), reached.facts.is_disabled()) {
+            (true, false) => return Ok(()),
+            (true, true) => self.report.step(node, "enabling its unit"),
+            (false, _) => self.report.step(node, "storing all peers"),
         }
-        self.report.step(node, "storing all peers");
         let text = description(self.topology, node);
         let stored = reached.service.install(&settled, &text, false).await;
         stored.map_err(|error| NodeError::new(node, "store the peers of {}", error))

@@ -109,8 +109,14 @@ mod tests {
 
     #[test]
     fn only_servers_that_go_on_as_they_are_are_asked() {
-        let well =
-            Installed { present: true, binary: true, settings: true, peers: false, running: true };
+        let well = Installed {
+            present: true,
+            binary: true,
+            settings: true,
+            peers: false,
+            enabled: true,
+            running: true,
+        };
         let goes_on = |server| goes_on(&Findings { server, ..Findings::default() });
         assert!(goes_on(Some(well)));
         assert!(!goes_on(Some(Installed { settings: false, ..well })), "is restarted anyway");

@@ -94,6 +94,7 @@ pub(super) fn installed(
         binary: sha256.is_some() && facts.binary.as_deref() == sha256,
         settings: same_settings && same_unit,
         peers: facts.is_stored(settled),
+        enabled: !facts.is_disabled(),
         running: facts.pid.is_some(),
     }
 }

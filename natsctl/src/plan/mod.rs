@@ -38,6 +38,8 @@ pub struct Installed {
     pub settings: bool,
     /// Its stored peers are the wanted ones.
     pub peers: bool,
+    /// It starts with its machine, as far as that is ours to say.
+    pub enabled: bool,
     /// It runs.
     pub running: bool,
 }
@@ -70,6 +72,8 @@ pub enum Update {
     Settings,
     /// The stored peers differ; no restart needed.
     Peers,
+    /// It would not start with its machine; no restart needed.
+    Enable,
     /// It runs and says nothing, for this long: a restart.
     Wake(Duration),
     /// It does not run; with the reason, if it was us.
@@ -172,6 +176,7 @@ fn change(found: &Findings, vm: Option<&Vm>) -> Change {
                 (server.binary, Update::Binary),
                 (server.settings, Update::Settings),
                 (server.peers, Update::Peers),
+                (server.enabled, Update::Enable),
             ];
             updates.extend(differences.into_iter().filter(|(same, _)| !same).map(|(_, d)| d));
         } else {
@@ -273,6 +278,7 @@ impl Update {
             Self::Binary => format!("another server binary{restart}"),
             Self::Settings => format!("other settings{restart}"),
             Self::Peers => "store the peers".into(),
+            Self::Enable => "enable its unit (would not start with its machine)".into(),
             Self::Wake(silence) => {
                 format!("restart the server (hung: no answer for {}s)", silence.as_secs())
             }
@@ -299,8 +305,14 @@ mod tests {
     }
 
     fn well() -> Findings {
-        let server =
-            Installed { present: true, binary: true, settings: true, peers: true, running: true };
+        let server = Installed {
+            present: true,
+            binary: true,
+            settings: true,
+            peers: true,
+            enabled: true,
+            running: true,
+        };
         Findings {
             machine: Some(MachineState::Running),
             server: Some(server),
@@ -353,7 +365,7 @@ mod tests {
         let installed = well().server.unwrap();
         let small = Vm { memory_bytes: 1 << 30, ..topology("multipass").nodes[0].vm.clone() };
         let node1 = Findings {
-            server: Some(Installed { running: false, peers: false, ..installed }),
+            server: Some(Installed { running: false, peers: false, enabled: false, ..installed }),
             rest: Some("killed".into()),
             ..well()
         };

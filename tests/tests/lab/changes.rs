@@ -78,6 +78,25 @@ async fn a_host_that_left_and_is_dead_is_tried_by_each_up_and_does_not_hold_it_l
 
 #[tokio::test]
 #[ignore = "needs root and the lab: tests/lab/run"]
+async fn a_unit_that_was_disabled_is_enabled_again_without_a_restart() {
+    let cluster = Cluster::of_hosts(&nats_server());
+    cluster.natsctl(&["up"]).ok();
+    let pid = cluster.pid("node2");
+    cluster.in_guest("node2", "systemctl disable --quiet natsd");
+    let plan = cluster.natsctl(&["plan"]).ok().stdout;
+    for line in
+        ["  node1  unchanged", "~ node2  enable its unit (would not start with its machine)"]
+    {
+        assert!(plan.contains(line), "no `{line}` in {plan}");
+    }
+    cluster.natsctl(&["up"]).ok();
+    assert_eq!(cluster.in_guest("node2", "systemctl is-enabled natsd").trim(), "enabled");
+    assert_eq!(cluster.pid("node2"), pid);
+    cluster.natsctl(&["plan", "--detailed-exitcode"]).ok();
+}
+
+#[tokio::test]
+#[ignore = "needs root and the lab: tests/lab/run"]
 async fn an_instance_that_leaves_the_file_is_no_stranger_to_the_others() {
     let cluster = Cluster::of_multipass(&nats_server());
     cluster.natsctl(&["up"]).ok();

@@ -25,6 +25,8 @@ pub struct Facts {
     pub flags: Option<String>,
     /// The unit that is installed.
     pub unit: Option<String>,
+    /// Whether the unit starts with the machine.
+    pub enabled: bool,
     /// Our server's process.
     pub pid: Option<u32>,
     /// Listening sockets of the whole machine.
@@ -43,6 +45,7 @@ if [ -f "$config" ]; then echo "@@ config"; cat "$config"; fi
 if [ -f "$flags" ]; then echo "@@ flags"; cat "$flags"; fi
 if systemd && [ -f /etc/systemd/system/natsd.service ]; then
   echo "@@ unit"; cat /etc/systemd/system/natsd.service
+  if systemctl is-enabled --quiet natsd.service 2>/dev/null; then echo "@@ enabled"; fi
 fi
 echo "@@ pid"; server_pid
 echo "@@ listeners"
@@ -79,6 +82,7 @@ impl Facts {
             flags: word("flags")
                 .map(|flags| flags.strip_prefix(FLAGS_NAME).unwrap_or(&flags).to_owned()),
             unit: sections.get("unit").cloned(),
+            enabled: sections.contains_key("enabled"),
             pid: word("pid").and_then(|pid| pid.parse().ok()),
             listeners: listeners
                 .into_iter()
@@ -95,6 +99,12 @@ impl Facts {
         line.is_some_and(|line| {
             line.contains(&format!(" of cluster {cluster}, written by natsctl"))
         })
+    }
+
+    /// Whether its unit was there and is kept from starting with the machine.
+    #[must_use]
+    pub fn is_disabled(&self) -> bool {
+        self.unit.is_some() && !self.enabled
     }
 
     /// Whether flags and config are stored exactly so.
@@ -132,5 +142,13 @@ mod tests {
         assert_eq!(facts.flags.as_deref(), Some("-D -p 4222"));
         assert_eq!(facts.pid, None);
         assert_eq!(facts.unit, None);
+        assert!(!facts.is_disabled(), "what is not there");
+    }
+
+    #[test]
+    fn a_unit_is_disabled_unless_systemd_says_that_it_is_enabled() {
+        let text = "@@ systemd\n@@ unit\n[Unit]\n";
+        assert!(Facts::parse(text).is_disabled());
+        assert!(!Facts::parse(&format!("{text}@@ enabled\n@@ pid\n7\n")).is_disabled());
     }
 }
