@@ -43,8 +43,9 @@ pub struct Account {
 const SLACK: Duration = Duration::from_millis(50);
 
 /// Messages come in order, so all that was sent behind the last one that came before the cut was
-/// on its way, which on a busy machine takes longer. Not this long, though: then the server had
-/// stopped delivering while it lived.
+/// on its way, which on a busy machine takes longer; and so does the interest of a subscriber that
+/// is back, until the first one comes. Not this long, though: then a server does not deliver while
+/// it lives.
 const ON_ITS_WAY: Duration = Duration::from_millis(500);
 
 impl Account {
@@ -95,12 +96,14 @@ fn ranges(
 ) -> Vec<Range> {
     let mut ranges: Vec<Range> = Vec::new();
     let landed = away.map_or(0, |(cut, _)| last_before(cut, sent, seen));
+    let resumed = away.and_then(|(_, back)| first_after(back?, sent, seen));
     let missing = (1u64..).zip(sent.iter().zip(seen)).filter(|(_, (_, seen))| !**seen);
     for (number, (&at, _)) in missing {
         let sent_ms = millis_between(fault, at);
         let expected = away.is_some_and(|(cut, back)| {
-            let slack = if number > landed { ON_ITS_WAY } else { SLACK };
-            at + slack >= cut && back.is_none_or(|back| at <= back + SLACK)
+            let before = if number > landed { ON_ITS_WAY } else { SLACK };
+            let after = if resumed.is_none_or(|first| number < first) { ON_ITS_WAY } else { SLACK };
+            at + before >= cut && back.is_none_or(|back| at <= back + after)
         });
         match ranges.last_mut() {
             Some(range) if range.last + 1 == number && range.expected == expected => {
@@ -124,6 +127,12 @@ fn last_before(cut: Duration, sent: &[Duration], seen: &[bool]) -> u64 {
     let numbered = (1u64..).zip(sent.iter().zip(seen));
     let came = numbered.filter(|(_, (at, seen))| **seen && **at < cut);
     came.map(|(number, _)| number).last().unwrap_or_default()
+}
+
+/// The first number that was sent after the subscriber was back and came.
+fn first_after(back: Duration, sent: &[Duration], seen: &[bool]) -> Option<u64> {
+    let mut numbered = (1u64..).zip(sent.iter().zip(seen));
+    numbered.find(|(_, (at, seen))| **seen && **at > back).map(|(number, _)| number)
 }
 
 /// Milliseconds from one time to another, negative when it is earlier.
@@ -168,6 +177,26 @@ mod tests {
         holey.push(745);
         let account = Account::settle(&sent, &holey, at(799), Some((at(800), Some(at(812)))));
         assert_eq!(account.lost_unexpected, 44, "a later one came, so these were not on their way");
+    }
+
+    #[test]
+    fn what_was_sent_before_interest_arrived_had_to_be_lost() {
+        let sent: Vec<Duration> = (0..2000).map(at).collect();
+        let away = Some((at(800), Some(at(812))));
+        let settle = |received: &[u64]| Account::settle(&sent, received, at(799), away);
+        let lost_to =
+            |last: u64| -> Vec<u64> { (1..=2000).filter(|n| !(801..=last).contains(n)).collect() };
+        assert_eq!(settle(&lost_to(1100)).lost_unexpected, 0, "interest took 288 ms");
+        assert_eq!(settle(&lost_to(1400)).lost_unexpected, 87, "588 ms are too long");
+        let mut holey = lost_to(1100);
+        holey.push(1000);
+        assert_eq!(
+            settle(&holey).lost_unexpected,
+            100,
+            "an earlier one came, so interest was known"
+        );
+        let nothing: Vec<u64> = (1..=800).collect();
+        assert_eq!(settle(&nothing).lost_unexpected, 2000 - 1313, "it never was");
     }
 
     #[test]
