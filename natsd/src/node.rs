@@ -16,6 +16,8 @@ use crate::config::Config;
 use crate::config::nkey::{Kind, is_public};
 use crate::discovery::Discovery;
 use crate::errand::Errands;
+#[cfg(test)]
+use crate::protocol::info::Info;
 use crate::protocol::line::Bounds;
 use crate::registry::{Registry, Transport};
 use crate::router::Trace;
@@ -323,5 +325,19 @@ impl Node {
     #[must_use]
     pub fn is_lame_duck(&self) -> bool {
         self.lame_duck.load(Ordering::Acquire)
+    }
+}
+
+#[cfg(test)]
+impl Node {
+    /// A server without sockets.
+    pub(crate) fn on_paper(config: Config) -> Arc<Self> {
+        let identity = Identity {
+            id: "NTEST".into(),
+            name: "test".into(),
+            started: Timestamp::now(),
+            started_at: Instant::now(),
+        };
+        Arc::new(Self::new(identity, config, Discovery::new(Info::default(), Vec::new(), false)))
     }
 }

@@ -4,8 +4,6 @@ use parking_lot::Mutex;
 
 use super::*;
 use crate::config::Config;
-use crate::discovery::Discovery;
-use crate::node::Identity;
 use crate::outbound::Sink;
 use crate::protocol::info::Info;
 
@@ -61,14 +59,7 @@ impl Peer {
 }
 
 fn node() -> Arc<Node> {
-    let identity = Identity {
-        id: "NTEST".into(),
-        name: "test".into(),
-        started: jiff::Timestamp::now(),
-        started_at: Instant::now(),
-    };
-    let discovery = Discovery::new(Info::default(), Vec::new(), false);
-    Arc::new(Node::new(identity, Config::default(), discovery))
+    Node::on_paper(Config::default())
 }
 
 #[tokio::test]

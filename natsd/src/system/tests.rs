@@ -10,11 +10,8 @@ use crate::account::{LocalTarget, Subscriber, Subscription, Target};
 use crate::claims::Clerk;
 use crate::close::CloseReason;
 use crate::config::Config;
-use crate::discovery::Discovery;
-use crate::node::Identity;
 use crate::outbound::{Outbound, Sink};
 use crate::ports_file::Listening;
-use crate::protocol::info::Info;
 use crate::registry::{About, ClientEntry, ClosedClient};
 use crate::router::Asker;
 
@@ -54,14 +51,7 @@ struct Scene {
 impl Scene {
     /// A server without a cluster, and a client in its system account that hears `pattern`.
     fn hearing(pattern: &str) -> Self {
-        let identity = Identity {
-            id: "NTEST".into(),
-            name: "test".into(),
-            started: Timestamp::now(),
-            started_at: Instant::now(),
-        };
-        let discovery = Discovery::new(Info::default(), Vec::new(), false);
-        let node = Arc::new(Node::new(identity, Config::default(), discovery));
+        let node = Node::on_paper(Config::default());
         let client = "127.0.0.1:4222".parse().unwrap();
         let listening = Listening {
             client,

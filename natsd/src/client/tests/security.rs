@@ -18,17 +18,6 @@ use crate::trust::Trust;
 
 const VIOLATION: &str = "-ERR 'Authorization Violation'\r\n";
 
-fn node(config: Config) -> Arc<Node> {
-    let identity = Identity {
-        id: "NTEST".into(),
-        name: "test".into(),
-        started: jiff::Timestamp::now(),
-        started_at: Instant::now(),
-    };
-    let discovery = Discovery::new(Info::default(), Vec::new(), false);
-    Arc::new(Node::new(identity, config, discovery))
-}
-
 fn with_users(users: Vec<User>) -> Config {
     Config { auth: Auth { users, ..Auth::default() }, ..Config::default() }
 }
@@ -68,7 +57,7 @@ fn connect(user: &str, password: &str) -> String {
 
 #[tokio::test]
 async fn strangers_may_only_say_connect() {
-    let node = node(with_users(vec![user("a", "pa")]));
+    let node = Node::on_paper(with_users(vec![user("a", "pa")]));
     for input in
         ["PING\r\n", "SUB > 1\r\n", "PUB a 0\r\n\r\n", "x", "CONNECT {}\r\n", &connect("a", "no")]
     {
@@ -85,7 +74,7 @@ async fn strangers_may_only_say_connect() {
 
 #[tokio::test]
 async fn a_cut_connect_is_still_the_first_op() {
-    let node = node(with_users(vec![user("a", "pa")]));
+    let node = Node::on_paper(with_users(vec![user("a", "pa")]));
     let text = connect("a", "pa") + "PING\r\n";
     for cut in 1..text.len() {
         let (mut peer, _) = Peer::open(&node);
@@ -97,7 +86,7 @@ async fn a_cut_connect_is_still_the_first_op() {
 
 #[tokio::test]
 async fn the_log_names_who_was_let_in_by_what_was_said_first() {
-    let node = node(with_users(vec![user("a", "pa")]));
+    let node = Node::on_paper(with_users(vec![user("a", "pa")]));
     let said = |password: &str, name: &str| {
         let more = format!("\"lang\":\"t\",\"version\":\"1\",\"name\":\"{name}\",\"verbose\"");
         connect("a", password).replacen("\"verbose\"", &more, 1)
@@ -120,7 +109,7 @@ async fn the_log_names_who_was_let_in_by_what_was_said_first() {
 async fn who_says_nothing_may_be_somebody() {
     let mut config = with_users(vec![user("a", "pa"), user("b", "pb")]);
     config.auth.no_auth_user = Some("a".into());
-    let node = node(config);
+    let node = Node::on_paper(config);
     let (mut peer, info) = Peer::open(&node);
     assert!(!info.auth_required);
     peer.say("PING\r\n");
@@ -133,7 +122,7 @@ async fn who_says_nothing_may_be_somebody() {
 #[tokio::test]
 async fn a_hashed_password_makes_only_its_own_client_wait() {
     let hash = bcrypt::hash("pa", 4).unwrap();
-    let node = node(with_users(vec![user("a", &hash)]));
+    let node = Node::on_paper(with_users(vec![user("a", &hash)]));
     let (mut peer, _) = Peer::open(&node);
     peer.say(&(connect("a", "pa") + "SUB x 1\r\nPUB x 1\r\n1\r\n"));
     assert!(peer.client.is_waiting());
@@ -152,7 +141,7 @@ async fn a_hashed_password_makes_only_its_own_client_wait() {
 
 #[tokio::test(start_paused = true)]
 async fn patience_with_strangers_ends() {
-    let node = node(with_users(vec![user("a", "pa")]));
+    let node = Node::on_paper(with_users(vec![user("a", "pa")]));
     let (mut peer, _) = Peer::open(&node);
     let deadline = peer.client.deadline().unwrap();
     assert_eq!(deadline - Instant::now(), node.config().limits.auth_timeout);
@@ -167,7 +156,7 @@ async fn a_key_signs_the_nonce_of_its_own_connection() {
     let key = KeyPair::new_user();
     let nkeys = vec![NkeyUser { nkey: key.public_key(), ..NkeyUser::default() }];
     let auth = Auth { nkeys, ..Auth::default() };
-    let node = node(Config { auth, ..Config::default() });
+    let node = Node::on_paper(Config { auth, ..Config::default() });
     let (_, old) = Peer::open(&node);
     let (mut peer, info) = Peer::open(&node);
     assert_eq!(info.nonce.len(), 15);
@@ -186,7 +175,7 @@ async fn a_key_signs_the_nonce_of_its_own_connection() {
 
 #[tokio::test]
 async fn connect_again_is_asked_again() {
-    let node = node(with_users(vec![user("a", "pa"), user("b", "pb")]));
+    let node = Node::on_paper(with_users(vec![user("a", "pa"), user("b", "pb")]));
     let mut peer = Peer::login(&node, "a", "pa");
     peer.say("SUB x 1\r\n");
     peer.say(&connect("b", "pb"));
@@ -205,7 +194,7 @@ fn subjects(allow: &[&str], deny: &[&str]) -> Option<SubjectPermission> {
 }
 
 fn limited(permissions: Permissions) -> Arc<Node> {
-    node(with_users(vec![
+    Node::on_paper(with_users(vec![
         User { permissions: Some(permissions), ..user("a", "pa") },
         user("free", "pf"),
     ]))
@@ -263,7 +252,7 @@ async fn accounts_are_worlds_of_their_own_with_limits() {
     a.limits.max_subscriptions = Some(1);
     a.limits.max_payload = Some(3);
     config.accounts = vec![a, Account { name: "B".into(), ..Account::default() }];
-    let node = node(config);
+    let node = Node::on_paper(config);
     let mut a = Peer::login(&node, "a", "pa");
     let mut b = Peer::login(&node, "b", "pb");
     a.say("SUB > 1\r\n");
@@ -298,7 +287,7 @@ impl Operated {
         let operators =
             Operators { trusted_keys: vec![operator.public_key()], ..Operators::default() };
         let config = Config { operators, ..Config::default() };
-        let mut node = Arc::into_inner(node(config.clone())).unwrap();
+        let mut node = Arc::into_inner(Node::on_paper(config.clone())).unwrap();
         node.trust = Trust::new(&config).unwrap();
         let (account, user) = (KeyPair::new_account(), KeyPair::new_user());
         let operated = Self { node: Arc::new(node), operator, account, user };
@@ -402,7 +391,7 @@ async fn no_two_clients_take_the_last_place_of_an_account() {
 
 #[tokio::test]
 async fn many_subscriptions_are_judged_anew_in_turns_and_nothing_is_heard_meanwhile() {
-    let node = node(with_users(vec![user("a", "pa")]));
+    let node = Node::on_paper(with_users(vec![user("a", "pa")]));
     let (mut peer, mut other) = (Peer::login(&node, "a", "pa"), Peer::login(&node, "a", "pa"));
     let count = 200_000;
     let subject = |sid: usize| if sid.is_multiple_of(100) { "denied" } else { "a" };

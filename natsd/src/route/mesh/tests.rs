@@ -2,13 +2,10 @@ use std::io::{self, IoSlice};
 use std::sync::OnceLock;
 
 use tokio::runtime::Handle;
-use tokio::time::Instant;
 
 use super::*;
 use crate::account::{Answers, Subscription, Target, Unheard};
 use crate::config::{Config, PermissionSubject};
-use crate::discovery::Discovery;
-use crate::node::Identity;
 use crate::outbound::{Outbound, Sink};
 use crate::route::Role;
 
@@ -32,14 +29,7 @@ impl Sink for Peer {
 }
 
 fn mesh() -> Arc<Mesh> {
-    let identity = Identity {
-        id: "NTEST".into(),
-        name: "test".into(),
-        started: jiff::Timestamp::now(),
-        started_at: Instant::now(),
-    };
-    let discovery = Discovery::new(Info::default(), Vec::new(), false);
-    let node = Arc::new(Node::new(identity, Config::default(), discovery));
+    let node = Node::on_paper(Config::default());
     let workers = Workers::start(Handle::current(), 1).unwrap();
     let bound = "127.0.0.1:6222".parse().unwrap();
     Arc::new(Mesh::new(node, workers, &Cluster::default(), bound))
