@@ -66,6 +66,8 @@ pub struct Peer {
     client: Client,
     publisher: Publisher,
     sheet: Arc<Sheet>,
+    /// A turn was too short for what it said last.
+    was_cut: bool,
 }
 
 impl Peer {
@@ -94,7 +96,7 @@ impl Peer {
         let outbound = Arc::new(Outbound::new(node.next_id(), sink, 64 << 20));
         let address = ([127, 0, 0, 1], 1).into();
         let client = Client::new(Arc::clone(node), address, outbound);
-        Self { client, publisher: Publisher::new(1), sheet }
+        Self { client, publisher: Publisher::new(1), sheet, was_cut: false }
     }
 
     /// Says something, in one read.
@@ -104,9 +106,16 @@ impl Peer {
     pub fn say(&mut self, bytes: &[u8]) -> Result<(), CloseReason> {
         self.publisher.begin_turn();
         let result = self.client.on_bytes(bytes, None, &mut self.publisher);
+        self.was_cut = self.client.left() > 0;
         let result = result.and_then(|()| self.client.finish(&mut self.publisher));
         self.publisher.flush();
         result
+    }
+
+    /// Whether a turn was too short for what it said last, so that a part was kept for the next:
+    /// turns end by the clock, also while another program has the processor.
+    pub const fn was_cut(&self) -> bool {
+        self.was_cut
     }
 
     /// All it was sent so far.
