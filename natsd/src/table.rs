@@ -67,6 +67,20 @@ impl<T: Hashed> Table<T> {
         self.holder(hash).iter_hash(hash).filter(move |entry| entry.hash() == hash)
     }
 
+    /// Begins to look at all entries that there are now.
+    #[must_use]
+    pub fn walk(&self) -> Walk {
+        let mut hashes = Vec::with_capacity(self.count);
+        hashes.extend(self.iter().map(T::hash));
+        Walk(hashes.into_iter())
+    }
+
+    /// The entries, as they are now, of the next so many steps of a walk: of each that has been there
+    /// all the time at least once.
+    pub fn next_of<'a>(&'a self, walk: &'a mut Walk, most: usize) -> impl Iterator<Item = &'a T> {
+        walk.0.by_ref().take(most).flat_map(|hash| self.of(hash))
+    }
+
     /// All entries, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.few.iter().chain(self.parts.iter().flatten())
@@ -116,6 +130,26 @@ impl<T: Hashed> Table<T> {
         for entry in std::mem::take(&mut self.parts).into_iter().flatten() {
             self.few.insert_unique(entry.hash(), entry, T::hash);
         }
+    }
+}
+
+/// What is still to be looked at of a table that changes meanwhile. Entries are known by their
+/// hashes, which are at hand: measured, those of a million are taken in 4 ms, where a million
+/// reference counts that no cache holds take 100.
+#[derive(Debug)]
+pub struct Walk(std::vec::IntoIter<u64>);
+
+impl Walk {
+    /// How many steps it takes yet.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether all has been looked at.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.len() == 0
     }
 }
 

@@ -68,10 +68,13 @@ impl Apply<'_> {
             .buffer_unordered(PARALLEL)
             .collect()
             .await;
+        // Until here nothing was changed; from here on the cluster is what is wanted.
+        if prepared.iter().any(Result::is_ok) {
+            self.adopt();
+        }
         let mut ready = Vec::new();
         for outcome in prepared {
             match outcome {
-                // Until here nothing was changed; from here on the cluster is what is wanted.
                 Ok(site) => match self.remember(&site) {
                     Ok(()) => ready.push(site),
                     Err(error) => failures.push(error),
@@ -90,20 +93,20 @@ impl Apply<'_> {
         up
     }
 
-    /// That the cluster is what is wanted now; which machine is about to be ours to clean; and what
-    /// runs is not at rest, whoever started it.
+    /// Which machine is about to be ours to clean; and what runs is not at rest, whoever started
+    /// it.
     fn remember(&self, site: &Site<'_>) -> Result<(), NodeError> {
         // An `--provider` may leave a file's hosts alone.
         let hosts = self.topology.provider == ProviderKind::Hosts;
         let node = self.topology.node(site.node).filter(|_| hosts);
         let host = node.and_then(|node| node.host.clone());
-        self.adopt();
         self.record(site.node, |record| {
             record.host = host;
             record.rest = record.rest.take().filter(|_| !site.installed.running);
         })
     }
 
+    /// What is saved from now on is what is wanted.
     fn adopt(&self) {
         let mut state = self.state.lock();
         let nodes = std::mem::take(&mut state.nodes);

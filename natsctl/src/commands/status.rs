@@ -13,7 +13,7 @@ use crate::apply::{NodeError, Trouble, chain};
 use crate::cli::{self, Global, Output};
 use crate::deploy::Service;
 use crate::failure::{Failure, Kind};
-use crate::monitor;
+use crate::monitor::{self, Difference};
 use crate::provider::{Machine, MachineState};
 use crate::report::{self, Paint, show_duration, show_millis, stdout_paint};
 use crate::state::Rest;
@@ -312,16 +312,14 @@ impl Row {
     }
 
     fn look_at_routes(&mut self, cluster: &Cluster, routez: &monitor::Routez) {
-        let nodes = cluster.topology.nodes.iter().map(|node| &node.name);
-        let expected: Vec<&String> = nodes.filter(|name| **name != self.node).collect();
-        let (known, strange): (Vec<String>, Vec<String>) =
-            routez.peers().into_iter().partition(|peer| expected.contains(&peer));
-        self.missing =
-            expected.iter().filter(|name| !known.contains(name)).copied().cloned().collect();
-        self.routes = expected.len().saturating_sub(self.missing.len());
+        let nodes = cluster.topology.nodes.iter().map(|node| node.name.as_str());
+        let expected: Vec<&str> = nodes.filter(|name| *name != self.node).collect();
+        let Difference { missing, strangers } = routez.against(&expected);
+        self.routes = expected.len().saturating_sub(missing.len());
+        self.missing = missing;
         let stranger =
             |name: String| Stranger { address: routez.ip_of(&name).map(str::to_owned), name };
-        self.strangers = strange.into_iter().map(stranger).collect();
+        self.strangers = strangers.into_iter().map(stranger).collect();
     }
 
     /// What `verify` would say of its routes. A missing one to a node that does not serve is that

@@ -104,6 +104,15 @@ pub struct Route {
     pub ip: String,
 }
 
+/// Peers that are not those that there should be, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Difference {
+    /// There should be a route to these.
+    pub missing: Vec<String>,
+    /// There should be none to these.
+    pub strangers: Vec<String>,
+}
+
 impl Routez {
     /// Names of the distinct peers, sorted.
     #[must_use]
@@ -116,6 +125,16 @@ impl Routez {
         names.sort_unstable();
         names.dedup();
         names.into_iter().map(|(name, _)| name.to_owned()).collect()
+    }
+
+    /// The peers against those that there should be.
+    #[must_use]
+    pub fn against(&self, expected: &[&str]) -> Difference {
+        let peers = self.peers();
+        let is_missing = |name: &&&str| !peers.iter().any(|peer| peer == **name);
+        let missing = expected.iter().filter(is_missing).map(|name| (*name).to_owned()).collect();
+        let is_strange = |peer: &String| !expected.contains(&peer.as_str());
+        Difference { missing, strangers: peers.into_iter().filter(is_strange).collect() }
     }
 
     /// Where a peer is, as far as its routes tell.
@@ -210,6 +229,9 @@ mod tests {
         )
         .unwrap();
         assert_eq!(routez.peers(), ["b", "c"]);
+        let difference = routez.against(&["d", "c", "a"]);
+        assert_eq!(difference.missing, ["d", "a"]);
+        assert_eq!(difference.strangers, ["b"]);
         assert_eq!(routez.ip_of("b"), Some("10.0.0.2"));
         assert_eq!(routez.ip_of("c"), None);
     }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::Subject;
-use crate::monitor;
+use crate::monitor::{self, Difference};
 
 /// Pause between two looks while waiting.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -142,10 +142,8 @@ async fn view(subject: &Subject, all: &[Subject]) -> View {
         }
     };
     view.unwell = healthz.err().map(|error| error.to_string());
-    let peers = routez.peers();
-    view.missing.retain(|name| !peers.contains(name));
-    view.strangers =
-        peers.iter().filter(|name| !expected.contains(&name.as_str())).cloned().collect();
-    view.peers = Ok(peers);
+    let Difference { missing, strangers } = routez.against(&expected);
+    (view.missing, view.strangers) = (missing, strangers);
+    view.peers = Ok(routez.peers());
     view
 }

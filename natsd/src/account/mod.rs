@@ -36,7 +36,7 @@ pub use link::{Link, PeerAbout, Scope};
 pub use mappings::{ClusterOf, Destination, Mapping, Mappings};
 pub use meter::{Measured, Meter, Outcome, Party, Reasons, Sample, is_measured};
 pub use routed::{Routed, RoutedTraffic, Tally};
-pub use subscriber::{Labelled, Leaving, SidWalk, Subscriber};
+pub use subscriber::{Labelled, Leaving, Subscriber};
 pub use subscription::{InternalHandler, LocalTarget, PeerTarget, Sid, Subscription, Take, Target};
 pub use terms::{Terms, takes_interest};
 

@@ -68,19 +68,6 @@ impl Iterator for Leaving {
 
 impl ExactSizeIterator for Leaving {}
 
-/// Subscriptions that are still to be looked at, known by the hashes of their sids: see
-/// [`Walk`](crate::interest::Walk).
-#[derive(Debug)]
-pub struct SidWalk(std::vec::IntoIter<u64>);
-
-impl SidWalk {
-    /// Whether all have been looked at.
-    #[must_use]
-    pub fn is_over(&self) -> bool {
-        self.0.len() == 0
-    }
-}
-
 /// What only clients with permissions need.
 #[derive(Debug, Default)]
 struct Limited {
@@ -226,17 +213,15 @@ impl Subscriber {
 
     /// Begins to look at all subscriptions that there are now.
     #[must_use]
-    pub fn walk(&self) -> SidWalk {
-        let subscriptions = self.subscriptions.lock();
-        let hashes: Vec<u64> = subscriptions.iter().map(|held| held.hash).collect();
-        SidWalk(hashes.into_iter())
+    pub fn walk(&self) -> table::Walk {
+        self.subscriptions.lock().walk()
     }
 
     /// The next so many of a walk, without those that are gone.
     #[must_use]
-    pub fn next_of(&self, walk: &mut SidWalk, most: usize) -> Vec<Arc<Subscription>> {
+    pub fn next_of(&self, walk: &mut table::Walk, most: usize) -> Vec<Arc<Subscription>> {
         let subscriptions = self.subscriptions.lock();
-        let next = walk.0.by_ref().take(most).flat_map(|hash| subscriptions.of(hash));
+        let next = subscriptions.next_of(walk, most);
         next.map(|held| Arc::clone(&held.subscription)).collect()
     }
 

@@ -3,17 +3,18 @@
 use std::sync::Arc;
 
 use super::Client;
-use crate::account::{Account, LEAVING_AT_ONCE, SidWalk, Subscription};
+use crate::account::{Account, LEAVING_AT_ONCE, Subscription};
 use crate::auth::{Identity, Permissions, SubscribeLeave};
 use crate::protocol::error;
 use crate::registry::ClientEntry;
 use crate::router::Publisher;
+use crate::table::Walk;
 
 /// What a client has subscribed to, judged bit by bit by what it may subscribe to now.
 #[derive(Debug)]
 pub(super) struct Review {
     identity: Identity,
-    rest: SidWalk,
+    rest: Walk,
 }
 
 impl Client {
@@ -71,7 +72,7 @@ impl Review {
     fn go_on(&mut self, entry: &ClientEntry, publisher: &mut Publisher) -> Option<usize> {
         let about = entry.about();
         let account = about.account.filter(|_| about.identity.as_ref() == Some(&self.identity))?;
-        if self.rest.is_over() {
+        if self.rest.is_empty() {
             return None;
         }
         let most = LEAVING_AT_ONCE.div_ceil(account.reach());

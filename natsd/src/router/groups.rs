@@ -121,6 +121,7 @@ mod tests {
             }
         }
     }
+
     #[test]
     fn a_group_that_is_named_twice_is_found_once_however_many_there_are() {
         for count in [3, SEARCHED_MAX, 3 * SEARCHED_MAX] {
